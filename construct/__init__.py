@@ -1,0 +1,43 @@
+"""construct: the explicit constructive transformer approximator.
+
+>>> import torch, construct
+>>> from construct.manifolds import Sphere
+>>> M = Sphere(dim=2, ambient=8)
+>>> f = lambda x: torch.exp(x[..., 0]) * torch.sin(3 * x[..., 1] + x[..., 2])
+>>> net = construct.approximate(f, M, epsilon=1e-3)     # every weight assigned, nothing trained
+
+Theorem: A. Havrilla and W. Liao, NeurIPS 2024, arXiv 2411.06646.
+"""
+
+from construct import manifolds, targets
+from construct.assembly.approximation import approximate
+from construct.errors import (
+    BudgetExceeded,
+    ConstructError,
+    EpsilonNotReached,
+    InputError,
+    OffManifoldError,
+    PrecisionError,
+)
+from construct.measurement import Measurement, measure
+from construct.transformer import Architecture, Claim, Transformer, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Architecture",
+    "BudgetExceeded",
+    "Claim",
+    "ConstructError",
+    "EpsilonNotReached",
+    "InputError",
+    "Measurement",
+    "OffManifoldError",
+    "PrecisionError",
+    "Transformer",
+    "approximate",
+    "load",
+    "manifolds",
+    "measure",
+    "targets",
+]

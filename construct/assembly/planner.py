@@ -1,0 +1,271 @@
+"""Planner: from epsilon to charts, cells and degree, for the fewest parameters that it can find.
+
+Candidates are pairs of an atlas (few large charts first) and a local space: polynomials of one total degree, or
+continuous piecewise-linear splines where the target is rough. A candidate is judged by its fit on the nodes; the
+cheapest ones are then blended and their error searched for on the manifold. Costs are counted before anything is
+built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from construct.assembly.realise import compact_counts
+from construct.atlas import Atlas, candidate_atlases
+from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate, sweep
+from construct.manifolds import Manifold
+from construct.measurement import Measurement, search_sup
+from construct.progress import Progress
+from construct.targets import evaluate_target
+
+Target = Callable[..., Any]
+
+HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
+MARGIN = 0.98  # of epsilon, for what blending and rounding may add to the fit
+SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
+MOST_CHARTS = 700
+MOST_CELLS = 4096
+GROWTH = 1.5
+SWEEP_LAWSON = 3
+SEARCH_SAMPLES = 20_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An atlas and a local space with what they cost and how well they fit on the nodes."""
+
+    atlas: Atlas
+    space: PolynomialSpace | SplineSpace
+    parameters: int
+    nonzero: int
+    fitted: float
+
+    def describe(self) -> str:
+        kind = f"degree {self.space.degree}" if isinstance(self.space, PolynomialSpace) else f"{self.space.cells} cells"
+        return f"{self.atlas.count} charts, {kind}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The blended approximator that was chosen and its measured error."""
+
+    approximator: PiecewiseApproximator
+    error: Measurement
+
+
+class Planner:
+    """Search for the cheapest approximator of `target` on `manifold` with sup error at most `epsilon`.
+
+    Args:
+        smoothness: Hölder exponent beta; None for a smooth target.
+        max_parameters: budget on the dense count of parameters.
+        seed: of the error searches.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        manifold: Manifold,
+        epsilon: float,
+        *,
+        smoothness: float | None,
+        max_parameters: int,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.target, self.manifold, self.epsilon = target, manifold, epsilon
+        self.smoothness, self.max_parameters = smoothness, max_parameters
+        self.seed, self.progress = seed, progress
+        self.best_error = math.inf
+        self.over_budget: Candidate | None = None
+
+    @property
+    def rough(self) -> bool:
+        return self.smoothness is not None and self.smoothness < SPLINE_BELOW
+
+    def plan(self) -> Plan:
+        """The cheapest plan whose measured error is at most epsilon.
+
+        Raises:
+            BudgetExceeded: what would reach epsilon has more than `max_parameters`.
+            EpsilonNotReached: no candidate reaches it; both carry the best error found.
+        """
+        candidates = self.spline_candidates() if self.rough else self.polynomial_candidates()
+        for candidate in sorted(candidates, key=lambda c: c.nonzero):
+            plan = self.settle(candidate)
+            if plan is not None:
+                return plan
+        raise self.failure()
+
+    def failure(self) -> EpsilonNotReached:
+        """What to say when no candidate is left."""
+        best = f"the best sup error reached is {self.best_error:.3g}"
+        if self.over_budget is not None:
+            needed = self.over_budget
+            return BudgetExceeded(
+                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} needs about {needed.parameters:,} parameters "
+                f"({needed.describe()}), the budget is {self.max_parameters:,}; {best}",
+                self.best_error,
+            )
+        return EpsilonNotReached(
+            f"epsilon: {self.epsilon:g} is not reached on {self.manifold!r} by any of the charts, cells and degrees tried; "
+            f"{best}",
+            self.best_error,
+        )
+
+    # -- candidates -------------------------------------------------------------------------------
+
+    def _candidate(self, atlas: Atlas, space: PolynomialSpace | SplineSpace, fitted: float) -> Candidate:
+        parameters, nonzero = compact_counts(atlas, space)
+        return Candidate(atlas, space, parameters, nonzero, fitted)
+
+    def _within_budget(self, candidate: Candidate) -> bool:
+        if candidate.parameters <= self.max_parameters:
+            return True
+        if self.over_budget is None or candidate.parameters < self.over_budget.parameters:
+            self.over_budget = candidate
+        return False
+
+    def polynomial_candidates(self) -> list[Candidate]:
+        """For growing atlases the smallest degree that fits; stops when more charts only cost more."""
+        found: list[Candidate] = []
+        dearer = 0
+        for atlas in candidate_atlases(self.manifold, MOST_CHARTS, growth=GROWTH):
+            floor = self._candidate(atlas, PolynomialSpace(self.manifold.dim, 0), math.inf)
+            cheapest = min((c.nonzero for c in found), default=None)
+            if cheapest is not None and floor.nonzero > cheapest:
+                break
+            if not self._within_budget(floor):
+                break
+            self.progress(f"charts {atlas.count}", None)
+            candidate = self.smallest_degree(atlas, cheapest)
+            if candidate is None:
+                dearer += bool(found)
+            elif self._within_budget(candidate):
+                dearer = 0 if cheapest is None or candidate.nonzero < cheapest else dearer + 1
+                found.append(candidate)
+            if dearer >= 2:
+                break
+        return found
+
+    def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:
+        """Smallest total degree whose fit is within epsilon on every chart, or None."""
+        dim = self.manifold.dim
+        highest = HIGHEST_DEGREE.get(dim, 4)
+        tried = 0
+        for top in sorted({min(top, highest) for top in (6, 10, 14, 18, 24)}):
+            if top <= tried:
+                break
+            degrees = range(tried + 1 if tried else 0, top + 1)
+            if cheapest is not None and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).nonzero > cheapest:
+                return None
+            sups = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON).sups
+            self.best_error = min(self.best_error, *sups)
+            for degree, sup in zip(degrees, sups, strict=True):
+                if sup <= self.epsilon:
+                    return self._candidate(atlas, PolynomialSpace(dim, degree), sup)
+            tried = top
+            if len(sups) > 3 and sups[-1] > 0.5 * sups[-4] and sups[-1] > 30 * self.epsilon:
+                return None  # the degree does not help on charts this large
+        return None
+
+    def spline_candidates(self) -> list[Candidate]:
+        """For a few atlases the fewest cells that fit, by doubling and bisection."""
+        found: list[Candidate] = []
+        for atlas in islice(candidate_atlases(self.manifold, MOST_CHARTS, growth=GROWTH), 3):
+            candidate = self.fewest_cells(atlas)
+            if candidate is not None:
+                found.append(candidate)
+        return found
+
+    def fewest_cells(self, atlas: Atlas) -> Candidate | None:
+        dim = self.manifold.dim
+        failed, passed = 0, None
+        cells = 1
+        while passed is None:
+            candidate = self._fit_cells(atlas, cells)
+            if candidate is None:
+                return None
+            if candidate.fitted <= self.epsilon:
+                passed = candidate
+            else:
+                failed, cells = cells, 2 * cells
+            if cells > MOST_CELLS or dim * math.log(cells + 1) > math.log(4e6):
+                return None
+        while isinstance(passed.space, SplineSpace) and passed.space.cells - failed > max(1, failed // 16):
+            middle = (passed.space.cells + failed) // 2
+            candidate = self._fit_cells(atlas, middle)
+            if candidate is not None and candidate.fitted <= self.epsilon:
+                passed = candidate
+            else:
+                failed = middle
+        return passed
+
+    def _fit_cells(self, atlas: Atlas, cells: int) -> Candidate | None:
+        space = SplineSpace(self.manifold.dim, cells)
+        floor = self._candidate(atlas, space, math.inf)
+        if not self._within_budget(floor):
+            return None
+        self.progress(f"{atlas.count} charts, {cells} cells", None)
+        fitted = float(approximate(self.target, atlas, space).error_bound)
+        self.best_error = min(self.best_error, fitted)
+        return self._candidate(atlas, space, fitted)
+
+    # -- from a candidate to a measured approximator ---------------------------------------------
+
+    def settle(self, candidate: Candidate) -> Plan | None:
+        """Blend, search for the error, and step the resolution until it is just within epsilon."""
+        plan = self._measured(candidate.atlas, candidate.space)
+        if plan.error.sup <= MARGIN * self.epsilon:
+            while True:
+                coarser = _step(plan.approximator.space, -1)
+                if coarser is None:
+                    return plan
+                trial = self._measured(candidate.atlas, coarser)
+                if not trial.error.sup <= MARGIN * self.epsilon:
+                    return plan
+                plan = trial
+        for _ in range(4):
+            finer = _step(plan.approximator.space, +1)
+            if finer is None or not self._within_budget(self._candidate(candidate.atlas, finer, 0.0)):
+                return None
+            plan = self._measured(candidate.atlas, finer)
+            if plan.error.sup <= MARGIN * self.epsilon:
+                return plan
+        return None
+
+    def _measured(self, atlas: Atlas, space: PolynomialSpace | SplineSpace) -> Plan:
+        approximator = approximate(self.target, atlas, space)
+        error = self.search(approximator)
+        self.progress(f"{atlas.count} charts: error {error.sup:.2e}", None)
+        self.best_error = min(self.best_error, error.sup)
+        return Plan(approximator, error)
+
+    def search(self, function: Callable[[Tensor], Tensor]) -> Measurement:
+        """Measured sup error of a function on the manifold."""
+
+        def error(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                return (function(x).double() - evaluate_target(self.target, x)).abs()
+
+        centres = None
+        if isinstance(function, PiecewiseApproximator):
+            centres = function.atlas.centres
+        return search_sup(error, self.manifold, SEARCH_SAMPLES, self.seed, centres=centres)
+
+
+def _step(space: PolynomialSpace | SplineSpace, direction: int) -> PolynomialSpace | SplineSpace | None:
+    """The next finer (+1) or coarser (-1) space, None beyond the ends."""
+    if isinstance(space, PolynomialSpace):
+        degree = space.degree + direction
+        return PolynomialSpace(space.dim, degree) if 0 <= degree <= HIGHEST_DEGREE.get(space.dim, 4) else None
+    cells = space.cells + direction * max(1, space.cells // 16)
+    return SplineSpace(space.dim, cells) if 1 <= cells <= MOST_CELLS else None

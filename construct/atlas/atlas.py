@@ -1,0 +1,196 @@
+"""Atlas: balls of one radius, tangent charts and two partitions of unity.
+
+Charts are the orthogonal projections phi_n(x) = V_n^T (x - c_n) / scale, V_n an orthonormal basis of the tangent space
+at c_n. On B(c_n, radius) ∩ M they are injective for every radius below `manifold.chart_radius_bound` (the reach in
+general). The core balls cover M, with proof; the collar between core and ball is where neighbours blend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from construct.errors import InputError, OffManifoldError
+from construct.manifolds import Manifold
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Atlas:
+    """A finite atlas of tangent charts with uniform radii. All tensors float64 on the CPU.
+
+    Attributes:
+        manifold: M of dimension d in R^D.
+        centres: (n, D), on M.
+        frames: (n, D, d), orthonormal columns that span the tangent spaces at the centres.
+        core_radius: every point of M is within it of a centre (covers prove this, the class cannot).
+        radius: core_radius < radius < manifold.chart_radius_bound.
+        scale: |V_n^T (x - c_n)|_inf <= scale for x in M ∩ B(c_n, radius).
+        neighbours: (p, 2) pairs m < n with |c_m - c_n| < 2 radius: all pairs of ambient balls that meet. A sampled
+            graph could miss a pair, and then the partition sums to more than 1.
+
+    Raises:
+        InputError: a shape, an order of radii or an identity above fails; OffManifoldError: a centre is not on M.
+    """
+
+    manifold: Manifold
+    centres: Tensor
+    frames: Tensor
+    core_radius: float
+    radius: float
+    scale: float
+    neighbours: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        d, D, n = self.manifold.dim, self.manifold.ambient, len(self.centres)
+        _check_tensor("centres", self.centres, (n, D))
+        _check_tensor("frames", self.frames, (n, D, d))
+        if n == 0:
+            raise InputError("centres: expected at least one chart, got none")
+        if not 0.0 < self.core_radius < self.radius:
+            raise InputError(
+                f"radius: expected more than core_radius = {self.core_radius:.6g} > 0, got {self.radius:.6g}"
+            )
+        bound = self.manifold.chart_radius_bound
+        if not self.radius < bound:
+            raise InputError(
+                f"radius: expected less than {bound:.6g}, below which the charts of {self.manifold.name} are proved "
+                f"injective, got {self.radius:.6g}"
+            )
+        if not 0.0 < self.scale <= self.radius * (1 + 1e-12):
+            raise InputError(f"scale: expected 0 < scale <= radius = {self.radius:.6g}, got {self.scale:.6g}")
+        eye = torch.eye(d, dtype=torch.float64)
+        if not float((self.frames.mT @ self.frames - eye).abs().max()) < 1e-10:
+            raise InputError("frames: expected orthonormal columns")
+        on = self.manifold.contains(self.centres)
+        if not bool(on.all()):
+            raise OffManifoldError(
+                f"centres: expected points of {self.manifold.name}, got {int((~on).sum())} of {n} that are off it"
+            )
+        mixed = self.manifold.tangent_basis(self.centres).mT @ self.frames
+        if not float((mixed.mT @ mixed - eye).abs().max()) < 1e-6:
+            raise InputError("frames: expected bases of the tangent spaces at the centres")
+        object.__setattr__(self, "neighbours", ambient_neighbours(self.centres, self.radius))
+
+    @property
+    def count(self) -> int:
+        """Number of charts n."""
+        return len(self.centres)
+
+    @property
+    def most_earlier_neighbours(self) -> int:
+        """The largest number of terms in one prefix sum s_n."""
+        if len(self.neighbours) == 0:
+            return 0
+        return int(torch.bincount(self.neighbours[:, 1]).max())
+
+    def chart_coordinates(self, x: Tensor) -> Tensor:
+        """z_n = V_n^T (x - c_n) / scale for every chart: x (P, D) -> (P, n, d)."""
+        D, n, d = self.manifold.ambient, self.count, self.manifold.dim
+        _check_points(x, D)
+        flat = self.frames.movedim(1, 0).reshape(D, n * d)
+        offset = torch.einsum("nDd,nD->nd", self.frames, self.centres)
+        return ((x @ flat).reshape(-1, n, d) - offset) / self.scale
+
+    def squared_distance(self, x: Tensor) -> Tensor:
+        """|x - c_n|^2: x (P, D) -> (P, n)."""
+        _check_points(x, self.manifold.ambient)
+        result = x.new_empty(len(x), self.count)
+        step = max(1, 2**24 // max(1, x.numel()))
+        for start in range(0, self.count, step):
+            part = slice(start, start + step)
+            result[:, part] = (x.unsqueeze(1) - self.centres[part]).square().sum(-1)
+        return result
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The point of M near c_n with chart coordinates z: (n, q, d) -> (n, q, D).
+
+        Defined where |z| scale < radius sqrt(1 - radius^2/(4 reach^2)); finite everywhere. Past an edge it is on the
+        manifold's smooth extension.
+        """
+        if z.ndim != 3 or z.shape[0] != self.count or z.shape[-1] != self.manifold.dim:
+            raise InputError(f"z: expected shape ({self.count}, q, {self.manifold.dim}), got {tuple(z.shape)}")
+        return self.manifold.chart_inverse(self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale)
+
+    def bumps(self, squared_distance: Tensor) -> Tensor:
+        """w = relu((r^2 - dist^2)/(r^2 - r_core^2)): >= 1 in the core, 0 outside the ball. Any shape."""
+        inner, outer = self.core_radius**2, self.radius**2
+        return ((outer - squared_distance) / (outer - inner)).clamp_min(0.0)
+
+    def partition(self, x: Tensor) -> Tensor:
+        """Telescoping partition of unity rho_n(x): x (P, D) -> (P, n).
+
+        s_n = sum_(m<n) w_m and rho_n = relu(1 - s_n) - relu(1 - s_n - w_n) = min(1, s_n + w_n) - min(1, s_n), so
+        sum_n rho_n = min(1, sum_n w_n), which is 1 on M. Non-neighbours may stay in the sum: where w_n > 0 theirs is 0.
+        """
+        w = self.bumps(self.squared_distance(x))
+        return telescope(w)
+
+    def smooth_partition(self, x: Tensor, order: int, inner_radius: float | None = None) -> Tensor:
+        """rho_n = b_n / sum_m b_m, b_n = relu(1 - dist_n^2/r'^2)^order: x (P, D) -> (P, n), C^(order-1).
+
+        r' = inner_radius lies in (core_radius, radius); default: radius/1.05, or the middle if that is not above
+        the core radius. Zero, not NaN, where no ball of radius r' holds x.
+        """
+        if order < 1:
+            raise InputError(f"order: expected an integer >= 1, got {order}")
+        inner = self.default_inner_radius if inner_radius is None else float(inner_radius)
+        if not self.core_radius < inner < self.radius:
+            raise InputError(
+                f"inner_radius: expected between core_radius = {self.core_radius:.6g} and radius = {self.radius:.6g}, "
+                f"got {inner:.6g}"
+            )
+        b = (1.0 - self.squared_distance(x) / inner**2).clamp_min(0.0) ** order
+        total = b.sum(-1, keepdim=True)
+        return b / torch.where(total > 0.0, total, 1.0)
+
+    @property
+    def default_inner_radius(self) -> float:
+        """r' of `smooth_partition`: radius/1.05, or the middle of the collar if that is not above the core radius."""
+        inner = self.radius / 1.05
+        return inner if inner > self.core_radius * 1.001 else 0.5 * (self.core_radius + self.radius)
+
+    def __repr__(self) -> str:
+        return (
+            f"Atlas({self.manifold.name}, charts={self.count}, core_radius={self.core_radius:.6g}, "
+            f"radius={self.radius:.6g} (bound {self.manifold.chart_radius_bound:.6g}), scale={self.scale:.6g}, "
+            f"neighbour pairs={len(self.neighbours)})"
+        )
+
+
+def telescope(w: Tensor) -> Tensor:
+    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) along the last axis, for w >= 0 of any shape (..., n).
+
+    Computed as a difference of the same clamped sums, so that the entries sum to min(1, sum w) up to n roundings.
+    """
+    left = (1.0 - w.cumsum(-1)).clamp_min(0.0)
+    before = torch.cat((torch.ones_like(left[..., :1]), left[..., :-1]), -1)
+    return before - left
+
+
+def ambient_neighbours(centres: Tensor, radius: float) -> Tensor:
+    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than 2 radius (1e-12 relative slack outwards)."""
+    reach = 2.0 * radius * (1.0 + 1e-12)
+    pairs = cKDTree(centres.numpy()).query_pairs(reach, output_type="ndarray")
+    table = torch.from_numpy(pairs.reshape(-1, 2)).long()
+    table = torch.stack((table.amin(-1), table.amax(-1)), -1) if len(table) else table
+    order = (table[:, 0] * len(centres) + table[:, 1]).argsort()
+    return table[order]
+
+
+def _check_tensor(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    if value.shape != shape or value.dtype != torch.float64 or value.device.type != "cpu":
+        raise InputError(
+            f"{name}: expected a float64 CPU tensor of shape {shape}, got {value.dtype} of shape {tuple(value.shape)}"
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise InputError(f"{name}: expected finite entries")
+
+
+def _check_points(x: Tensor, ambient: int) -> None:
+    if x.ndim != 2 or x.shape[-1] != ambient:
+        raise InputError(f"x: expected shape (P, {ambient}), got {tuple(x.shape)}")
+    if x.dtype != torch.float64:
+        raise InputError(f"x: expected float64, got {x.dtype}")

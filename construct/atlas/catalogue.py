@@ -1,0 +1,119 @@
+"""Atlases for a manifold: one by specification, or a sequence with growing numbers of charts for a planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from construct.atlas.atlas import Atlas
+from construct.atlas.cover import COVER_MARGIN, MAX_GREEDY, cover, fewest, optimised, structured
+from construct.atlas.extent import tangent_extent
+from construct.errors import InputError
+from construct.manifolds import Manifold
+from construct.validation import positive_integer, positive_real
+
+THIN, WIDE = 1.02, 1.05
+THIN_UP_TO = 64
+GROWTH = 1.3
+
+
+def default_ratio(charts: int) -> float:
+    """radius / core_radius: 1.02 for up to 64 charts, then 1.05.
+
+    A thin collar shrinks the balls, hence the errors, but the slope of w_n grows like 1/((ratio^2 - 1) core^2), and
+    with it the largest weight and the rounding of dist^2: 25/core^2 at 1.02, 10/core^2 at 1.05.
+    """
+    return THIN if charts <= THIN_UP_TO else WIDE
+
+
+def atlas_for(
+    manifold: Manifold,
+    *,
+    charts: int | None = None,
+    core_radius: float | None = None,
+    radius: float | None = None,
+    ratio: float | None = None,
+) -> Atlas:
+    """An atlas of `manifold`.
+
+    Args:
+        charts: exact number of charts; default: the fewest found for the radii.
+        core_radius: largest covering radius admitted.
+        radius: ball radius, below manifold.chart_radius_bound; excludes ratio when core_radius or charts is given too.
+        ratio: radius/core_radius > 1; default `default_ratio`, or less where the bound leaves less room.
+
+    Raises:
+        InputError: a radius beyond the chart radius bound, or no cover that fits.
+    """
+    bound = manifold.chart_radius_bound
+    if charts is not None:
+        charts = positive_integer(charts, "charts")
+    for name, given in (("core_radius", core_radius), ("radius", radius)):
+        if given is not None and not positive_real(given, name) < bound:
+            raise InputError(
+                f"{name} must be less than {bound:.6g}, below which the charts of {manifold.name} are proved "
+                f"injective; got {given:.6g}"
+            )
+    if ratio is not None and not positive_real(ratio, "ratio") > 1.0:
+        raise InputError(f"ratio must be greater than 1; got {ratio}")
+    limit = core_radius
+    if radius is not None:
+        room = radius / (ratio or (COVER_MARGIN if charts is not None else THIN))
+        limit = room if limit is None else min(limit, room)
+    centres, core = cover(manifold, limit, charts)
+    if radius is None:
+        radius = collar(core, bound, ratio or default_ratio(len(centres)))
+    return build(manifold, centres, core, radius)
+
+
+def build(manifold: Manifold, centres: Tensor, core_radius: float, radius: float) -> Atlas:
+    """The atlas with these balls; frames are the manifold's tangent bases, the scale is `tangent_extent`."""
+    frames = manifold.tangent_basis(centres)
+    scale = tangent_extent(manifold, centres, frames, radius)
+    return Atlas(manifold, centres, frames, core_radius, radius, scale)
+
+
+def collar(core_radius: float, bound: float, ratio: float) -> float:
+    """Ball radius: ratio * core_radius, or the middle between core and bound where the bound leaves less room."""
+    wanted = core_radius * ratio
+    return wanted if wanted < bound else 0.5 * (core_radius + bound)
+
+
+def candidate_atlases(
+    manifold: Manifold, max_charts: int = 1000, *, ratio: float | None = None, growth: float = GROWTH
+) -> Iterator[Atlas]:
+    """Atlases with more and more charts and smaller and smaller core radii, from the fewest admissible charts on.
+
+    Counts grow by about `growth`; a structured cover in the window is taken, otherwise an optimised one. Lazy.
+    """
+    max_charts = positive_integer(max_charts, "max_charts")
+    if not growth > 1.0:
+        raise InputError(f"growth must be greater than 1; got {growth}")
+    for centres, core in candidate_covers(manifold, max_charts, growth):
+        radius = collar(core, manifold.chart_radius_bound, ratio or default_ratio(len(centres)))
+        yield build(manifold, centres, core, radius)
+
+
+def candidate_covers(manifold: Manifold, max_charts: int, growth: float) -> Iterator[tuple[Tensor, float]]:
+    """Covers (centres, proved radius) with strictly growing counts and strictly falling radii."""
+    limit = manifold.chart_radius_bound / COVER_MARGIN
+    centres, core = fewest(manifold, limit)
+    regular = [found for found in structured(manifold, max_charts) if found[1] <= limit]
+    while len(centres) <= max_charts:
+        yield centres, core
+        last, smallest = len(centres), core
+        following = None
+        target = last
+        while following is None:
+            before = target
+            target = max(target + 1, round(target * growth))
+            if before >= min(max_charts, MAX_GREEDY):
+                return
+            window = [found for found in regular if last < len(found[0]) <= target and found[1] < smallest]
+            if window:
+                following = window[-1]
+            else:
+                found = optimised(manifold, min(target, max_charts))
+                following = found if found[1] < 0.995 * smallest else None
+        centres, core = following

@@ -1,0 +1,143 @@
+"""Least-squares and near-minimax fits of one polynomial per chart, batched over the charts.
+
+The basis matrix of a chart is factored once, A = Q R (Householder); every later step works with the orthonormal
+factor. Lawson's algorithm (C. L. Lawson 1961; Ellacott and Williams 1976) multiplies the weights of a weighted
+least-squares problem by the current residuals and tends to the minimax fit on the nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from construct.errors import InputError
+from construct.local.families import LocalSpace, SplineSpace
+from construct.local.spline_fit import fit_spline
+
+RIDGE = 1e-13
+"""Tikhonov parameter relative to the node count: bounds the coefficients where the nodes fill only a part of the
+cube (a chart at a boundary), at the price of an error RIDGE * |coefficients|."""
+LAWSON_STEPS = 20
+KEPT = 3
+WARM_STEPS = 8
+"""Lawson steps that use all nodes."""
+MEMORY_BYTES = 2**28
+"""Size of the basis matrices that are held at a time; Q and the weighted copy make it about four times that."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients (n, c) of one local approximator per chart and its largest residual (n,) on the nodes."""
+
+    coefficients: Tensor
+    residual: Tensor
+
+    @property
+    def sup(self) -> float:
+        """The largest residual on any node of any chart."""
+        return float(self.residual.max())
+
+
+def check_values(values: Tensor, mask: Tensor) -> None:
+    """Refuse target values that are not finite on a node.
+
+    Raises:
+        InputError: naming `target`.
+    """
+    bad = mask & ~torch.isfinite(values)
+    if bool(bad.any()):
+        raise InputError(f"target: expected finite values on the manifold, got {int(bad.sum())} non-finite ones "
+                         f"of {int(mask.sum())}")
+
+
+def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:
+    if z.ndim != 3 or z.shape[-1] != space.dim:
+        raise InputError(f"z: expected shape (n, q, {space.dim}), got {tuple(z.shape)}")
+    for name, given in (("values", values), ("mask", mask)):
+        if given.shape != z.shape[:2]:
+            raise InputError(f"{name}: expected shape {tuple(z.shape[:2])}, got {tuple(given.shape)}")
+    if not bool(mask.any(-1).all()):
+        empty = int((~mask.any(-1)).nonzero()[0])
+        raise InputError(f"mask: expected at least one node in every chart, got none in chart {empty}")
+
+
+def fit(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int = LAWSON_STEPS) -> Fit:
+    """Fit one element of `space` per chart to values on nodes.
+
+    Args:
+        z: (n, q, d) nodes in chart coordinates; values: (n, q); mask: (n, q) bool, nodes that count.
+        lawson: number of reweighting steps, 0 for plain least squares. For splines see `fit_spline`.
+
+    Raises:
+        InputError: wrong shapes, a chart without nodes, non-finite values (naming `target`).
+    """
+    _check_shapes(space, z, values, mask)
+    check_values(values, mask)
+    if isinstance(space, SplineSpace):
+        return Fit(*fit_spline(space, z, values, mask))
+    return prefix_fits(space, z, values, mask, [space.count], lawson=lawson)[0]
+
+
+def prefix_fits(
+    space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, counts: list[int], *, lawson: int = LAWSON_STEPS
+) -> list[Fit]:
+    """Fits in the spans of the first `count` basis functions, for every count: one factorisation for all of them."""
+    n, q = mask.shape
+    per_chart = 8 * (q + space.count) * space.count
+    size = max(1, MEMORY_BYTES // per_chart)
+    results: list[list[tuple[Tensor, Tensor]]] = [[] for _ in counts]
+    for start in range(0, n, size):
+        part = slice(start, start + size)
+        f = torch.where(mask[part], values[part], 0.0)
+        weights = mask[part].to(z.dtype)
+        basis = space.evaluate(torch.where(mask[part].unsqueeze(-1), z[part], 0.0)) * weights.unsqueeze(-1)
+        ridge = RIDGE * q**0.5 * torch.eye(space.count, dtype=z.dtype, device=z.device)
+        stacked = torch.cat((basis, ridge.expand(len(basis), -1, -1)), 1)
+        orthonormal, triangle = torch.linalg.qr(stacked)
+        for found, count in zip(results, counts, strict=True):
+            a, residual = minimax(orthonormal[:, :q, :count], f, weights, steps=lawson)
+            solved = torch.linalg.solve_triangular(triangle[:, :count, :count], a.unsqueeze(-1), upper=True)
+            found.append((solved.squeeze(-1), residual))
+    return [Fit(torch.cat([c for c, _ in found]), torch.cat([r for _, r in found])) for found in results]
+
+
+def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
+    """Lawson's iteration in the columns of q (n, m, c), which are orthonormal up to the ridge.
+
+    f (n, m) is zero on absent nodes, present (n, m) is 1.0 or 0.0. The first iterate is the least-squares fit, the
+    best one by sup residual is kept, so more steps never make the result worse.
+
+    Returns the coefficients (n, c) with respect to q and the sup residuals (n,).
+    """
+    best = (q.mT @ f.unsqueeze(-1)).squeeze(-1)
+    residual = (f - (q @ best.unsqueeze(-1)).squeeze(-1)).abs() * present
+    best_sup = residual.amax(-1)
+    weights = present / present.sum(-1, keepdim=True)
+    # a floor for the diagonal, in the units of the weights: keeps the factorisation definite where fewer nodes than
+    # coefficients carry weight
+    eye = 1e-14 * torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    tiny = torch.finfo(q.dtype).tiny
+    kept = min(f.shape[-1], KEPT * q.shape[-1] + 20)
+    for step in range(steps):
+        weights = weights * (residual + 1e-3 * residual.mean(-1, keepdim=True))
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(tiny)
+        if step < WARM_STEPS or kept == f.shape[-1]:
+            rows, data, heavy = q, f, weights
+        else:
+            # the weight gathers on few nodes: the others hardly enter the normal equations
+            heavy, index = weights.topk(kept, sorted=False)
+            data = f.gather(-1, index)
+            rows = q.gather(1, index.unsqueeze(-1).expand(-1, -1, q.shape[-1]))
+        weighted = rows * (heavy * q.shape[1]).unsqueeze(-1)
+        factor, info = torch.linalg.cholesky_ex(weighted.mT @ rows + eye)
+        right = weighted.mT @ data.unsqueeze(-1)
+        candidate = torch.cholesky_solve(right, factor).squeeze(-1)
+        residual = (f - (q @ candidate.unsqueeze(-1)).squeeze(-1)).abs() * present
+        residual = torch.where(torch.isfinite(residual), residual, 0.0)
+        sup = residual.amax(-1)
+        better = (info == 0) & torch.isfinite(candidate).all(-1) & (sup < best_sup)
+        best = torch.where(better.unsqueeze(-1), candidate, best)
+        best_sup = torch.where(better, sup, best_sup)
+    return best, best_sup

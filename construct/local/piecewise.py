@@ -1,0 +1,129 @@
+"""The blended approximator, evaluated directly from its formula: the oracle and the speed reference of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from construct.atlas import Atlas, telescope
+from construct.errors import InputError
+from construct.local.families import LocalSpace
+
+DENSE_CHARTS = 128
+CHUNK_ENTRIES = 2**21
+
+
+class ErrorBound(float):
+    """An error bound that says how it is known: kind "measured" is the largest residual on finitely many nodes."""
+
+    kind: str
+
+    def __new__(cls, value: float, kind: str) -> ErrorBound:
+        bound = super().__new__(cls, value)
+        bound.kind = kind
+        return bound
+
+    def __repr__(self) -> str:
+        return f"{float(self):.3g} ({self.kind})"
+
+    def __reduce__(self) -> tuple[type[ErrorBound], tuple[float, str]]:
+        return ErrorBound, (float(self), self.kind)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PiecewiseApproximator:
+    """T(x) = sum_n rho_n(x) P_n(clamp(z_n(x), -1, 1)), with the telescoping partition rho of the atlas.
+
+    On M, |T - f| <= max_n sup_(U_n) |P_n - f|, whatever the overlaps. Off M it is finite, and 0 outside the balls.
+
+    Attributes:
+        atlas, space: where the local approximators live.
+        coefficients: (n, c), finite.
+        residual: (n,) sup residual of each chart on its fitting nodes, or None when unknown.
+    """
+
+    atlas: Atlas
+    space: LocalSpace
+    coefficients: Tensor
+    residual: Tensor | None = None
+    _tree: cKDTree = field(init=False)
+
+    def __post_init__(self) -> None:
+        expected = (self.atlas.count, self.space.count)
+        if self.coefficients.shape != expected:
+            raise InputError(f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}")
+        if not bool(torch.isfinite(self.coefficients).all()):
+            raise InputError("coefficients must be finite; got non-finite entries")
+        if self.space.dim != self.atlas.manifold.dim:
+            raise InputError(f"space must have dimension {self.atlas.manifold.dim}; got {self.space.dim}")
+        object.__setattr__(self, "_tree", cKDTree(self.atlas.centres.numpy()))
+
+    @property
+    def error_bound(self) -> ErrorBound:
+        """max_n sup |P_n - f| over the fitting nodes, kind "measured"; infinite when the residuals are not known."""
+        if self.residual is None:
+            return ErrorBound(float("inf"), "unknown")
+        return ErrorBound(float(self.residual.max()), "measured")
+
+    @property
+    def parameters(self) -> int:
+        """Number of coefficients."""
+        return self.coefficients.numel()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (P, D) float64 -> (P,)."""
+        if x.ndim != 2 or x.shape[-1] != self.atlas.manifold.ambient or x.dtype != torch.float64:
+            raise InputError(
+                f"x must be float64 of shape (P, {self.atlas.manifold.ambient}); got {x.dtype} {tuple(x.shape)}"
+            )
+        dense = self.atlas.count <= DENSE_CHARTS
+        width = self.atlas.count * self.atlas.manifold.ambient if dense else 32 * self.space.dim
+        step = max(256, CHUNK_ENTRIES // width)
+        parts = [self._evaluate(x[k : k + step], dense) for k in range(0, len(x), step)]
+        return torch.cat(parts) if parts else x.new_zeros(0)
+
+    def _evaluate(self, x: Tensor, dense: bool) -> Tensor:
+        point, chart, rho = self._dense_pairs(x) if dense else self._sparse_pairs(x)
+        chart, order = chart.sort(stable=True)
+        point, rho = point[order], rho[order]
+        terms = torch.empty_like(rho)
+        atlas = self.atlas
+        start = 0
+        for n, number in enumerate(torch.bincount(chart, minlength=atlas.count).tolist()):
+            if number == 0:
+                continue
+            part = slice(start, start + number)
+            z = (x[point[part]] - atlas.centres[n]) @ atlas.frames[n] / atlas.scale
+            terms[part] = self.space.combine(z.clamp(-1.0, 1.0), self.coefficients[n])
+            start += number
+        return x.new_zeros(len(x)).index_add_(0, point, rho * terms)
+
+    def _dense_pairs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rho = self.atlas.partition(x)
+        point, chart = (rho > 0).nonzero(as_tuple=True)
+        return point, chart, rho[point, chart]
+
+    def _sparse_pairs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(point, chart, rho) for the charts whose balls hold a point, from a tree of the centres."""
+        radius = self.atlas.radius * (1 + 1e-9)
+        found = cKDTree(x.numpy()).sparse_distance_matrix(self._tree, radius, output_type="ndarray")
+        point, chart = torch.from_numpy(found["i"].copy()).long(), torch.from_numpy(found["j"].copy()).long()
+        order = (point * self.atlas.count + chart).argsort()
+        point, chart = point[order], chart[order]
+        w = self.atlas.bumps((x[point] - self.atlas.centres[chart]).square().sum(-1))
+        number = torch.bincount(point, minlength=len(x))
+        column = torch.arange(len(point)) - (number.cumsum(0) - number)[point]
+        table = x.new_zeros(len(x), max(1, int(number.max()) if len(number) else 1))
+        table[point, column] = w
+        rho = telescope(table)[point, column]
+        keep = rho > 0
+        return point[keep], chart[keep], rho[keep]
+
+    def __repr__(self) -> str:
+        return (
+            f"PiecewiseApproximator({self.atlas!r}, {self.space!r}, coefficients={self.parameters}, "
+            f"error_bound={self.error_bound!r})"
+        )

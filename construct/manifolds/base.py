@@ -1,0 +1,314 @@
+"""The interface of every manifold, and the isometric embedding of its canonical form into R^D.
+
+A family is written down once, in its canonical R^k, by the underscored methods; the public methods of
+`Manifold` check their arguments and carry the canonical form into R^D by the isometry x = frame @ y. The
+nearest point of a set that lies in a linear subspace only depends on the orthogonal projection to this
+subspace, hence project(x) = frame @ canonical_project(frame^T x).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from construct.errors import InputError, OffManifoldError
+from construct.manifolds.embedding import isometry
+from construct.validation import (
+    finite_points,
+    floating_dtype,
+    integer,
+    positive_integer,
+    positive_real,
+    shaped,
+)
+
+LARGEST_NET = 2**27
+"""Most numbers (points times D) that one net may hold: 1 GiB in float64."""
+
+_KINDS = ("exact", "lower bound", "numeric")
+
+
+class Reach(float):
+    """Federer's reach of a set, a float that also says how it is known.
+
+    kind: "exact" (a theorem), "lower bound" (a theorem, perhaps not sharp) or "numeric" (measured, no proof).
+    """
+
+    kind: str
+
+    def __new__(cls, value: float, kind: str) -> Reach:
+        reach = super().__new__(cls, positive_real(value, "reach", infinite=True))
+        if kind not in _KINDS:
+            raise InputError(f"kind must be one of {_KINDS}; got {kind!r}")
+        reach.kind = kind
+        return reach
+
+    def __repr__(self) -> str:
+        return f"{float(self):.6g} ({self.kind})"
+
+    def __reduce__(self) -> tuple[type[Reach], tuple[float, str]]:
+        return Reach, (float(self), self.kind)
+
+
+class Net(NamedTuple):
+    """points (n, D) and a radius such that every point of M is proved to be within `radius` of one of
+    them."""
+
+    points: Tensor
+    radius: float
+
+
+class Cover(NamedTuple):
+    """centres (n, D) on M and a chord radius proved to cover: M lies in the union of the balls B(centre,
+    radius)."""
+
+    centres: Tensor
+    radius: float
+
+
+class Manifold(ABC):
+    """A compact d-dimensional submanifold of R^D, perhaps with boundary.
+
+    name:  as in `construct.manifolds.names()`.
+    dim:  d, the intrinsic dimension;  ambient: D;  canonical: k <= D, the dimension of the usual formula.
+    reach:  Federer's reach of the set (boundary included), a `Reach`.
+    chart_radius_bound:  the projection to the tangent space at c is injective on M inside B(c, r) for every r
+    below. has_boundary:  whether M has an edge.
+    frame:  (D, k) float64, orthonormal columns, x = frame @ y; the identity when D = k.
+    box:  (D,) float64, |x_j| <= box_j on M up to rounding of x itself.
+    radius_bound:  |x| <= radius_bound on M.
+    coordinate_bounds:  (d, 2) float64, a box of intrinsic coordinates that `point` maps onto M.
+    """
+
+    name: ClassVar[str]
+    has_boundary: bool = False
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        canonical: int,
+        reach: Reach,
+        box: Tensor,
+        radius: float,
+        coordinate_bounds: Tensor,
+        chart_radius_bound: float | None = None,
+        ambient: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """`box` (k,) bounds the canonical coordinates and `radius` the norm of the canonical points."""
+        self.frame = isometry(canonical, ambient, seed)
+        self.dim, self.canonical, self.ambient = dim, canonical, self.frame.shape[0]
+        self.seed, self.reach = seed, reach
+        self.chart_radius_bound = float(reach) if chart_radius_bound is None else chart_radius_bound
+        self.coordinate_bounds, self.radius_bound = coordinate_bounds, radius
+        rows = self.frame.abs()
+        self.box = torch.minimum(rows @ box, self.frame.norm(dim=1) * radius) if self._embedded else box
+
+    # -- the isometry ----------------------------------------------------------------------------------------
+
+    @property
+    def _embedded(self) -> bool:
+        return self.ambient != self.canonical
+
+    def embed(self, y: Tensor) -> Tensor:
+        """The point frame @ y of R^D, (..., k) -> (..., D)."""
+        return y @ self.frame.to(y).T if self._embedded else y
+
+    def restrict(self, x: Tensor) -> Tensor:
+        """Canonical coordinates frame^T x of the orthogonal projection to the canonical subspace, (..., D) ->
+        (..., k)."""
+        return x @ self.frame.to(x) if self._embedded else x
+
+    # -- points ----------------------------------------------------------------------------------------------
+
+    def sample(
+        self, n: int, seed: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """n independent points, (n, D), uniform with respect to volume unless the class says otherwise.
+
+        Drawn in float64 on the CPU from a generator of its own, so that they depend on n and seed only.
+        """
+        n, seed, dtype = positive_integer(n, "n"), integer(seed, "seed"), floating_dtype(dtype)
+        generator = torch.Generator().manual_seed(seed)
+        return self.embed(self._sample(n, generator)).to(device=device, dtype=dtype)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The point of M (edge included) nearest to x, (..., D) -> (..., D).
+
+        Unique for distances below the reach; finite, but without promise to be the nearest, farther out.
+        Raises InputError for a wrong shape or a non-finite entry.
+        """
+        return self.embed(self._project(self.restrict(finite_points(x, "x", self.ambient))))
+
+    def contains(self, x: Tensor, tolerance: float = 1e-8) -> Tensor:
+        """Whether x is within `tolerance` of M, (..., D) -> bool (...)."""
+        tolerance = positive_real(tolerance, "tolerance")
+        return (finite_points(x, "x", self.ambient) - self.project(x)).norm(dim=-1) <= tolerance
+
+    def require(self, x: Tensor, name: str = "x", tolerance: float = 1e-6) -> Tensor:
+        """x itself; raises OffManifoldError unless all of its points are within `tolerance` of M."""
+        distance = (finite_points(x, name, self.ambient) - self.project(x)).norm(dim=-1)
+        if not bool((distance <= tolerance).all()):
+            raise OffManifoldError(
+                f"{name} must lie on {self!r} up to {tolerance:g}; "
+                f"got a point at distance {float(distance.max()):.3g}"
+            )
+        return x
+
+    def tangent_basis(self, x: Tensor) -> Tensor:
+        """Orthonormal bases of the tangent spaces at points x of M, (..., D) -> (..., D, d).
+
+        Raises OffManifoldError for points farther than 1e-6 (1e-3 below float64) from M, relative to its
+        size.
+        """
+        x = shaped(x, "x", self.ambient)
+        size = max(1.0, self.radius_bound) * (1e-6 if x.dtype == torch.float64 else 1e-3)
+        return self.basis_unchecked(self.require(x, tolerance=size))
+
+    def basis_unchecked(self, x: Tensor) -> Tensor:
+        """`tangent_basis` without its checks, so that it works under `torch.func` transforms."""
+        basis = self._tangent_basis(self.restrict(x))
+        return self.frame.to(x) @ basis if self._embedded else basis
+
+    # -- nets and covers -------------------------------------------------------------------------------------
+
+    def net(self, spacing: float) -> Net:
+        """A finite net on M with a proved radius <= spacing.
+
+        Raises InputError when it would need more than 2^27 numbers.
+        """
+        points, radius = self._net(positive_real(spacing, "spacing"))
+        return Net(self.embed(points), radius)
+
+    def covers(self) -> Iterator[Cover]:
+        """Structured covers with proved chord radii: more and more centres, smaller and smaller radii."""
+        smallest = math.inf
+        for centres, radius in self._covers():
+            if radius < smallest:
+                smallest = radius
+                yield Cover(self.embed(centres), radius)
+
+    # -- charts and coordinates ------------------------------------------------------------------------------
+
+    def chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
+        """The point x of M near `centre` with frame^T (x - centre) = y.
+
+        centre (..., D) on M, frame (..., D, d) an orthonormal basis of the tangent space there, y (..., d),
+        with batch dimensions that broadcast. Past an edge x lies on the smooth extension of M; where no such
+        point exists, x is finite and meaningless. Differentiable in y at least seven times, also by nested
+        `torch.func.jvp` and under `torch.func.vmap`.
+        """
+        centre = shaped(centre, "centre", self.ambient)
+        frame = shaped(frame, "frame", self.ambient, self.dim)
+        y = shaped(y, "y", self.dim)
+        if self._embedded:
+            frame = self.frame.to(frame).T @ frame
+        return self.embed(self._chart_inverse(self.restrict(centre), frame, y))
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Intrinsic coordinates u of the point of M nearest to x, (..., D) -> (..., d); the class documents
+        them.
+
+        Smooth where the coordinates are, and along the extension of M past an edge. Not checked for
+        finiteness, so that it works under `torch.func` transforms; NaN gives NaN.
+        """
+        return self._coordinates(self.restrict(shaped(x, "x", self.ambient)))
+
+    def point(self, u: Tensor) -> Tensor:
+        """The point with intrinsic coordinates u, (..., d) -> (..., D)."""
+        return self.embed(self._point(shaped(u, "u", self.dim)))
+
+    def lift(self, g: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The function x -> g(coordinates(x)) on M, for g: (..., d) -> (...).
+
+        It is as smooth as g only if g respects the identifications of the coordinates (periods, twists,
+        poles).
+        """
+
+        def lifted(x: Tensor) -> Tensor:
+            return g(self.coordinates(x))
+
+        return lifted
+
+    # -- description -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _arguments(self) -> dict[str, Any]:
+        """The constructor's own arguments, JSON-able."""
+
+    def spec(self) -> dict[str, Any]:
+        """Name and constructor arguments as a JSON-able dictionary; `construct.manifolds.from_spec` inverts
+        it."""
+        ambient = self.ambient if self._embedded else None
+        return {"name": self.name, **self._arguments(), "ambient": ambient, "seed": self.seed}
+
+    def __repr__(self) -> str:
+        arguments = "".join(f"{key}={value}, " for key, value in self._arguments().items())
+        return f"{type(self).__name__}({arguments}d={self.dim}, D={self.ambient}, reach={self.reach!r})"
+
+    # -- the canonical form in R^k, written by each family ---------------------------------------------------
+
+    @abstractmethod
+    def _sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, k), float64."""
+
+    @abstractmethod
+    def _project(self, y: Tensor) -> Tensor:
+        """(..., k) -> (..., k)."""
+
+    @abstractmethod
+    def _tangent_basis(self, y: Tensor) -> Tensor:
+        """(..., k) -> (..., k, d)."""
+
+    @abstractmethod
+    def _net(self, spacing: float) -> tuple[Tensor, float]:
+        """Points (n, k), float64, and their proved radius."""
+
+    def _covers(self) -> Iterator[tuple[Tensor, float]]:
+        """Centres (n, k), float64, and their proved radius, with n increasing."""
+        return iter(())
+
+    @abstractmethod
+    def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
+        """centre (..., k), frame (..., k, d), y (..., d) -> (..., k)."""
+
+    @abstractmethod
+    def _coordinates(self, y: Tensor) -> Tensor:
+        """(..., k) -> (..., d)."""
+
+    @abstractmethod
+    def _point(self, u: Tensor) -> Tensor:
+        """(..., d) -> (..., k)."""
+
+    def _affordable(self, counts: list[int], spacing: float) -> list[int]:
+        """`counts` (points per axis of a net), unless their product is too large."""
+        points = math.prod(counts)
+        if points * self.ambient > LARGEST_NET:
+            raise InputError(
+                f"spacing must be large enough for a net of at most {LARGEST_NET} numbers; "
+                f"got {spacing:g}, which takes {points} points in R^{self.ambient}"
+            )
+        return counts
+
+
+def grid(axes: list[Tensor]) -> Tensor:
+    """All combinations of the entries of one-dimensional axes, (n, len(axes)), the last axis fastest."""
+    mesh = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([part.reshape(-1) for part in mesh], dim=-1)
+
+
+def tangent_vector(frame: Tensor, y: Tensor) -> Tensor:
+    """frame @ y with broadcasting batch dimensions, (..., k, d), (..., d) -> (..., k)."""
+    return (frame @ y.unsqueeze(-1)).squeeze(-1)
+
+
+def safe_sqrt(t: Tensor) -> Tensor:
+    """sqrt(t) for t > 0 and 0 elsewhere, with finite derivatives of every order (double where)."""
+    inside = t > 0
+    return torch.where(inside, torch.where(inside, t, 1.0).sqrt(), 0.0)

@@ -1,0 +1,278 @@
+"""Manifolds that the user supplies: by a parametrisation, or by the projection to the nearest point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from construct.errors import InputError
+from construct.manifolds import newton
+from construct.manifolds.base import Manifold, Reach, grid
+from construct.manifolds.detached import detached
+from construct.manifolds.parametrised import Parametrised
+from construct.manifolds.reach import federer_bound
+from construct.validation import positive_integer, positive_real, reals
+
+_CHECKED = 512
+"""Random points on which the claims of a user's manifold are tried."""
+
+
+def _as_reach(reach: object) -> Reach:
+    return (
+        reach if isinstance(reach, Reach) else Reach(positive_real(reach, "reach", infinite=True), "numeric")
+    )
+
+
+def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor) -> Tensor:
+    value = function(x)
+    if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != len(x) or value.dtype != x.dtype:
+        shown = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
+        raise InputError(f"{name} must map {tuple(x.shape)} to ({len(x)}, k) and keep the dtype; got {shown}")
+    if not bool(torch.isfinite(value).all()):
+        raise InputError(f"{name} must be finite on its domain; got NaN or infinite values")
+    return value
+
+
+def _check_reach(manifold: Manifold, points: Tensor) -> None:
+    bound = federer_bound(points, manifold.basis_unchecked(points), closest=1e-3 * float(manifold.box.max()))
+    if manifold.reach > bound * (1 + 1e-6):
+        raise InputError(
+            f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}"
+        )
+
+
+class ParametricManifold(Parametrised):
+    """The image of a box under a smooth injective immersion.
+
+    function:  u (..., d) -> (..., k) in torch operations, twice differentiable, defined also a little past
+    the box. lower, upper:  the box.
+    periodic:  per parameter, whether function repeats after upper - lower.
+    lipschitz:  per parameter, a bound of |d_i function| on the box; nets are proved as far as it is right.
+    reach:  a `Reach`, or a number, which counts as "numeric".
+    orthogonal:  whether the partial derivatives are orthogonal to each other; allows coarser grids.
+
+    Periods, Lipschitz constants, rank, orthogonality and the reach are tried on 512 random points: InputError
+    if one of them fails. `coordinates` are the parameters.
+    """
+
+    name = "parametric"
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        lower: Sequence[float],
+        upper: Sequence[float],
+        periodic: Sequence[bool],
+        reach: float,
+        lipschitz: Sequence[float],
+        *,
+        orthogonal: bool = False,
+        ambient: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._function, self.orthogonal = function, bool(orthogonal)
+        d = len(lower)
+        low, high = reals(lower, "lower", d), reals(upper, "upper", d)
+        speeds = tuple(positive_real(s, "lipschitz") for s in reals(lipschitz, "lipschitz", d))
+        if d == 0 or any(a >= b for a, b in zip(low, high, strict=True)):
+            raise InputError(f"lower must be below upper in every entry; got {low} and {high}")
+        if len(periodic) != d or not all(isinstance(p, bool) for p in periodic):
+            raise InputError(f"periodic must hold {d} booleans; got {periodic!r}")
+        span = torch.tensor(high, dtype=torch.float64) - torch.tensor(low, dtype=torch.float64)
+        unit = torch.rand(_CHECKED, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        trial = torch.tensor(low, dtype=torch.float64) + span * unit
+        values = _evaluated(function, "function", trial)
+        size = max(1.0, float(values.abs().max()))
+        for i, repeats in enumerate(periodic):
+            shift = torch.eye(d, dtype=torch.float64)[i] * span
+            if repeats and float((function(trial + shift) - values).abs().max()) > 1e-9 * size:
+                raise InputError(f"periodic[{i}] must be False: function does not repeat after upper - lower")
+        slack = sum(s * w for s, w in zip(speeds, span.tolist(), strict=True)) / 2
+        middle = function((torch.tensor([low], dtype=torch.float64) + torch.tensor([high])) / 2)[0]
+        box = middle.abs() + slack  # |x_j - middle_j| <= sum of L_i times half the width of the box
+        super().__init__(
+            lower=low,
+            upper=high,
+            closed=list(periodic),
+            lipschitz=speeds,
+            canonical=values.shape[1],
+            reach=_as_reach(reach),
+            box=box,
+            radius=float(middle.norm()) + slack,
+            ambient=ambient,
+            seed=seed,
+        )
+        self._check(trial, values)
+
+    def _check(self, trial: Tensor, values: Tensor) -> None:
+        j = newton.jacobian(self._function, trial)[1]
+        speeds = j.norm(dim=-2).amax(0)
+        if bool((speeds > torch.tensor(self.lipschitz, dtype=torch.float64) * (1 + 1e-9)).any()):
+            raise InputError(
+                f"lipschitz must bound the speeds, at least {speeds.tolist()}; got {self.lipschitz}"
+            )
+        unit = j / j.norm(dim=-2, keepdim=True)
+        gram = unit.mT @ unit
+        if self.dim > values.shape[1] or float(torch.linalg.det(gram).min()) < 1e-12:
+            raise InputError(
+                "function must be an immersion: its Jacobian has a rank below the number of parameters"
+            )
+        if self.orthogonal and float((gram - torch.eye(self.dim)).abs().max()) > 1e-9:
+            raise InputError("orthogonal must be False: the partial derivatives are not orthogonal")
+        _check_reach(self, self.embed(values))
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "lower": self.lower.tolist(),
+            "upper": self.upper.tolist(),
+            "periodic": list(self.closed),
+            "reach": float(self.reach),
+            "lipschitz": list(self.lipschitz),
+            "orthogonal": self.orthogonal,
+        }
+
+    def _point(self, u: Tensor) -> Tensor:
+        return self._function(u)
+
+
+class ProjectedManifold(Manifold):
+    """A manifold in R^D known by its nearest-point projection.
+
+    project:  (..., D) -> (..., D) in differentiable torch operations, smooth within the reach of M.
+    dim, ambient:  d and D.
+    reach:  a `Reach`, or a number, which counts as "numeric".
+    box:  (D,) bounds of |x_j| on M.
+    sample:  (n, generator) -> (n, D) points of M; without it random points of the box are projected, which is
+    not
+        uniform.
+
+    Has no intrinsic coordinates: `coordinates`, `point` and `lift` raise InputError. The box, idempotence of
+    project, its rank and the reach are tried on 512 samples.
+    """
+
+    name = "projected"
+
+    def __init__(
+        self,
+        project: Callable[[Tensor], Tensor],
+        dim: int,
+        ambient: int,
+        reach: float,
+        box: Sequence[float],
+        *,
+        sample: Callable[[int, torch.Generator], Tensor] | None = None,
+        has_boundary: bool = False,
+    ) -> None:
+        dim, ambient = positive_integer(dim, "dim"), positive_integer(ambient, "ambient", maximum=1000)
+        if dim > ambient:
+            raise InputError(f"dim must be at most ambient = {ambient}; got {dim}")
+        self._user_project, self._user_sample, self.has_boundary = project, sample, bool(has_boundary)
+        bounds = torch.tensor(
+            [positive_real(b, "box") for b in reals(box, "box", ambient)], dtype=torch.float64
+        )
+        super().__init__(
+            dim=dim,
+            canonical=ambient,
+            reach=_as_reach(reach),
+            box=bounds,
+            radius=float(bounds.norm()),
+            coordinate_bounds=torch.full((dim, 2), math.nan, dtype=torch.float64),
+        )
+        self._check()
+
+    def _check(self) -> None:
+        x = _evaluated(
+            lambda t: self._sample(len(t), torch.Generator().manual_seed(0)),
+            "sample",
+            self.box.expand(_CHECKED, -1),
+        )
+        moved = float((_evaluated(self._user_project, "project", x) - x).norm(dim=1).max())
+        if moved > 1e-8 * max(1.0, self.radius_bound):
+            raise InputError(f"project must leave the points of M where they are; got a step of {moved:.3g}")
+        if bool((x.abs() > self.box * (1 + 1e-9)).any()):
+            raise InputError(
+                f"box must bound |x_j| on M, at least {x.abs().amax(0).tolist()}; got {self.box.tolist()}"
+            )
+        eigenvalues = torch.linalg.eigvalsh(self._differential(x)).flip(-1)
+        ones = (eigenvalues > 0.5).sum(-1)
+        if bool((ones != self.dim).any()):
+            raise InputError(
+                f"dim must be the rank of project's derivative, {int(ones.max())}; got {self.dim}"
+            )
+        _check_reach(self, x)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"dim": self.dim, "reach": float(self.reach), "box": self.box.tolist()}
+
+    def _sample(self, n: int, generator: torch.Generator) -> Tensor:
+        if self._user_sample is not None:
+            return self._user_sample(n, generator)
+        unit = 2 * torch.rand(n, self.ambient, generator=generator, dtype=torch.float64) - 1
+        return self._user_project(unit * self.box)
+
+    def _project(self, y: Tensor) -> Tensor:
+        return self._user_project(y)
+
+    def _differential(self, y: Tensor) -> Tensor:
+        """On M the derivative of the projection is the orthogonal projector to the tangent space; made
+        symmetric."""
+        j = newton.jacobian(self._user_project, y)[1]
+        return (j + j.mT) / 2
+
+    def _tangent_basis(self, y: Tensor) -> Tensor:
+        return torch.linalg.eigh(self._differential(y)).eigenvectors[..., -self.dim :]
+
+    def _net(self, spacing: float) -> tuple[Tensor, float]:
+        """Nodes of a cubical grid, projected.
+
+        A point x of M has a node g within h sqrt(D)/2, and |project(g) - x| <= 2 |g - x| <= h sqrt(D), as
+        project(g) is no farther from g than x is. Nodes farther from M than h sqrt(D)/2 are not needed.
+        """
+        h = spacing / math.sqrt(self.ambient)
+        counts = self._affordable([math.ceil(2 * b / h) for b in self.box.tolist()], spacing)
+        axes = [
+            b * ((2 * torch.arange(m, dtype=torch.float64) + 1) / m - 1)
+            for b, m in zip(self.box.tolist(), counts, strict=True)
+        ]
+        nodes = grid(axes)
+        near = self._user_project(nodes)
+        return near[(near - nodes).norm(dim=1) <= spacing / 2 * (1 + 1e-9)], spacing
+
+    def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
+        """Newton's method with the projection as retraction, then steps in the parametrisation project(x + B
+        w)."""
+        batch = torch.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
+        centre, frame, y = centre.expand(*batch, -1), frame.expand(*batch, -1, -1), y.expand(*batch, -1)
+        x = detached(self._plain_inverse, centre, frame, y)
+        basis = detached(self._tangent_basis, x)
+
+        def position(w: Tensor, c: Tensor, f: Tensor) -> Tensor:
+            return self._user_project(x + (basis @ w.unsqueeze(-1)).squeeze(-1))
+
+        return position(newton.polish_chart(position, centre, frame, y, torch.zeros_like(y)), centre, frame)
+
+    def _plain_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
+        x, longest = centre, min(float(self.reach), self.radius_bound) / 4
+        for station in [*range(1, 9), *[8] * 30]:
+            basis = self._tangent_basis(x)
+            missing = y * (station / 8) - (frame.mT @ (x - centre).unsqueeze(-1)).squeeze(-1)
+            step = newton.solve(frame.mT @ basis, missing)
+            step = step / (step.norm(dim=-1, keepdim=True) / longest).clamp_min(1.0)
+            x = self._user_project(x + (basis @ step.unsqueeze(-1)).squeeze(-1))
+            if station == 8 and float(step.abs().max()) < 1e-10:
+                break
+        return x
+
+    def _coordinates(self, y: Tensor) -> Tensor:
+        raise InputError(
+            "a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point"
+        )
+
+    def _point(self, u: Tensor) -> Tensor:
+        raise InputError(
+            "a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point"
+        )

@@ -1,0 +1,210 @@
+"""The picture of a network on a manifold of dimension 1 or 2: its values, its atlas, its error.
+
+Matplotlib is imported when a figure is drawn, and drawn on without pyplot: no window, no global state.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from construct.errors import InputError
+from construct.manifolds import Manifold
+from construct.measurement import Measurement, measure
+from construct.targets import evaluate_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure", "require"]
+
+CURVE_POINTS = 4000
+SURFACE_CELLS = 120  # cells per intrinsic coordinate
+FLOOR = 1e-17  # errors below it are drawn there: the logarithm of an exact 0
+DECADES = 4  # of the error map below its largest error
+CHUNK = 4096
+COLOURS = 20  # charts further apart in the list share a colour
+
+
+class _Drawn(NamedTuple):
+    """What the panels show at P points, the middles of equal cells in intrinsic coordinates."""
+
+    intrinsic: Tensor  # (P, d)
+    space: Tensor  # (P, 3) in the axes of the picture
+    target: Tensor  # (P,)
+    values: Tensor  # (P,)
+    log_error: Tensor  # (P,) log10
+    chart: Tensor | None  # (P,) the chart with the largest weight
+    centres: Tensor | None  # (n, 3)
+
+
+def require(manifold: Manifold) -> None:
+    """Raises `InputError` when no figure can be drawn: matplotlib is missing, or `manifold.dim > 2`."""
+    if manifold.dim > 2:
+        raise InputError(f"manifold: expected dimension 1 or 2 for a figure, got {manifold.dim}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            "plot: expected matplotlib to be installed: pip install 'construct-transformer[plot]'"
+        )
+
+
+def figure(
+    net: Any,
+    target: Callable[..., Any],
+    manifold: Manifold,
+    *,
+    measurement: Measurement | None = None,
+    seed: int = 0,
+) -> Figure:
+    """Figure of three panels: network, atlas (coloured by the chart of largest weight), log10 error.
+
+    For `dim = 1` values and error are over the intrinsic coordinate; for `dim = 2` values and atlas are in
+    space (three principal coordinates of R^D), the error over the intrinsic coordinates. A network without an
+    atlas, as one that was loaded, has the middle panel without charts. `measurement` is what the title
+    quotes; without one, the error is measured with `seed`. Raises `InputError` as `require` and `measure` do.
+    """
+    require(manifold)
+    from matplotlib.figure import Figure
+
+    if measurement is None:
+        measurement = measure(net, target, manifold, seed=seed)
+    fig = Figure(figsize=(15, 5), layout="constrained")
+    if manifold.dim == 1:
+        _draw_curve(fig, net, target, manifold)
+    else:
+        _draw_surface(fig, net, target, manifold)
+    fig.suptitle(_title(net, target, manifold, measurement), fontsize=11)
+    return fig
+
+
+def _draw_curve(fig: Figure, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
+    drawn = _evaluate(net, target, manifold, CURVE_POINTS)
+    u, colours = drawn.intrinsic[:, 0].numpy(), _chart_colours(drawn)
+    values = fig.add_subplot(1, 3, 1)
+    values.plot(u, drawn.target.numpy(), color="0.75", linewidth=5, label="target")
+    values.plot(u, drawn.values.numpy(), color="tab:blue", linewidth=1, label="network")
+    values.set(title="target and network", xlabel="intrinsic coordinate")
+    values.legend(frameon=False)
+    flat = float(drawn.space[:, 2].abs().max()) < 1e-9
+    axes: Any = fig.add_subplot(1, 3, 2, **({} if flat else {"projection": "3d"}))
+    columns = 2 if flat else 3
+    axes.scatter(*drawn.space.T[:columns].numpy(), s=4, c=colours, rasterized=True)
+    if drawn.centres is not None:
+        axes.scatter(*drawn.centres.T[:columns].numpy(), color="black", marker="x", s=40)
+    axes.set(title=_atlas_title(drawn), aspect="equal")
+    axes.locator_params(nbins=4)
+    error = fig.add_subplot(1, 3, 3)
+    error.scatter(u, drawn.log_error.numpy(), s=2, c=colours, rasterized=True)
+    epsilon = _epsilon(net)
+    if epsilon is not None:
+        error.axhline(math.log10(epsilon), color="black", linestyle="--", label=f"epsilon = {epsilon:g}")
+        error.legend(frameon=False, loc="lower right")
+    error.set(title="log10 error, coloured by chart", xlabel="intrinsic coordinate")
+
+
+def _draw_surface(fig: Figure, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    drawn = _evaluate(net, target, manifold, SURFACE_CELLS)
+    origin, frame = _picture_axes(manifold.point(drawn.intrinsic), manifold)
+    corners = (manifold.point(_grid(manifold, SURFACE_CELLS, corners=True)) - origin) @ frame
+    surface = [t.reshape(SURFACE_CELLS + 1, SURFACE_CELLS + 1).numpy() for t in corners.T]
+
+    def draw(place: int, title: str, colours: Any) -> Any:
+        axes: Any = fig.add_subplot(1, 3, place, projection="3d")
+        faces = colours.reshape(SURFACE_CELLS, SURFACE_CELLS, 4)
+        axes.plot_surface(*surface, facecolors=faces, rstride=1, cstride=1, shade=False, rasterized=True)
+        axes.set(title=title, aspect="equal")
+        axes.locator_params(nbins=3)
+        return axes
+
+    values = ScalarMappable(Normalize(float(drawn.values.min()), float(drawn.values.max())), "viridis")
+    axes = draw(1, "network", values.to_rgba(drawn.values.numpy()))
+    fig.colorbar(values, ax=axes, shrink=0.6)
+    axes = draw(2, _atlas_title(drawn), _chart_colours(drawn))
+    if drawn.centres is not None:
+        axes.scatter(*drawn.centres.T.numpy(), color="black", marker="x", s=40)
+    u, v, level = (
+        t.reshape(SURFACE_CELLS, SURFACE_CELLS).numpy() for t in (*drawn.intrinsic.T, drawn.log_error)
+    )
+    top = float(level.max())
+    error = fig.add_subplot(1, 3, 3)
+    mesh = error.pcolormesh(
+        u, v, level, vmin=top - DECADES, vmax=top, shading="nearest", cmap="magma", rasterized=True
+    )
+    error.set(title="log10 error", xlabel="intrinsic coordinate 1", ylabel="intrinsic coordinate 2")
+    fig.colorbar(mesh, ax=error, extend="min")
+
+
+def _chart_colours(drawn: _Drawn) -> Any:
+    """Colours `(P, 4)`, one for each chart."""
+    from matplotlib import colormaps
+
+    chart = torch.zeros(len(drawn.values), dtype=torch.long) if drawn.chart is None else drawn.chart
+    return colormaps["tab20"]((chart % COLOURS).numpy())
+
+
+def _atlas_title(drawn: _Drawn) -> str:
+    return "manifold (no atlas stored)" if drawn.centres is None else f"atlas: {len(drawn.centres)} charts"
+
+
+def _grid(manifold: Manifold, cells: int, *, corners: bool = False) -> Tensor:
+    """Intrinsic coordinates of the middles `(cells^d, d)` or corners `((cells + 1)^d, d)` of equal cells."""
+    steps = (
+        torch.arange(cells + 1, dtype=torch.float64)
+        if corners
+        else torch.arange(cells, dtype=torch.float64) + 0.5
+    )
+    axes = [lower + (upper - lower) * steps / cells for lower, upper in manifold.coordinate_bounds]
+    return torch.stack([axis.reshape(-1) for axis in torch.meshgrid(axes, indexing="ij")], dim=-1)
+
+
+def _evaluate(net: Any, target: Callable[..., Any], manifold: Manifold, cells: int) -> _Drawn:
+    intrinsic = _grid(manifold, cells)
+    x = manifold.point(intrinsic)
+    parameter = next(iter(net.parameters()), x) if isinstance(net, torch.nn.Module) else x
+    with torch.no_grad():
+        values = torch.cat([net(part.to(parameter)).to(x) for part in x.split(CHUNK)])
+    wanted = evaluate_target(target, x)
+    origin, frame = _picture_axes(x, manifold)
+    atlas = getattr(getattr(net, "approximator", None), "atlas", None)
+    chart = centres = None
+    if atlas is not None:
+        chart = torch.cat([atlas.partition(part).argmax(dim=1) for part in x.split(CHUNK)])
+        centres = (atlas.centres.to(x) - origin) @ frame
+    log_error = (values - wanted).abs().clamp(min=FLOOR).log10()
+    return _Drawn(intrinsic, (x - origin) @ frame, wanted, values, log_error, chart, centres)
+
+
+def _picture_axes(x: Tensor, manifold: Manifold) -> tuple[Tensor, Tensor]:
+    """Origin `(D,)` and axes `(D, 3)`: canonical where R^3 holds the manifold, else principal."""
+    frame = manifold.frame.to(x)
+    if frame.shape[1] <= 3:
+        return torch.zeros_like(x[0]), torch.nn.functional.pad(frame, (0, 3 - frame.shape[1]))
+    origin = x.mean(dim=0)
+    canonical = (x - origin) @ frame
+    principal = torch.linalg.eigh(canonical.T @ canonical).eigenvectors.flip(1)[:, :3]
+    return origin, frame @ principal
+
+
+def _epsilon(net: Any) -> float | None:
+    return getattr(getattr(net, "claim", None), "epsilon", None)
+
+
+def _title(net: Any, target: Callable[..., Any], manifold: Manifold, measurement: Measurement) -> str:
+    epsilon = _epsilon(net)
+    asked = "" if epsilon is None else f"epsilon {epsilon:g}, "
+    title = f"{getattr(target, 'name', 'target')} on {manifold!r}: {asked}{measurement}"
+    a = getattr(net, "architecture", None)
+    if a is None:
+        return title
+    return (
+        f"{title}\n{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens, degree {a.degree},"
+        f" {a.nonzero_parameters:,} non-zero parameters, largest weight {a.weight_bound:.4g}"
+    )

@@ -1,0 +1,193 @@
+"""Built-in targets, targets by name, and the door through which a user's function is called."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from construct import targets
+from construct.errors import InputError, OffManifoldError
+from construct.targets import Target, evaluate_target, load_target
+
+DIMENSIONS = (1, 2, 3, 8)
+
+
+def points(n: int, ambient: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.rand(n, ambient, generator=generator, dtype=torch.float64) - 1
+
+
+def test_exp_sin_is_the_function_of_the_contract() -> None:
+    x = points(50, 8)
+    want = [math.exp(p[0]) * math.sin(3 * p[1] + p[2]) for p in x.tolist()]
+    torch.testing.assert_close(targets.get("exp_sin")(x), torch.tensor(want, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("ambient", DIMENSIONS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_shape_and_dtype(name: str, ambient: int, dtype: torch.dtype) -> None:
+    x = points(12, ambient).to(dtype)
+    values = targets.get(name)(x)
+    assert values.shape == (12,) and values.dtype == dtype
+    assert torch.isfinite(values).all()
+    assert targets.get(name)(x.reshape(3, 4, ambient)).shape == (3, 4)
+    torch.testing.assert_close(targets.get(name)(x[3]), values[3])
+
+
+@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("ambient", DIMENSIONS)
+def test_missing_coordinates_count_as_zero(name: str, ambient: int) -> None:
+    x = points(12, ambient)
+    padded = torch.nn.functional.pad(x, (0, 8 - ambient))
+    torch.testing.assert_close(targets.get(name)(x), targets.get(name)(padded), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_gradient_agrees_with_differences(name: str) -> None:
+    if name == "weierstrass":
+        pytest.skip("rough at every scale that a difference could take")
+    target = targets.get(name)
+    x = points(20, 3, seed=4)
+    x = x[(x[:, 0].abs() > 0.05) & ((x - torch.eye(3)[0]).norm(dim=1) > 0.05)].requires_grad_()
+    (gradient,) = torch.autograd.grad(target(x).sum(), x)
+    step = 1e-5
+    for j in range(3):
+        e = torch.zeros(3, dtype=torch.float64)
+        e[j] = step
+        difference = (target(x.detach() + e) - target(x.detach() - e)) / (2 * step)
+        torch.testing.assert_close(gradient[:, j], difference, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_gradient_is_finite_at_the_singular_points(name: str) -> None:
+    x = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(targets.get(name)(x).sum(), x)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "at"), [("root", 0.0), ("cusp", 1.0), ("kink", 0.0), ("weierstrass", 0.0)])
+def test_hoelder_exponent_is_sharp(name: str, at: float) -> None:
+    target = targets.get(name)
+    h = 2.0 ** -torch.arange(4, 16, dtype=torch.float64)
+    x = torch.stack([at + h, torch.zeros_like(h), torch.zeros_like(h)], dim=1)
+    start = torch.tensor([[at, 0.0, 0.0]], dtype=torch.float64)
+    change = (target(x) - target(start)).abs()
+    slope = np.polyfit(np.log(h.numpy()), np.log(change.numpy()), 1)[0]
+    assert slope == pytest.approx(target.smoothness, abs=0.02)
+    assert not target.smooth
+
+
+def test_description_of_a_target() -> None:
+    assert "beta=0.5" in repr(targets.get("root"))
+    assert "analytic" in repr(targets.get("runge")) and "0.2" in repr(targets.get("runge"))
+    assert targets.get("exp_sin").smooth
+
+
+def test_smoothness_must_be_positive() -> None:
+    with pytest.raises(InputError, match="smoothness: expected a number > 0, got 0"):
+        Target("bad", "", lambda x: x[..., 0], smoothness=0.0)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"target: expected one of exp_sin, .*, got 'nope'"):
+        targets.get("nope")
+
+
+def test_load_target() -> None:
+    assert load_target("exp_sin") is targets.get("exp_sin")
+    assert load_target("math:sin") is math.sin
+    assert load_target("torch:special.erf") is torch.special.erf
+
+
+@pytest.mark.parametrize(
+    ("specification", "message"),
+    [
+        ("no_such_module_at_all:f", "importable module, got 'no_such_module_at_all'"),
+        ("math:no_such_function", "has no 'no_such_function'"),
+        ("math:pi", "expected a callable, got 'math:pi' of type float"),
+        ("lambda x: x", "expected a built-in name or module:function"),
+        ("math:__import__('os')", "expected a built-in name or module:function"),
+        ("os;print:f", "expected a built-in name or module:function"),
+        (":f", "expected a built-in name or module:function"),
+        ("math:", "expected a built-in name or module:function"),
+    ],
+)
+def test_load_target_refuses(specification: str, message: str) -> None:
+    with pytest.raises(InputError, match=r"^target: .*") as caught:
+        load_target(specification)
+    assert message in str(caught.value)
+
+
+def numpy_only(x: np.ndarray) -> np.ndarray:
+    if not isinstance(x, np.ndarray):
+        raise TypeError("numpy arrays only")
+    return np.hypot(x[..., 0], x[..., 1])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        lambda x: torch.hypot(x[..., 0], x[..., 1]),
+        lambda x: np.hypot(x[..., 0], x[..., 1]),
+        lambda x: np.linalg.norm(x[..., :2], axis=-1),
+        lambda x: np.sqrt((x[..., :2].astype(float) ** 2).sum(axis=-1)),
+        numpy_only,
+    ],
+)
+def test_torch_and_numpy_functions_are_accepted(target: object) -> None:
+    x = points(9, 3)
+    assert callable(target)
+    for shaped in (x, x.reshape(3, 3, 3), x[0]):
+        values = evaluate_target(target, shaped)
+        assert values.dtype == torch.float64
+        torch.testing.assert_close(values, shaped[..., :2].norm(dim=-1))
+
+
+def test_values_are_detached_and_float32_is_widened() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0)).double()
+    assert not evaluate_target(net, points(4, 3)).requires_grad
+    assert evaluate_target(lambda x: x[..., 0].float(), points(4, 3)).dtype == torch.float64
+
+
+def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
+    torch.testing.assert_close(
+        evaluate_target(lambda x: x.numpy()[::-1, 0], points(4, 3)), points(4, 3).flip(0)[:, 0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (lambda x: x, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(5, 3\)"),
+        (lambda x: x[..., :1], r"expected values of shape \(5,\)"),
+        (lambda x: 1.0, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(\)"),
+        (lambda x: x[..., 0] + 0j, "expected real values of float32 or float64, got torch.complex128"),
+        (
+            lambda x: x.numpy()[..., 0] + 0j,
+            "expected real values of float32 or float64, got torch.complex128",
+        ),
+        (lambda x: x[..., 0] > 0, "got torch.bool"),
+        (lambda x: x[..., 0].long(), "got torch.int64"),
+        (lambda x: x[..., 0].half(), "got torch.float16"),
+        (lambda x: x.numpy()[..., 0].astype(object), "got numpy object"),
+        (lambda x: x[..., 0].sqrt(), r"expected finite values, got nan at x = \(-.*\(. of 5 points\)"),
+        (lambda x: 1 / torch.zeros(5, dtype=torch.float64), "expected finite values, got inf"),
+        (lambda x: x[..., 7], r"function of x with shape \(5, 3\), it raised IndexError"),
+        (lambda x: x.no_such_method(), "AttributeError"),
+        (lambda x: [0.0] * 5, "expected a torch tensor or a numpy array, got list"),
+        (3.0, "expected a callable"),
+    ],
+)
+def test_bad_targets_are_refused(target: object, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^target: .*{message}"):
+        evaluate_target(target, points(5, 3, seed=1))  # type: ignore[arg-type]
+
+
+def test_errors_of_the_library_pass_through() -> None:
+    def lifted(x: torch.Tensor) -> torch.Tensor:
+        raise OffManifoldError("x must lie on the sphere")
+
+    with pytest.raises(OffManifoldError, match="sphere"):
+        evaluate_target(lifted, points(5, 3))
