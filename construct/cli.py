@@ -107,6 +107,10 @@ def approximate(
     """Build the network for a target on a manifold, measure it, and write it down."""
     if dtype not in DTYPES:
         raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device: expected a torch device of this machine, got {device!r}") from error
     space = build_manifold(manifold, dim, ambient, option or [])
     function = targets.load_target(target)
     if smoothness is None and isinstance(function, targets.Target) and not function.smooth:
@@ -253,14 +257,15 @@ def error_table(net: Transformer, measured: Measurement) -> Table:
 
 @contextlib.contextmanager
 def progress_on(console: Console) -> Iterator[Progress]:
-    """A callable `(stage, fraction)` that shows both, with the time since the start, until the block ends."""
+    """A callable `(stage, fraction)` that shows both and the time since the start; silent off a terminal."""
     columns = (
         SpinnerColumn(),
         TimeElapsedColumn(),
         BarColumn(bar_width=24),
         TextColumn("{task.description}", markup=False),
     )
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+    hidden = not console.is_terminal
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("building", total=1.0)
 
         def report(stage: str, fraction: float | None = None) -> None:

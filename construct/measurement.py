@@ -106,8 +106,8 @@ def search_sup(
        outwards from them and projected back, so that the edge and its corners are seen.
     2. The `starts` highest hills (points no better than any of their neighbours), and the worst point of each
        region: of what is nearest to a row of `centres (k, D)`, by default `REGIONS` sample points far apart.
-    3. `rounds` rounds of an evolution search from every start: `TRIALS (1 + d)` random steps within the start's
-       own radius, projected back to the manifold; the worst is kept, the radius grows after a success and
+    3. `rounds` rounds of an evolution search from every start: `TRIALS (1 + d)` random steps within its own
+       radius, projected back to the manifold; the worst is kept, the radius grows after a success and
        shrinks after a failure. `rounds = 0` measures the sample alone.
 
     Deterministic in `seed`. Raises `InputError` for `samples < 1`, `rounds < 0`, `starts < 1`.
@@ -196,10 +196,10 @@ def _spread(points: Tensor, count: int) -> Tensor:
 
 
 def _directions(count: int, manifold: Manifold, generator: torch.Generator) -> Tensor:
-    """Random vectors `(count, D)` of the canonical subspace whose tangent part has a root mean square length of 1.
+    """Random vectors `(count, D)` of the canonical subspace, their tangent part of root mean square length 1.
 
-    Their normal part only moves the projection to second order: no tangent basis is needed, which costs more than a
-    projection.
+    Their normal part moves the projection to second order only, so no tangent basis is needed; it would
+    cost more than a projection.
     """
     direction = torch.randn(count, manifold.canonical, generator=generator, dtype=torch.float64)
     return manifold.embed(

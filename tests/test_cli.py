@@ -1,5 +1,6 @@
 """The command line does what the library does, and refuses in one line."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -7,22 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import construct
 from construct import manifolds, targets
-from construct.cli import MEANINGS, app, build_manifold
+from construct.cli import MEANINGS, app, build_manifold, progress_on
 from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments], terminal_width=200)
 
 
-def refused(*arguments: str | Path) -> str:
+def refused(*arguments: object) -> str:
     """The one line that a refusal says on stderr."""
     result = run(*arguments)
     assert result.exit_code == 2, result.output
@@ -136,6 +138,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
         ),
         (("--manifold", "sphere", "--dim", "3", "--plot", "x.png"), "manifold: expected dimension 1 or 2"),
         (("--manifold", "circle", "--max-parameters", "10"), "parameters"),
+        (("--manifold", "circle", "--device", "nowhere"), "device: expected a torch device of this machine"),
         (("--manifold", "circle", "--construction", "other"), "construction"),
         (("--manifold", "circle", "--position-code", "other"), "position_code"),
     ],
@@ -161,6 +164,16 @@ def test_a_function_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0, result.output
     x = Circle().sample(100, seed=0)
     assert (construct.load(tmp_path / "wave.safetensors")(x) - torch.sin(2 * x[:, 0])).abs().max() <= 1e-2
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_only(terminal: bool) -> None:
+    text = io.StringIO()
+    with progress_on(Console(file=text, force_terminal=terminal)) as progress:
+        progress("fitting [charts]", 0.5)
+        progress("measuring", None)
+    assert ("measuring" in text.getvalue()) is terminal
+    assert terminal or text.getvalue() == ""
 
 
 def test_lists() -> None:

@@ -44,10 +44,8 @@ def test_missing_coordinates_count_as_zero(name: str, ambient: int) -> None:
     torch.testing.assert_close(targets.get(name)(x), targets.get(name)(padded), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", sorted(set(targets.names()) - {"weierstrass"}))  # too rough for differences
 def test_gradient_agrees_with_differences(name: str) -> None:
-    if name == "weierstrass":
-        pytest.skip("rough at every scale that a difference could take")
     target = targets.get(name)
     x = points(20, 3, seed=4)
     x = x[(x[:, 0].abs() > 0.05) & ((x - torch.eye(3)[0]).norm(dim=1) > 0.05)].requires_grad_()

@@ -1,8 +1,9 @@
 """Atlas: balls of one radius, tangent charts and two partitions of unity.
 
-Charts are the orthogonal projections phi_n(x) = V_n^T (x - c_n) / scale, V_n an orthonormal basis of the tangent space
-at c_n. On B(c_n, radius) ∩ M they are injective for every radius below `manifold.chart_radius_bound` (the reach in
-general). The core balls cover M, with proof; the collar between core and ball is where neighbours blend.
+Charts are the orthogonal projections phi_n(x) = V_n^T (x - c_n) / scale, V_n an orthonormal basis of the
+tangent space at c_n. On B(c_n, radius) ∩ M they are injective for every radius below
+`manifold.chart_radius_bound` (the reach in general). The core balls cover M, with proof; the collar between
+core and ball is where neighbours blend.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ class Atlas:
         core_radius: every point of M is within it of a centre (covers prove this, the class cannot).
         radius: core_radius < radius < manifold.chart_radius_bound.
         scale: |V_n^T (x - c_n)|_inf <= scale for x in M ∩ B(c_n, radius).
-        neighbours: (p, 2) pairs m < n with |c_m - c_n| < 2 radius: all pairs of ambient balls that meet. A sampled
-            graph could miss a pair, and then the partition sums to more than 1.
+        neighbours: (p, 2) pairs m < n with |c_m - c_n| < 2 radius: all pairs of ambient balls that meet. A
+            sampled graph could miss a pair, and then the partition sums to more than 1.
 
     Raises:
-        InputError: a shape, an order of radii or an identity above fails; OffManifoldError: a centre is not on M.
+        InputError: a shape, an order of radii or an identity above fails; OffManifoldError: a centre is not
+            on M.
     """
 
     manifold: Manifold
@@ -97,22 +99,23 @@ class Atlas:
     def squared_distance(self, x: Tensor) -> Tensor:
         """|x - c_n|^2: x (P, D) -> (P, n)."""
         _check_points(x, self.manifold.ambient)
-        result = x.new_empty(len(x), self.count)
+        # differences, not |x|^2 - 2 <x, c> + |c|^2, which loses digits; in slices, to bound the memory
         step = max(1, 2**24 // max(1, x.numel()))
-        for start in range(0, self.count, step):
-            part = slice(start, start + step)
-            result[:, part] = (x.unsqueeze(1) - self.centres[part]).square().sum(-1)
-        return result
+        return torch.cat([(x.unsqueeze(1) - c).square().sum(-1) for c in self.centres.split(step)], -1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """The point of M near c_n with chart coordinates z: (n, q, d) -> (n, q, D).
 
-        Defined where |z| scale < radius sqrt(1 - radius^2/(4 reach^2)); finite everywhere. Past an edge it is on the
-        manifold's smooth extension.
+        Defined where |z| scale < radius sqrt(1 - radius^2/(4 reach^2)); finite everywhere. Past an edge it is
+        on the manifold's smooth extension.
         """
         if z.ndim != 3 or z.shape[0] != self.count or z.shape[-1] != self.manifold.dim:
-            raise InputError(f"z: expected shape ({self.count}, q, {self.manifold.dim}), got {tuple(z.shape)}")
-        return self.manifold.chart_inverse(self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale)
+            raise InputError(
+                f"z: expected shape ({self.count}, q, {self.manifold.dim}), got {tuple(z.shape)}"
+            )
+        return self.manifold.chart_inverse(
+            self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale
+        )
 
     def bumps(self, squared_distance: Tensor) -> Tensor:
         """w = relu((r^2 - dist^2)/(r^2 - r_core^2)): >= 1 in the core, 0 outside the ball. Any shape."""
@@ -122,8 +125,9 @@ class Atlas:
     def partition(self, x: Tensor) -> Tensor:
         """Telescoping partition of unity rho_n(x): x (P, D) -> (P, n).
 
-        s_n = sum_(m<n) w_m and rho_n = relu(1 - s_n) - relu(1 - s_n - w_n) = min(1, s_n + w_n) - min(1, s_n), so
-        sum_n rho_n = min(1, sum_n w_n), which is 1 on M. Non-neighbours may stay in the sum: where w_n > 0 theirs is 0.
+        s_n = sum_(m<n) w_m and rho_n = relu(1 - s_n) - relu(1 - s_n - w_n) = min(1, s_n + w_n) - min(1, s_n),
+        so sum_n rho_n = min(1, sum_n w_n), which is 1 on M. Non-neighbours may stay in the sum: where w_n > 0
+        theirs is 0.
         """
         w = self.bumps(self.squared_distance(x))
         return telescope(w)
@@ -131,8 +135,8 @@ class Atlas:
     def smooth_partition(self, x: Tensor, order: int, inner_radius: float | None = None) -> Tensor:
         """rho_n = b_n / sum_m b_m, b_n = relu(1 - dist_n^2/r'^2)^order: x (P, D) -> (P, n), C^(order-1).
 
-        r' = inner_radius lies in (core_radius, radius); default: radius/1.05, or the middle if that is not above
-        the core radius. Zero, not NaN, where no ball of radius r' holds x.
+        r' = inner_radius lies in (core_radius, radius); default: radius/1.05, or the middle if that is not
+        above the core radius. Zero, not NaN, where no ball of radius r' holds x.
         """
         if order < 1:
             raise InputError(f"order: expected an integer >= 1, got {order}")
@@ -148,7 +152,9 @@ class Atlas:
 
     @property
     def default_inner_radius(self) -> float:
-        """r' of `smooth_partition`: radius/1.05, or the middle of the collar if that is not above the core radius."""
+        """r' of `smooth_partition`: radius/1.05, or the middle of the collar if that is not above the core
+        radius.
+        """
         inner = self.radius / 1.05
         return inner if inner > self.core_radius * 1.001 else 0.5 * (self.core_radius + self.radius)
 
@@ -161,9 +167,11 @@ class Atlas:
 
 
 def telescope(w: Tensor) -> Tensor:
-    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) along the last axis, for w >= 0 of any shape (..., n).
+    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) along the last axis, for w >= 0 of any shape
+    (..., n).
 
-    Computed as a difference of the same clamped sums, so that the entries sum to min(1, sum w) up to n roundings.
+    Computed as a difference of the same clamped sums, so that the entries sum to min(1, sum w) up to n
+    roundings.
     """
     left = (1.0 - w.cumsum(-1)).clamp_min(0.0)
     before = torch.cat((torch.ones_like(left[..., :1]), left[..., :-1]), -1)
@@ -171,7 +179,9 @@ def telescope(w: Tensor) -> Tensor:
 
 
 def ambient_neighbours(centres: Tensor, radius: float) -> Tensor:
-    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than 2 radius (1e-12 relative slack outwards)."""
+    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than 2 radius (1e-12 relative slack
+    outwards).
+    """
     reach = 2.0 * radius * (1.0 + 1e-12)
     pairs = cKDTree(centres.numpy()).query_pairs(reach, output_type="ndarray")
     table = torch.from_numpy(pairs.reshape(-1, 2)).long()

@@ -9,6 +9,7 @@ from torch import Tensor
 from construct.atlas.atlas import Atlas
 from construct.atlas.cover import COVER_MARGIN, MAX_GREEDY, cover, fewest, optimised, structured
 from construct.atlas.extent import tangent_extent
+from construct.atlas.nets import NetLadder
 from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.validation import positive_integer, positive_real
@@ -16,13 +17,15 @@ from construct.validation import positive_integer, positive_real
 THIN, WIDE = 1.02, 1.05
 THIN_UP_TO = 64
 GROWTH = 1.3
+WORTH = 0.98
+"""An optimised cover has to shrink the core radius by this factor to become a candidate."""
 
 
 def default_ratio(charts: int) -> float:
     """radius / core_radius: 1.02 for up to 64 charts, then 1.05.
 
-    A thin collar shrinks the balls, hence the errors, but the slope of w_n grows like 1/((ratio^2 - 1) core^2), and
-    with it the largest weight and the rounding of dist^2: 25/core^2 at 1.02, 10/core^2 at 1.05.
+    A thin collar shrinks the balls, hence the errors, but the slope of w_n grows like 1/((ratio^2 - 1)
+    core^2), and with it the largest weight and the rounding of dist^2: 25/core^2 at 1.02, 10/core^2 at 1.05.
     """
     return THIN if charts <= THIN_UP_TO else WIDE
 
@@ -40,7 +43,8 @@ def atlas_for(
     Args:
         charts: exact number of charts; default: the fewest found for the radii.
         core_radius: largest covering radius admitted.
-        radius: ball radius, below manifold.chart_radius_bound; excludes ratio when core_radius or charts is given too.
+        radius: ball radius, below manifold.chart_radius_bound; excludes ratio when core_radius or charts is
+            given too.
         ratio: radius/core_radius > 1; default `default_ratio`, or less where the bound leaves less room.
 
     Raises:
@@ -67,15 +71,19 @@ def atlas_for(
     return build(manifold, centres, core, radius)
 
 
-def build(manifold: Manifold, centres: Tensor, core_radius: float, radius: float) -> Atlas:
+def build(
+    manifold: Manifold, centres: Tensor, core_radius: float, radius: float, nets: NetLadder | None = None
+) -> Atlas:
     """The atlas with these balls; frames are the manifold's tangent bases, the scale is `tangent_extent`."""
     frames = manifold.tangent_basis(centres)
-    scale = tangent_extent(manifold, centres, frames, radius)
+    scale = tangent_extent(manifold, centres, frames, radius, nets)
     return Atlas(manifold, centres, frames, core_radius, radius, scale)
 
 
 def collar(core_radius: float, bound: float, ratio: float) -> float:
-    """Ball radius: ratio * core_radius, or the middle between core and bound where the bound leaves less room."""
+    """Ball radius: ratio * core_radius, or the middle between core and bound where the bound leaves less
+    room.
+    """
     wanted = core_radius * ratio
     return wanted if wanted < bound else 0.5 * (core_radius + bound)
 
@@ -83,37 +91,43 @@ def collar(core_radius: float, bound: float, ratio: float) -> float:
 def candidate_atlases(
     manifold: Manifold, max_charts: int = 1000, *, ratio: float | None = None, growth: float = GROWTH
 ) -> Iterator[Atlas]:
-    """Atlases with more and more charts and smaller and smaller core radii, from the fewest admissible charts on.
+    """Atlases with more and more charts and smaller and smaller core radii, from the fewest admissible charts
+    on.
 
-    Counts grow by about `growth`; a structured cover in the window is taken, otherwise an optimised one. Lazy.
+    Counts grow by about `growth`; a structured cover in the window is taken, otherwise an optimised one.
+    Lazy. The first comes in any case, even where `max_charts` does not admit it.
     """
     max_charts = positive_integer(max_charts, "max_charts")
     if not growth > 1.0:
         raise InputError(f"growth must be greater than 1; got {growth}")
-    for centres, core in candidate_covers(manifold, max_charts, growth):
+    nets = NetLadder(manifold)
+    for centres, core in _candidate_covers(manifold, nets, max_charts, growth):
         radius = collar(core, manifold.chart_radius_bound, ratio or default_ratio(len(centres)))
-        yield build(manifold, centres, core, radius)
+        yield build(manifold, centres, core, radius, nets)
 
 
-def candidate_covers(manifold: Manifold, max_charts: int, growth: float) -> Iterator[tuple[Tensor, float]]:
-    """Covers (centres, proved radius) with strictly growing counts and strictly falling radii."""
+def _candidate_covers(
+    manifold: Manifold, nets: NetLadder, max_charts: int, growth: float
+) -> Iterator[tuple[Tensor, float]]:
+    """Covers (centres (n, D), proved radius) with strictly growing counts and strictly falling radii."""
     limit = manifold.chart_radius_bound / COVER_MARGIN
-    centres, core = fewest(manifold, limit)
+    centres, core = fewest(manifold, nets, limit)
     regular = [found for found in structured(manifold, max_charts) if found[1] <= limit]
-    while len(centres) <= max_charts:
+    target = len(centres)
+    while True:
         yield centres, core
         last, smallest = len(centres), core
         following = None
-        target = last
         while following is None:
-            before = target
-            target = max(target + 1, round(target * growth))
-            if before >= min(max_charts, MAX_GREEDY):
+            if target >= min(max_charts, MAX_GREEDY):
                 return
+            target = min(max(target + 1, round(target * growth)), max_charts)
             window = [found for found in regular if last < len(found[0]) <= target and found[1] < smallest]
             if window:
                 following = window[-1]
             else:
-                found = optimised(manifold, min(target, max_charts))
-                following = found if found[1] < 0.995 * smallest else None
+                found = optimised(nets, target)
+                if found[1] < WORTH * smallest:
+                    following = manifold.embed(found[0]), found[1]
         centres, core = following
+        target = len(centres)

@@ -20,19 +20,47 @@ def canonical_form(manifold: Manifold) -> Manifold:
     return manifolds.from_spec({**manifold.spec(), "ambient": None})
 
 
-def net_of_size(manifold: Manifold, spacing: float, size: int, *, floor: float) -> tuple[Tensor, float]:
-    """A net of at most about `size` points, no finer than `floor`: (points (m, D), proved radius).
+class NetLadder:
+    """Nets of a manifold in its canonical form, each with about twice the points of the one before; kept once
+    made.
 
-    `spacing` is a first guess; the number of points grows like spacing^-dim, so a few steps find the size.
+    Every point of M is proved to be within `radius` of the net's points.
     """
-    net = manifold.net(spacing)
-    for _ in range(6):
-        finer = max(floor, net.radius * (len(net.points) / size) ** (1.0 / manifold.dim))
-        if 0.8 * net.radius < finer < 1.3 * net.radius:
-            break
-        # in limited steps, since the law is poor for coarse nets
-        net = manifold.net(min(max(finer, net.radius / 6), net.radius * 4))
-    return net.points, float(net.radius)
+
+    START = 0.5
+
+    def __init__(self, manifold: Manifold) -> None:
+        self.manifold = canonical_form(manifold)
+        self._first = self.START * min(manifold.chart_radius_bound, float(2 * self.manifold.box.norm()))
+        self._nets: list[tuple[Tensor, float]] = []
+        self._trees: dict[int, cKDTree] = {}
+
+    def _net(self, level: int) -> tuple[Tensor, float]:
+        while len(self._nets) <= level:
+            points, radius = self.manifold.net(self._first * 2.0 ** (-len(self._nets) / self.manifold.dim))
+            self._nets.append((points, float(radius)))
+        return self._nets[level]
+
+    def _level(self, size: int, floor: float) -> int:
+        """The finest level with at most `size` points; no finer than needed for a radius of at most `floor`."""
+        level = 0
+        while len(self._net(level)[0]) <= size:
+            if self._net(level)[1] <= floor:
+                return level
+            level += 1
+        return max(0, level - 1)
+
+    def finest(self, size: int, floor: float = 0.0) -> tuple[Tensor, float]:
+        """Points (m, k), m <= size if the coarsest net allows, and their proved radius."""
+        return self._net(self._level(size, floor))
+
+    def snap(self, x: Tensor, size: int) -> Tensor:
+        """The points of the net of that size nearest to x (n, k)."""
+        level = self._level(size, 0.0)
+        points = self._net(level)[0]
+        if level not in self._trees:
+            self._trees[level] = cKDTree(points.numpy())
+        return points[torch.from_numpy(self._trees[level].query(x.numpy())[1]).long()]
 
 
 def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:

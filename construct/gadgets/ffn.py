@@ -75,10 +75,12 @@ def clip(layout: TokenLayout, row: str = "a", limit: float = 1.0) -> FeedForward
     return affine_layers(layout, first, [], {row: np.array([1.0, -1.0, 0.0])})
 
 
-def gated_clip(layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "a") -> FeedForward:
-    """`row <- clip(row, -1, 1)` on a range; `bound >= |row|` over the tokens outside. Three layers."""
+def gated_clip(
+    layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "a", limit: float = 1.0
+) -> FeedForward:
+    """`row <- clip(row, -limit, limit)` on a range; `bound >= |row|` over the tokens outside. Three layers."""
     gate, constant = _gated(layout, span, bound)
-    first: list[Affine | Float] = [{row: -1.0, "one": -1.0}, {row: 1.0, "one": -1.0}, *gate]
+    first: list[Affine | Float] = [{row: -1.0, "one": -limit}, {row: 1.0, "one": -limit}, *gate]
     closed = [-constant] * len(gate)
     middle = np.array([[1.0, 0.0, *closed, 0.0], [0.0, 1.0, *closed, 0.0]])
     return affine_layers(layout, first, [middle], {row: np.array([1.0, -1.0, 0.0])})

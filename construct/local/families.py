@@ -1,8 +1,8 @@
 """Spaces of local approximators: functions of the chart coordinates z in [-1, 1]^d.
 
-Both spaces are spanned by products of univariate functions, one factor per coordinate, which is what the network
-needs in order to build them from one register per coordinate. The bases here are chosen for their conditioning; a
-network that uses another basis of the same space converts the coefficients.
+Both spaces are spanned by products of univariate functions, one factor per coordinate, which is what the
+network needs in order to build them from one register per coordinate. The bases here are chosen for their
+conditioning; a network that uses another basis of the same space converts the coefficients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from construct.errors import InputError
 
 
 def multi_indices(dim: int, degree: int) -> Tensor:
-    """Multi-indices (c, dim) of total degree at most `degree`, sorted by total degree, then lexicographically.
+    """Multi-indices (c, dim) of total degree at most `degree`, sorted by total degree, then
+    lexicographically.
 
     The order is nested: those of a smaller degree are a prefix. c = binomial(dim + degree, dim).
     """
@@ -32,7 +33,9 @@ def multi_indices(dim: int, degree: int) -> Tensor:
 
 
 def chebyshev_table(z: Tensor, degree: int) -> Tensor:
-    """T_0(z), ..., T_degree(z) in a new first axis, by T_(k+1) = 2 z T_k - T_(k-1): backward stable on [-1, 1]."""
+    """T_0(z), ..., T_degree(z) in a new first axis, by T_(k+1) = 2 z T_k - T_(k-1): backward stable on [-1,
+    1].
+    """
     table = z.new_empty((degree + 1, *z.shape))
     table[0] = 1.0
     if degree >= 1:
@@ -62,7 +65,8 @@ class LocalSpace(ABC):
     def combine(self, z: Tensor, coefficients: Tensor) -> Tensor:
         """sum_c coefficients[..., c] B_c(z): z (..., m, dim), coefficients (..., c) -> (..., m).
 
-        Leading axes of the two are the same (charts). Does not hold all (m, c) products at once where it can avoid it.
+        Leading axes of the two are the same (charts). Does not hold all (m, c) products at once where it can
+        avoid it.
         """
 
     def _check(self, z: Tensor) -> None:
@@ -81,8 +85,8 @@ class PolynomialSpace(LocalSpace):
 
     Attributes:
         degree: total degree, >= 0.
-        indices: (c, dim) the exponents k, sorted by total degree: lower degrees are prefixes, so coefficients of
-            a lower degree are the leading columns.
+        indices: (c, dim) the exponents k, sorted by total degree: lower degrees are prefixes, so coefficients
+            of a lower degree are the leading columns.
     """
 
     def __init__(self, dim: int, degree: int) -> None:
@@ -110,10 +114,12 @@ class PolynomialSpace(LocalSpace):
 
 
 class SplineSpace(LocalSpace):
-    """Continuous tensor splines, piecewise linear in every coordinate, on `cells` equal cells of [-1, 1] each.
+    """Continuous tensor splines, piecewise linear in every coordinate, on `cells` equal cells of [-1, 1]
+    each.
 
     Basis: products of hats hat(N (z_i + 1)/2 - k_i), hat(u) = relu(1 - |u|), k_i in 0..N with N = cells; the
-    coefficient is the value at the node z = 2 k/N - 1. Index order: row-major in k, the last coordinate fastest.
+    coefficient is the value at the node z = 2 k/N - 1. Index order: row-major in k, the last coordinate
+    fastest.
 
     Attributes:
         cells: N >= 1.
@@ -131,7 +137,8 @@ class SplineSpace(LocalSpace):
     def stencil(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The 2^dim basis functions that can be non-zero at z (..., dim), z clamped to [-1, 1].
 
-        Returns (index, value), both (..., 2^dim): basis numbers and their values, which are >= 0 and sum to 1.
+        Returns (index, value), both (..., 2^dim): basis numbers and their values, which are >= 0 and sum to
+        1.
         """
         self._check(z)
         u = (z.clamp(-1.0, 1.0) + 1.0) * (self.cells / 2)
@@ -153,7 +160,9 @@ class SplineSpace(LocalSpace):
         return z.new_zeros((*z.shape[:-1], self.count)).scatter_add_(-1, index, value)
 
     def combine(self, z: Tensor, coefficients: Tensor) -> Tensor:
-        """The spline with these coefficients at z: (..., m, dim), (..., c) -> (..., m); 2^dim terms per point."""
+        """The spline with these coefficients at z: (..., m, dim), (..., c) -> (..., m); 2^dim terms per
+        point.
+        """
         index, value = self.stencil(z)
         picked = coefficients.gather(-1, index.flatten(-2)).reshape(index.shape)
         return (picked * value).sum(-1)

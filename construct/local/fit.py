@@ -1,8 +1,8 @@
 """Least-squares and near-minimax fits of one polynomial per chart, batched over the charts.
 
-The basis matrix of a chart is factored once, A = Q R (Householder); every later step works with the orthonormal
-factor. Lawson's algorithm (C. L. Lawson 1961; Ellacott and Williams 1976) multiplies the weights of a weighted
-least-squares problem by the current residuals and tends to the minimax fit on the nodes.
+The basis matrix of a chart is factored once, A = Q R (Householder); every later step works with the
+orthonormal factor. Lawson's algorithm (C. L. Lawson 1961; Ellacott and Williams 1976) multiplies the weights
+of a weighted least-squares problem by the current residuals and tends to the minimax fit on the nodes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from construct.local.families import LocalSpace, SplineSpace
 from construct.local.spline_fit import fit_spline
 
 RIDGE = 1e-13
-"""Tikhonov parameter relative to the node count: bounds the coefficients where the nodes fill only a part of the
+"""Tikhonov parameter relative to the node count: bounds the coefficients where the nodes fill only a part of
+the
 cube (a chart at a boundary), at the price of an error RIDGE * |coefficients|."""
 LAWSON_STEPS = 20
 KEPT = 3
 WARM_STEPS = 8
 """Lawson steps that use all nodes."""
 MEMORY_BYTES = 2**28
-"""Size of the basis matrices that are held at a time; Q and the weighted copy make it about four times that."""
+"""Size of the basis matrices that are held at a time; Q and the weighted copy make it about four times that.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     """
     bad = mask & ~torch.isfinite(values)
     if bool(bad.any()):
-        raise InputError(f"target: expected finite values on the manifold, got {int(bad.sum())} non-finite ones "
-                         f"of {int(mask.sum())}")
+        raise InputError(
+            f"target: expected finite values on the manifold, got {int(bad.sum())} non-finite ones "
+            f"of {int(mask.sum())}"
+        )
 
 
 def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:
@@ -76,14 +80,22 @@ def fit(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: i
     _check_shapes(space, z, values, mask)
     check_values(values, mask)
     if isinstance(space, SplineSpace):
-        return Fit(*fit_spline(space, z, values, mask))
+        return Fit(*fit_spline(space, z, values, mask, lawson=lawson))
     return prefix_fits(space, z, values, mask, [space.count], lawson=lawson)[0]
 
 
 def prefix_fits(
-    space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, counts: list[int], *, lawson: int = LAWSON_STEPS
+    space: LocalSpace,
+    z: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    counts: list[int],
+    *,
+    lawson: int = LAWSON_STEPS,
 ) -> list[Fit]:
-    """Fits in the spans of the first `count` basis functions, for every count: one factorisation for all of them."""
+    """Fits in the spans of the first `count` basis functions, for every count: one factorisation for all of
+    them.
+    """
     n, q = mask.shape
     per_chart = 8 * (q + space.count) * space.count
     size = max(1, MEMORY_BYTES // per_chart)
@@ -106,8 +118,8 @@ def prefix_fits(
 def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
     """Lawson's iteration in the columns of q (n, m, c), which are orthonormal up to the ridge.
 
-    f (n, m) is zero on absent nodes, present (n, m) is 1.0 or 0.0. The first iterate is the least-squares fit, the
-    best one by sup residual is kept, so more steps never make the result worse.
+    f (n, m) is zero on absent nodes, present (n, m) is 1.0 or 0.0. The first iterate is the least-squares
+    fit, the best one by sup residual is kept, so more steps never make the result worse.
 
     Returns the coefficients (n, c) with respect to q and the sup residuals (n,).
     """
@@ -115,8 +127,8 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
     residual = (f - (q @ best.unsqueeze(-1)).squeeze(-1)).abs() * present
     best_sup = residual.amax(-1)
     weights = present / present.sum(-1, keepdim=True)
-    # a floor for the diagonal, in the units of the weights: keeps the factorisation definite where fewer nodes than
-    # coefficients carry weight
+    # a floor for the diagonal, in the units of the weights: keeps the factorisation definite where fewer
+    # nodes than coefficients carry weight
     eye = 1e-14 * torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
     tiny = torch.finfo(q.dtype).tiny
     kept = min(f.shape[-1], KEPT * q.shape[-1] + 20)

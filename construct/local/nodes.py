@@ -1,9 +1,10 @@
 """Fitting nodes: points of M ∩ B(c_n, r) that are dense enough for a space of local approximators, per chart.
 
-Polynomials are fitted at points whose density grows towards the rim like that of Chebyshev points, the rim itself
-included; without that the sup error between nodes exceeds the one on nodes by factors. Splines need the same number
-of points in every cell. Nodes are set out in chart coordinates as polar coordinates around the centre, with the
-chord |x - c_n| as radius, since the ball is round in the chord and its tangent image is not.
+Polynomials are fitted at points whose density grows towards the rim like that of Chebyshev points, the rim
+itself included; without that the sup error between nodes exceeds the one on nodes by factors. Splines need
+the same number of points in every cell. Nodes are set out in chart coordinates as polar coordinates around
+the centre, with the chord |x - c_n| as radius, since the ball is round in the chord and its tangent image is
+not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from construct.manifolds import Cube, Manifold
 
 SECANT_STEPS = 6
 RIM_SLACK = 1e-9
-NODES_PER_CELL = 3
+NODES_PER_CELL = {1: 8, 2: 4}
+"""Per coordinate, 2 for d >= 3: even, since the error of a linear piece is largest at knots and midpoints."""
 SEED = 20240613
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -42,8 +44,8 @@ def fitting_nodes(atlas: Atlas, space: LocalSpace, *, density: float = 1.0) -> N
     """Nodes for a fit in `space` on every chart of `atlas`.
 
     Args:
-        density: factor on the number of points per coordinate direction, > 0; 1 is enough for the fit's residual on
-            the nodes to be within a few per cent of the sup over the ball (d <= 2).
+        density: factor on the number of points per coordinate direction, > 0; 1 is enough for the fit's
+            residual on the nodes to be within a few per cent of the sup over the ball (d <= 2).
 
     Raises:
         InputError: the dimensions of space and atlas differ, density not positive, or a chart gets no node.
@@ -77,7 +79,7 @@ def _degree(space: LocalSpace) -> int:
     if isinstance(space, PolynomialSpace):
         return space.degree
     if isinstance(space, SplineSpace):
-        return NODES_PER_CELL * space.cells
+        return NODES_PER_CELL.get(space.dim, 2) * space.cells
     # any other space: the degree of polynomials with as many coefficients
     return math.ceil(space.dim * (space.count ** (1.0 / space.dim) - 1.0))
 
@@ -85,8 +87,8 @@ def _degree(space: LocalSpace) -> int:
 def ball_nodes(space: LocalSpace, density: float = 1.0) -> Tensor:
     """Points (q, d) of the closed unit ball, dense near the rim, for polynomials of the space's degree.
 
-    d = 1: Chebyshev-Lobatto points. d = 2: rings with radii sin(theta), angles in proportion to the radius and
-    staggered. d >= 3: spherical shells with such radii, scrambled quasi-random directions (seeded).
+    d = 1: Chebyshev-Lobatto points. d = 2: rings with radii sin(theta), angles in proportion to the radius
+    and staggered. d >= 3: spherical shells with such radii, scrambled quasi-random directions (seeded).
     """
     degree, d = _degree(space), space.dim
     if d == 1:
@@ -110,12 +112,15 @@ def _rings(angles: int, rings: int) -> Tensor:
 
 def _shells(dim: int, density: float, coefficients: int, shells: int) -> Tensor:
     radii = torch.sin(0.5 * math.pi * torch.arange(1, shells + 1, dtype=torch.float64) / shells)
-    # a surface needs points in proportion to its area; the equilibrium density of the ball adds weight at the rim
+    # a surface needs points in proportion to its area; the equilibrium density of the ball adds weight at the
+    # rim
     share = radii ** (dim - 1)
     total = density ** (dim - 1) * (16 * coefficients + 200)
     counts = (share / share.sum() * total).ceil().long().clamp_min(2 * dim)
-    return torch.cat([torch.zeros(1, dim, dtype=torch.float64)]
-                     + [radii[k] * directions(dim, int(counts[k]), k) for k in range(shells)])
+    return torch.cat(
+        [torch.zeros(1, dim, dtype=torch.float64)]
+        + [radii[k] * directions(dim, int(counts[k]), k) for k in range(shells)]
+    )
 
 
 def directions(dim: int, count: int, turn: int) -> Tensor:
@@ -138,11 +143,12 @@ def directions(dim: int, count: int, turn: int) -> Tensor:
 def cube_nodes(space: LocalSpace, density: float = 1.0) -> Tensor:
     """Points (q, d) of [-1, 1]^d with its corners: tensor Chebyshev-Lobatto (uniform for splines) for d <= 3.
 
-    For d > 3 scrambled Sobol points mapped by the cosine, with the corners when these are fewer than the coefficients.
+    For d > 3 scrambled Sobol points mapped by the cosine, with the corners when these are fewer than the
+    coefficients.
     """
     d, degree = space.dim, _degree(space)
     if isinstance(space, SplineSpace):
-        count = math.ceil(density * degree) + 1
+        count = math.ceil(density * NODES_PER_CELL.get(d, 2)) * space.cells + 1
         axis = torch.linspace(-1.0, 1.0, count, dtype=torch.float64)
         return torch.cartesian_prod(*[axis] * d).reshape(-1, d)
     if d <= 3:
@@ -173,32 +179,31 @@ def _ball_points(
     elif d == 2:
         # solved on the directions of the rim, a smooth periodic function of the angle, interpolated inside
         rim = int((share > 1 - 1e-12).sum())
-        solved = rim_lengths(manifold, centres, frames, radius, omega[-rim:])
-        angle = torch.atan2(omega[:, 1], omega[:, 0])
-        length = solved @ _dirichlet(angle - angle[-rim:].unsqueeze(-1), rim)
+        length = rim_lengths(manifold, centres, frames, radius, omega[-rim:])
+        if rim < len(unit):
+            angle = torch.atan2(omega[:, 1], omega[:, 0])
+            length = length @ _trigonometric_interpolation(angle[-rim:], angle)
     else:
         length = rim_lengths(manifold, centres, frames, radius, omega)
     y = length.clamp(0.0, radius).unsqueeze(-1) * unit
     return _accept(manifold, centres, frames, radius, y)
 
 
-def _dirichlet(angle: Tensor, count: int) -> Tensor:
-    """The trigonometric interpolation kernel of `count` equispaced angles: 1 at 0, 0 at the other nodes."""
-    half = (count - 1) // 2
-    orders = torch.arange(1, half + 1, dtype=torch.float64)
-    kernel = 1.0 + 2.0 * torch.cos(angle.unsqueeze(-1) * orders).sum(-1)
-    if count % 2 == 0:
-        kernel = kernel + torch.cos(angle * (count // 2))
-    return kernel / count
+def _trigonometric_interpolation(nodes: Tensor, angle: Tensor) -> Tensor:
+    """Matrix (m, q) that takes values on m equispaced angles to the interpolating trigonometric polynomial at
+    q.
+    """
+    orders = torch.arange((len(nodes) + 1) // 2, dtype=torch.float64)
+    weight = torch.where(orders > 0, 2.0, 1.0) / len(nodes)
+    at_nodes, at_points = nodes.unsqueeze(-1) * orders, angle.unsqueeze(-1) * orders
+    return (at_nodes.cos() * weight) @ at_points.cos().T + (at_nodes.sin() * weight) @ at_points.sin().T
 
 
-def rim_lengths(
-    manifold: Manifold, centres: Tensor, frames: Tensor, radius: float, omega: Tensor
-) -> Tensor:
+def rim_lengths(manifold: Manifold, centres: Tensor, frames: Tensor, radius: float, omega: Tensor) -> Tensor:
     """Tangent lengths t (n, m) at which chart_inverse(t omega) leaves B(c_n, radius), from below.
 
-    t lies between r sqrt(1 - r^2/(4 reach^2)) and r, since the chord is at least the tangent length. Secant steps
-    within this bracket; where the inverse chart does not exist a point counts as outside.
+    t lies between r sqrt(1 - r^2/(4 reach^2)) and r, since the chord is at least the tangent length. Secant
+    steps within this bracket; where the inverse chart does not exist a point counts as outside.
     """
     base, frame = centres.unsqueeze(1), frames.unsqueeze(1)
 
@@ -237,8 +242,8 @@ def _accept(
 ) -> tuple[Tensor, Tensor]:
     """Points of M over tangent coordinates y (n, q, d), and which of them lie in the balls."""
     base = centres.unsqueeze(1)
-    # the projection is the identity where the inverse exists, moves points past an edge to the edge, and turns the
-    # meaningless result elsewhere into some point of M: in the ball, any such point is a good node
+    # the projection is the identity where the inverse exists, moves points past an edge to the edge, and
+    # turns the meaningless result elsewhere into some point of M: in the ball, any such point is a good node
     x = manifold.project(manifold.chart_inverse(base, frames.unsqueeze(1), y))
     return x, (x - base).norm(dim=-1) <= radius * (1 + 2 * RIM_SLACK)
 
@@ -246,9 +251,11 @@ def _accept(
 def _grid_points(
     manifold: Manifold, centres: Tensor, frames: Tensor, atlas: Atlas, space: SplineSpace, density: float
 ) -> tuple[Tensor, Tensor]:
-    """A uniform grid of tangent coordinates, about NODES_PER_CELL points a cell and coordinate, plus points of the rim."""
+    """A uniform grid of tangent coordinates, NODES_PER_CELL points a cell and coordinate, plus points of the
+    rim.
+    """
     d = space.dim
-    count = math.ceil(density * NODES_PER_CELL * space.cells) + 1
+    count = math.ceil(density * NODES_PER_CELL.get(d, 2)) * space.cells + 1
     axis = torch.linspace(-1.0, 1.0, count, dtype=torch.float64) * atlas.scale
     grid = torch.cartesian_prod(*[axis] * d).reshape(-1, d)
     grid = grid[grid.norm(dim=-1) <= atlas.radius]

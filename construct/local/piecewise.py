@@ -1,4 +1,6 @@
-"""The blended approximator, evaluated directly from its formula: the oracle and the speed reference of the network."""
+"""The blended approximator, evaluated directly from its formula: the oracle and the speed reference of the
+network.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CHUNK_ENTRIES = 2**21
 
 
 class ErrorBound(float):
-    """An error bound that says how it is known: kind "measured" is the largest residual on finitely many nodes."""
+    """An error bound that says how it is known: kind "measured" is the largest residual on finitely many
+    nodes.
+    """
 
     kind: str
 
@@ -37,7 +41,8 @@ class ErrorBound(float):
 class PiecewiseApproximator:
     """T(x) = sum_n rho_n(x) P_n(clamp(z_n(x), -1, 1)), with the telescoping partition rho of the atlas.
 
-    On M, |T - f| <= max_n sup_(U_n) |P_n - f|, whatever the overlaps. Off M it is finite, and 0 outside the balls.
+    On M, |T - f| <= max_n sup_(U_n) |P_n - f|, whatever the overlaps. Off M it is finite, and 0 outside the
+    balls.
 
     Attributes:
         atlas, space: where the local approximators live.
@@ -54,7 +59,9 @@ class PiecewiseApproximator:
     def __post_init__(self) -> None:
         expected = (self.atlas.count, self.space.count)
         if self.coefficients.shape != expected:
-            raise InputError(f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}")
+            raise InputError(
+                f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}"
+            )
         if not bool(torch.isfinite(self.coefficients).all()):
             raise InputError("coefficients must be finite; got non-finite entries")
         if self.space.dim != self.atlas.manifold.dim:
@@ -63,7 +70,9 @@ class PiecewiseApproximator:
 
     @property
     def error_bound(self) -> ErrorBound:
-        """max_n sup |P_n - f| over the fitting nodes, kind "measured"; infinite when the residuals are not known."""
+        """max_n sup |P_n - f| over the fitting nodes, kind "measured"; infinite when the residuals are not
+        known.
+        """
         if self.residual is None:
             return ErrorBound(float("inf"), "unknown")
         return ErrorBound(float(self.residual.max()), "measured")

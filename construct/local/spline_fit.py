@@ -1,8 +1,8 @@
 """Least squares for tensor splines: sparse, conjugate gradients, batched over the charts.
 
 A point touches only 2^d basis functions, so the normal equations are applied, never formed. Weighted by their
-diagonal they are as well conditioned as a mass matrix. Basis functions that the nodes hardly touch are held near a
-local average of the data (`shepard`), so that every coefficient stays of the data's size.
+diagonal they are as well conditioned as a mass matrix. Basis functions that the nodes hardly touch are held
+near a local average of the data (`shepard`), so that every coefficient stays of the data's size.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from torch import Tensor
 
 from construct.local.families import SplineSpace
 
-HOLD = 1e-6
-"""Weight of the local average against the mean diagonal of the normal equations."""
-CG_STEPS = 40
-LAWSON_CG_STEPS = 15
-LAWSON_STEPS = 12
-MEMORY_BYTES = 2**26
+WEAK, HOLD_WEAK, HOLD = 0.05, 1e-4, 1e-9
+"""A basis function whose diagonal entry is below WEAK times the mean is held near the local average with
+HOLD_WEAK
+times the mean, the others with HOLD: without it, coefficients near the rim of the ball grow to residual/basis
+value.""" CG_STEPS = 40 LAWSON_CG_STEPS = 15 LAWSON_STEPS = 12 MEMORY_BYTES = 2**26
 
 
 def fit_spline(
     space: SplineSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int = LAWSON_STEPS
 ) -> tuple[Tensor, Tensor]:
-    """Splines fitted to values (n, q) at nodes z (n, q, d) where mask: coefficients (n, c), sup residuals (n,).
+    """Splines fitted to values (n, q) at nodes z (n, q, d) where mask: coefficients (n, c), sup residuals
+    (n,).
 
-    `lawson` reweighting steps after plain least squares (at most LAWSON_STEPS are useful); the best iterate by sup
-    residual is kept.
+    `lawson` reweighting steps after plain least squares (at most LAWSON_STEPS are useful); the best iterate
+    by sup residual is kept.
     """
     size = max(1, MEMORY_BYTES // (16 * 2**space.dim * z.shape[1]))
     parts = [
@@ -61,15 +61,18 @@ def _fit_charts(
     f = torch.where(mask, values, 0.0)
     operator = _Operator(space, torch.where(mask.unsqueeze(-1), z, 0.0), mask)
     start = shepard(space, operator.adjoint(f), operator.adjoint(present))
+    diagonal = operator.adjoint(present, 2)
+    mean = diagonal.sum(-1, keepdim=True) / (diagonal > 0).sum(-1, keepdim=True).clamp_min(1)
+    hold = torch.where(diagonal < WEAK * mean, HOLD_WEAK, HOLD) * mean
     weights = present
-    best = _solve(operator, f, weights, start, start, CG_STEPS)
+    best = _solve(operator, f, weights, start, start, hold, CG_STEPS)
     residual = (f - operator.apply(best)).abs()
     best_sup = residual.amax(-1)
     current = best
     for _ in range(min(lawson, LAWSON_STEPS)):
         weights = weights * (residual + 0.05 * residual.mean(-1, keepdim=True))
         weights = weights * (present.sum(-1, keepdim=True) / weights.sum(-1, keepdim=True).clamp_min(1e-300))
-        current = _solve(operator, f, weights, current, start, LAWSON_CG_STEPS)
+        current = _solve(operator, f, weights, current, start, hold, LAWSON_CG_STEPS)
         residual = (f - operator.apply(current)).abs()
         sup = residual.amax(-1)
         better = sup < best_sup
@@ -78,11 +81,13 @@ def _fit_charts(
     return best, best_sup
 
 
-def _solve(operator: _Operator, f: Tensor, weights: Tensor, start: Tensor, held: Tensor, steps: int) -> Tensor:
-    """Minimise sum weights (f - A c)^2 + hold |c - held|^2 per chart: Jacobi-preconditioned conjugate gradients."""
+def _solve(
+    operator: _Operator, f: Tensor, weights: Tensor, start: Tensor, held: Tensor, hold: Tensor, steps: int
+) -> Tensor:
+    """Minimise sum weights (f - A c)^2 + hold |c - held|^2 per chart: Jacobi-preconditioned conjugate
+    gradients.
+    """
     diagonal = operator.adjoint(weights, 2)
-    hold = HOLD * diagonal.sum(-1, keepdim=True) / (diagonal > 0).sum(-1, keepdim=True).clamp_min(1)
-    hold = hold.clamp_min(1e-300)
     c = start
     r = operator.adjoint(weights * (f - operator.apply(c))) + hold * (held - c)
     scaled = r / (diagonal + hold)

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.atlas import Atlas, atlas_for
+from construct.atlas import Atlas, cover
+from construct.atlas.catalogue import build
 from construct.errors import InputError
 from construct.local.derivatives import differentiable, partial_derivatives, refuse_detached
 from construct.local.families import multi_indices
@@ -59,14 +60,11 @@ def paper_atlas(manifold: Manifold, *, charts: int | None = None) -> Atlas:
     """
     bound = min(float(manifold.reach), manifold.chart_radius_bound)
     limit = bound / ROOM if math.isfinite(bound) and charts is None else None
-    found = atlas_for(manifold, charts=charts, core_radius=limit)
-    core = found.core_radius
+    centres, core = cover(manifold, limit, charts)
     radius = min(2.1 * core, BELOW_BOUND * bound)
     if radius < 1.1 * core:
         radius = min(1.1 * core, 0.5 * (core + manifold.chart_radius_bound))
-    if charts is None and limit is not None:
-        return atlas_for(manifold, charts=found.count, radius=radius)
-    return atlas_for(manifold, charts=found.count, radius=radius, core_radius=None)
+    return build(manifold, centres, core, radius)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -295,6 +293,7 @@ def taylor_approximator(
     _check_derivatives(derivatives, exponents, points)
     coefficients = derivatives * _normalisation(exponents, cells, degree, modified)
     kept = (coefficients != 0).any(-1)
+    kept[:1] |= not bool(kept.any())  # the zero function keeps one node, so that it is approximated like any other
     return TaylorApproximator(
         atlas, cells, degree, bump, charts[kept], nodes[kept], coefficients[kept].contiguous(), inner,
         constant_doublings(atlas.radius, inner), modified,

@@ -215,7 +215,8 @@ class Manifold(ABC):
         """Intrinsic coordinates u of the point of M nearest to x, (..., D) -> (..., d); the class documents
         them.
 
-        Smooth where the coordinates are, and along the extension of M past an edge. Not checked for
+        Smooth where the coordinates are, and along the extension of M past an edge. Derivatives are right at
+        points of M, to order seven along it. Not checked for
         finiteness, so that it works under `torch.func` transforms; NaN gives NaN.
         """
         return self._coordinates(self.restrict(shaped(x, "x", self.ambient)))

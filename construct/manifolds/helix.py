@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
@@ -77,3 +78,12 @@ class Helix(Parametrised):
     def _point(self, u: Tensor) -> Tensor:
         t = u[..., 0]
         return torch.stack([self.radius * torch.cos(t), self.radius * torch.sin(t), self.pitch * t], dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        point = self._point(u)
+        x, y, _ = point.unbind(-1)
+        return point, newton.columns([-y, x, torch.full_like(x, self.pitch)])
+
+    def _second(self, u: Tensor) -> Tensor:
+        x, y, _ = self._point(u).unbind(-1)
+        return newton.columns([-x, -y, torch.zeros_like(x)]).unsqueeze(-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
@@ -52,6 +53,21 @@ class KleinBottle(Parametrised):
         ring, fin = self.major + self.minor * torch.cos(v), self.minor * torch.sin(v)
         parts = [ring * torch.cos(u), ring * torch.sin(u), fin * torch.cos(u / 2), fin * torch.sin(u / 2)]
         return torch.stack(parts, dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = u.unbind(-1)
+        cos, sin, c, s = torch.cos(a), torch.sin(a), torch.cos(a / 2), torch.sin(a / 2)
+        point, fin, rib = self._point(u), self.minor * torch.sin(b), self.minor * torch.cos(b)
+        x, y, z, w = point.unbind(-1)
+        return point, newton.columns([-y, x, -w / 2, z / 2], [-fin * cos, -fin * sin, rib * c, rib * s])
+
+    def _second(self, u: Tensor) -> Tensor:
+        a, b = u.unbind(-1)
+        cos, sin, c, s = torch.cos(a), torch.sin(a), torch.cos(a / 2), torch.sin(a / 2)
+        fin, rib = self.minor * torch.sin(b), self.minor * torch.cos(b)
+        x, y, z, w = self._point(u).unbind(-1)
+        ab = [fin * sin, -fin * cos, -rib * s / 2, rib * c / 2]
+        return newton.symmetric([-x, -y, -z / 4, -w / 4], ab, [-rib * cos, -rib * sin, -z, -w])
 
     def _wrap(self, u: Tensor) -> Tensor:
         u, v = u.unbind(-1)

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
@@ -88,6 +89,21 @@ class MoebiusStrip(Parametrised):
         u, v = u.unbind(-1)
         ring = 1 + v * torch.cos(u / 2)
         return torch.stack([ring * torch.cos(u), ring * torch.sin(u), v * torch.sin(u / 2)], dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        a, v = u.unbind(-1)
+        cos, sin, c, s = torch.cos(a), torch.sin(a), torch.cos(a / 2), torch.sin(a / 2)
+        ring, slope = 1 + v * c, -v * s / 2
+        d_a = [slope * cos - ring * sin, slope * sin + ring * cos, v * c / 2]
+        return self._point(u), newton.columns(d_a, [c * cos, c * sin, s])
+
+    def _second(self, u: Tensor) -> Tensor:
+        a, v = u.unbind(-1)
+        cos, sin, c, s = torch.cos(a), torch.sin(a), torch.cos(a / 2), torch.sin(a / 2)
+        across, along = -v * c / 4 - (1 + v * c), -v * s  # of the radius: second derivative, twice the first
+        aa = [across * cos - along * sin, across * sin + along * cos, -v * s / 4]
+        av = [-s / 2 * cos - c * sin, -s / 2 * sin + c * cos, c / 2]
+        return newton.symmetric(aa, av, [torch.zeros_like(v)] * 3)
 
     def _wrap(self, u: Tensor) -> Tensor:
         u, v = u.unbind(-1)

@@ -1,78 +1,99 @@
 """Newton's method on a parametrisation: nearest points and inverse charts.
 
-Functions of parameters act on batches, u (..., d) -> (..., k), and are differentiated in forward mode. The
-iterations with a stopping rule work on plain tensors (n, d); the `polish` functions are a fixed number of
-Newton steps to be differentiated: k steps from a converged and detached start give every derivative up to
-order 2^k - 1.
+The iterations with a stopping rule work on plain tensors, u (n, d). They also return the *chord matrix*, the
+inverse of the Jacobian at their end, for `polish`: k differentiated steps with this constant matrix, from a
+constant start, give every derivative up to order k right, each step one more, and they evaluate nothing but
+the parametrisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-POLISH = 3
-"""Differentiated steps: derivatives are right to order 2^3 - 1 = 7."""
+POLISH = 7
+"""Differentiated steps, hence the highest order of derivative that is right."""
 
 _MOST_STEPS = 50
 _HALVINGS = 12
 _CONTINUATION = 8
 
-Parametrisation = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 
 
-def _direction(u: Tensor, i: int) -> Tensor:
-    return torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)[i].expand(u.shape)
+class Parametrisation(NamedTuple):
+    """A map of parameters (..., d) to points (..., k) with its first and second derivatives.
+
+    jacobian:  u -> point (..., k) and Jacobian (..., k, d);  second:  u -> (..., k, d, d).
+    """
+
+    point: Function
+    jacobian: Callable[[Tensor], tuple[Tensor, Tensor]]
+    second: Function
 
 
-def partial(function: Parametrisation, u: Tensor, i: int) -> tuple[Tensor, Tensor]:
-    """function(u) and its partial derivative in the i-th parameter, both (..., k)."""
-    value_and_tangent = torch.func.jvp(function, (u,), (_direction(u, i),))
-    return value_and_tangent[0], value_and_tangent[1]
+def differentiated(function: Function) -> Parametrisation:
+    """The parametrisation with derivatives by forward mode; for formulas that are not known in advance."""
+    return Parametrisation(function, lambda u: jacobian(function, u), lambda u: second(function, u))
 
 
-def jacobian(function: Parametrisation, u: Tensor) -> tuple[Tensor, Tensor]:
-    """function(u), (..., k), and its Jacobian, (..., k, d)."""
-    columns = [partial(function, u, i) for i in range(u.shape[-1])]
-    return columns[0][0], torch.stack([column for _, column in columns], dim=-1)
-
-
-def curvature_term(function: Parametrisation, u: Tensor, normal: Tensor) -> Tensor:
-    """<normal, d_i d_j function(u)>, (..., d, d)."""
+def _directions(u: Tensor) -> tuple[Tensor, Tensor]:
+    """d copies of u and the d unit tangents, both (d, ..., d): one evaluation gives all partial
+    derivatives."""
     d = u.shape[-1]
-    entries: dict[tuple[int, int], Tensor] = {}
-    for i in range(d):
-
-        def first(v: Tensor, i: int = i) -> Tensor:
-            return partial(function, v, i)[1]
-
-        for j in range(i + 1):
-            entries[i, j] = entries[j, i] = (partial(first, u, j)[1] * normal).sum(-1)
-    return torch.stack([torch.stack([entries[i, j] for j in range(d)], dim=-1) for i in range(d)], dim=-2)
+    shape = (d, *u.shape)
+    units = torch.eye(d, dtype=u.dtype, device=u.device).reshape(d, *[1] * (u.ndim - 1), d)
+    return u.unsqueeze(0).expand(shape).contiguous(), units.expand(shape).contiguous()
 
 
-def solve(a: Tensor, b: Tensor) -> Tensor:
-    """a^-1 b for a (..., d, d), b (..., d); matrices that are singular to rounding are replaced by the
-    identity."""
+def jacobian(function: Function, u: Tensor) -> tuple[Tensor, Tensor]:
+    """function(u), (..., k), and its Jacobian, (..., k, d), by forward mode."""
+    copies, units = _directions(u)
+    value, columns = torch.func.jvp(function, (copies,), (units,))[:2]
+    return value[0], columns.movedim(0, -1)
+
+
+def second(function: Function, u: Tensor) -> Tensor:
+    """Second derivatives, (..., k, d, d), by nested forward mode."""
+    copies, units = _directions(u)
+    return torch.func.jvp(lambda v: jacobian(function, v)[1], (copies,), (units,))[1].movedim(0, -1)
+
+
+def columns(*entries: list[Tensor]) -> Tensor:
+    """(..., k, d) from d lists of the k components."""
+    return torch.stack([torch.stack(column, dim=-1) for column in entries], dim=-1)
+
+
+def symmetric(uu: list[Tensor], uv: list[Tensor], vv: list[Tensor]) -> Tensor:
+    """(..., k, 2, 2) from the k components of the three second derivatives."""
+    a, b, c = (torch.stack(part, dim=-1) for part in (uu, uv, vv))
+    return torch.stack([torch.stack([a, b], dim=-1), torch.stack([b, c], dim=-1)], dim=-2)
+
+
+def apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    """matrix @ vector with batch dimensions, (..., m, n), (..., n) -> (..., m)."""
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def inverse(a: Tensor) -> Tensor:
+    """a^-1 for a (..., d, d); matrices that are singular to rounding are replaced by the identity."""
     d = a.shape[-1]
-    if d > 2:
-        scale = a.abs().amax(dim=(-1, -2)).clamp_min(torch.finfo(a.dtype).tiny)
-        regular = (torch.linalg.det(a / scale[..., None, None]).abs() > 1e-12).detach()
-        safe = torch.where(regular[..., None, None], a, torch.eye(d, dtype=a.dtype, device=a.device))
-        return torch.linalg.solve(safe, b.unsqueeze(-1)).squeeze(-1)
+    eye = torch.eye(d, dtype=a.dtype, device=a.device)
+    scale = a.abs().amax(dim=(-1, -2), keepdim=True).clamp_min(1e-100)
+    a = a / scale
     if d == 1:
-        entry = a[..., 0]
-        return b / torch.where(entry.abs() > 1e-100, entry, 1.0)
-    (p, q), (r, s) = (a[..., 0, :].unbind(-1), a[..., 1, :].unbind(-1))
+        return 1 / torch.where(a.abs() > 0.5, a, 1.0) / scale
+    if d > 2:
+        regular = torch.linalg.det(a).abs() > 1e-14
+        return torch.linalg.inv(torch.where(regular[..., None, None], a, eye)) / scale
+    (p, q), (r, s) = (a[..., 0, 0], a[..., 0, 1]), (a[..., 1, 0], a[..., 1, 1])
     det = p * s - q * r
-    regular = det.abs() > 1e-14 * (p * s).abs().maximum((q * r).abs()).clamp_min(1e-100)
-    det = torch.where(regular, det, 1.0)
-    p, q, r, s = (torch.where(regular, e, c) for e, c in ((p, 1.0), (q, 0.0), (r, 0.0), (s, 1.0)))
-    return torch.stack(
-        [s * b[..., 0] - q * b[..., 1], p * b[..., 1] - r * b[..., 0]], dim=-1
-    ) / det.unsqueeze(-1)
+    regular = (det.abs() > 1e-14)[..., None, None]
+    adjugate = torch.stack([s, -q, -r, p], dim=-1).unflatten(-1, (2, 2))
+    return torch.where(regular, adjugate / torch.where(regular, det[..., None, None], 1.0), eye) / scale
 
 
 def _positive_definite(h: Tensor) -> Tensor:
@@ -84,38 +105,33 @@ def _positive_definite(h: Tensor) -> Tensor:
     return positive
 
 
-def _newton_system(function: Parametrisation, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (..., d), Hessian and Gauss-Newton matrix (..., d, d) of |function(u) - x|^2/2."""
-    p, j = jacobian(function, u)
-    residual = p - x
-    gram = j.mT @ j
-    gradient = (j.mT @ residual.unsqueeze(-1)).squeeze(-1)
-    return gradient, gram + curvature_term(function, u, residual), gram
+def _newton_step(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Step for |point(u) - x|^2/2; coordinates held at a bound drop out of the system."""
+    point, j = p.jacobian(u)
+    residual = point - x
+    gradient, gram = apply(j.mT, residual), j.mT @ j
+    hessian = gram + (residual[..., None, None] * p.second(u)).sum(-3)
+    held = ((u <= lower) & (gradient > 0)) | ((u >= upper) & (gradient < 0))
+    either = held.unsqueeze(-1) | held.unsqueeze(-2)
+    eye = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
+    hessian, gram = torch.where(either, eye, hessian), torch.where(either, eye, gram)
+    matrix = torch.where(_positive_definite(hessian)[:, None, None], hessian, gram)
+    return -apply(inverse(matrix), torch.where(held, 0.0, gradient))
 
 
-def nearest(
-    function: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper: Tensor, cap: Tensor
-) -> Tensor:
-    """Local minimum of |function(u) - x|^2 over lower <= u <= upper, from the start u; plain (n, d) tensors.
+def nearest(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper: Tensor, cap: Tensor) -> Tensor:
+    """Local minimum of |point(u) - x|^2 over lower <= u <= upper, from the start u; plain (n, d) tensors.
 
-    Projected Newton: coordinates held at a bound drop out of the system, an indefinite Hessian gives way to
-    Gauss-Newton, steps are at most `cap` in every coordinate and are halved until the distance does not grow.
+    Projected Newton: an indefinite Hessian gives way to Gauss-Newton, steps are at most `cap` in every
+    coordinate and are halved until the distance does not grow.
     """
     u = u.clamp(lower, upper)
-    eye = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
     active = torch.arange(len(u), device=u.device)
     for _ in range(_MOST_STEPS):
-        v, target = u[active], x[active]
-        gradient, hessian, gram = _newton_system(function, v, target)
-        held = ((v <= lower) & (gradient > 0)) | ((v >= upper) & (gradient < 0))
-        gradient = torch.where(held, 0.0, gradient)
-        either = held.unsqueeze(-1) | held.unsqueeze(-2)
-        hessian, gram = torch.where(either, eye, hessian), torch.where(either, eye, gram)
-        matrix = torch.where(_positive_definite(hessian)[:, None, None], hessian, gram)
-        step = -solve(matrix, gradient)
+        v = u[active]
+        step = _newton_step(p, x[active], v, lower, upper)
         step = step / (step.abs() / cap).amax(-1, keepdim=True).clamp_min(1.0)
-        new, moved = _line_search(function, target, v, step, lower, upper)
-        u[active] = new
+        u[active], moved = _line_search(p.point, x[active], v, step, lower, upper)
         active = active[moved]
         if len(active) == 0:
             break
@@ -123,78 +139,62 @@ def nearest(
 
 
 def _line_search(
-    function: Parametrisation, x: Tensor, u: Tensor, step: Tensor, lower: Tensor, upper: Tensor
+    point: Function, x: Tensor, u: Tensor, step: Tensor, lower: Tensor, upper: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The new u and whether to go on: steps below 1e-5 are beyond the resolution of the distance and taken as
-    they are."""
+    """The new u and whether to go on. Steps below 1e-5, unresolved by the distance, are taken as they are."""
     scale = 1 + u.abs()
-    small = (step.abs() <= 1e-5 * scale).all(-1)
-    before = (function(u) - x).square().sum(-1)
+    large = (step.abs() > 1e-5 * scale).any(-1)
     new = (u + step).clamp(lower, upper)
-    waiting = (~small & ((function(new) - x).square().sum(-1) > before)).nonzero().squeeze(-1)
+    waiting = large.nonzero().squeeze(-1)
+    before = (point(u[waiting]) - x[waiting]).square().sum(-1)
     factor = 1.0
     for _ in range(_HALVINGS):
+        worse = (point(new[waiting]) - x[waiting]).square().sum(-1) > before
+        waiting, before = waiting[worse], before[worse]
         if len(waiting) == 0:
             break
         factor /= 2
-        trial = (u[waiting] + factor * step[waiting]).clamp(lower, upper)
-        new[waiting] = trial
-        waiting = waiting[(function(trial) - x[waiting]).square().sum(-1) > before[waiting]]
+        new[waiting] = (u[waiting] + factor * step[waiting]).clamp(lower, upper)
     new[waiting] = u[waiting]
-    return new, ((new - u).abs() > 1e-11 * scale).any(-1)
+    return new, ((new - u).abs() > 1e-9 * scale).any(-1)
 
 
-def polish_nearest(function: Parametrisation, x: Tensor, u: Tensor) -> Tensor:
-    """`POLISH` differentiated Newton steps for a stationary point of |function(u) - x|^2."""
-    for _ in range(POLISH):
-        gradient, hessian, _ = _newton_system(function, u, x)
-        u = u - solve(hessian, gradient)
-    return u
+def invert_chart(
+    p: Parametrisation, centre: Tensor, normal: Tensor, y: Tensor, u: Tensor, cap: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Parameters with normal^T (point(u) - centre) = y, on the branch that starts at u for y = 0, and the
+    chord matrix.
 
-
-Position = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(u, centre, frame) -> point, for parametrisations that may depend on the chart."""
-
-
-def _chart_system(position: Position, c: Tensor, f: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """frame^T (position - centre), (..., d), and its Jacobian (..., d, d)."""
-    p, j = jacobian(lambda v: position(v, c, f), u)
-    return (f.mT @ (p - c).unsqueeze(-1)).squeeze(-1), f.mT @ j
-
-
-def invert_chart(position: Position, c: Tensor, f: Tensor, y: Tensor, u: Tensor, cap: Tensor) -> Tensor:
-    """Parameters with frame^T (position(u) - c) = y, on the branch that starts at u for y = 0; plain (n, ..)
-    tensors.
-
-    The target moves from 0 to y along a segment, two Newton steps at each of 8 stations, then to convergence.
-    Steps are at most `cap`, so that the result is finite even where there is no solution.
+    Plain (n, ..) tensors. The target moves from 0 to y along a segment, one Newton step at each of 8
+    stations, then to convergence. Steps are at most `cap`, so that u is finite even where there is no
+    solution; the chord matrix is 0 there.
     """
     u = u.clone()
+    chord, solved = (
+        torch.zeros_like(normal.mT @ normal),
+        torch.zeros(len(u), dtype=torch.bool, device=u.device),
+    )
     active = torch.arange(len(u), device=u.device)
-    corrections = [station for station in range(1, _CONTINUATION + 1) for _ in range(2)]
-    for station in corrections + [_CONTINUATION] * 30:
-        now, a = _chart_system(position, c[active], f[active], u[active])
-        step = solve(a, y[active] * (station / _CONTINUATION) - now)
+    for station in [*range(1, _CONTINUATION), *[_CONTINUATION] * _MOST_STEPS]:
+        point, j = p.jacobian(u[active])
+        frame = normal[active].mT
+        chord[active] = inverse(frame @ j)
+        missing = y[active] * (station / _CONTINUATION) - apply(frame, point - centre[active])
+        step = apply(chord[active], missing)
         step = step / (step.abs() / cap).amax(-1, keepdim=True).clamp_min(1.0)
         u[active] += step
         if station == _CONTINUATION:
-            active = active[(step.abs() > 1e-10 * (1 + u[active].abs())).any(-1)]
+            going = (step.abs() > 1e-9 * (1 + u[active].abs())).any(-1)
+            solved[active] = ~going & (missing.abs() <= 1e-6 * (1 + y[active].abs())).all(-1)
+            active = active[going]
             if len(active) == 0:
                 break
-    return u
+    return u, torch.where(solved[:, None, None], chord, 0.0)
 
 
-def polish_chart(position: Position, c: Tensor, f: Tensor, y: Tensor, u: Tensor) -> Tensor:
-    """`POLISH` differentiated Newton steps for frame^T (position(u) - c) = y; none where u is not close to a
-    solution."""
-    close: Tensor | None = None
+def polish(point: Function, centre: Tensor, normal: Tensor, y: Tensor, u: Tensor, chord: Tensor) -> Tensor:
+    """`POLISH` differentiated steps for normal^T (point(u) - centre) = y; normal, u and chord are
+    constants."""
     for _ in range(POLISH):
-        now, a = _chart_system(position, c, f, u)
-        residual = y - now
-        if close is None:
-            size = 1e-5 * (1 + y.detach().abs().amax(-1, keepdim=True))
-            close = residual.detach().abs().amax(-1, keepdim=True) <= size
-            eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-        a = torch.where(close.unsqueeze(-1), a, eye)
-        u = u + solve(a, torch.where(close, residual, 0.0))
+        u = u + apply(chord, y - apply(normal.mT, point(u) - centre))
     return u

@@ -67,6 +67,18 @@ class Parametrised(Manifold):
     @abstractmethod
     def _point(self, u: Tensor) -> Tensor: ...
 
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Point (..., k) and Jacobian (..., k, d); families override it by their formula, which is faster."""
+        return newton.jacobian(self._point, u)
+
+    def _second(self, u: Tensor) -> Tensor:
+        """Second derivatives (..., k, d, d), likewise."""
+        return newton.second(self._point, u)
+
+    @property
+    def _formulas(self) -> newton.Parametrisation:
+        return newton.Parametrisation(self._point, self._jacobian, self._second)
+
     def _wrap(self, u: Tensor) -> Tensor:
         """Equivalent parameters in the box; only closed coordinates move."""
         lower, width = self.lower.to(u), (self.upper - self.lower).to(u)
@@ -124,7 +136,7 @@ class Parametrised(Manifold):
                 break
             draws = torch.rand(2 * missing + 64, self.dim + 1, generator=generator, dtype=torch.float64)
             u = self.lower + (self.upper - self.lower) * draws[:, :-1]
-            j = newton.jacobian(self._point, u)[1]
+            j = self._jacobian(u)[1]
             volume = torch.linalg.det(j.mT @ j).clamp_min(0).sqrt() if self.dim > 1 else j.norm(dim=-2)[:, 0]
             u = u[draws[:, -1] * bound < volume]
             kept.append(u)
@@ -160,7 +172,7 @@ class Parametrised(Manifold):
         flat = self._flat(y)
         seeds, tree = self._seeds
         start = seeds[torch.from_numpy(np.atleast_1d(tree.query(flat.numpy())[1]))]
-        u = newton.nearest(self._point, flat, start, *self._limits, self._cap)
+        u = newton.nearest(self._formulas, flat, start, *self._limits, self._cap)
         return self._wrap(u).reshape(*y.shape[:-1], self.dim)
 
     def _extended_parameters(self, y: Tensor) -> Tensor:
@@ -172,7 +184,7 @@ class Parametrised(Manifold):
         if bool(at_edge.any()):
             flat = self._flat(y)
             u[at_edge] = newton.nearest(
-                self._point, flat[at_edge], u[at_edge], *self._extended_limits, self._cap
+                self._formulas, flat[at_edge], u[at_edge], *self._extended_limits, self._cap
             )
         return u.reshape(*y.shape[:-1], self.dim).to(y)
 
@@ -180,12 +192,17 @@ class Parametrised(Manifold):
         return self._point(detached(self._parameters, y)).to(y)
 
     def _coordinates(self, y: Tensor) -> Tensor:
-        u = detached(self._extended_parameters, y)
-        return self._wrap(newton.polish_nearest(self._point, y, u))
+        """Polished in J^T (point(u) - y) = 0 with the constant J of the nearest point: exact on M."""
+        u, normal, chord = self._split(detached(self._start, y))
+        return self._wrap(newton.polish(self._point, y, normal, torch.zeros_like(u), u, chord))
+
+    def _start(self, y: Tensor) -> Tensor:
+        u = self._extended_parameters(y)
+        j = self._jacobian(u)[1]
+        return self._joined(u, j, newton.inverse(j.mT @ j))
 
     def _tangent_basis(self, y: Tensor) -> Tensor:
-        u = detached(self._parameters, y).to(y)
-        j = newton.jacobian(self._point, u)[1]
+        j = self._jacobian(detached(self._parameters, y).to(y))[1]
         if self.orthogonal:
             return j / j.norm(dim=-2, keepdim=True)
         return torch.linalg.qr(j).Q
@@ -195,15 +212,21 @@ class Parametrised(Manifold):
         batch = torch.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
         centre, frame = centre.expand(*batch, -1), frame.expand(*batch, -1, -1)
         y, start = y.expand(*batch, -1), start.expand(*batch, -1)
-        u = detached(self._plain_inverse, centre, frame, y, start)
-        return self._point(newton.polish_chart(self._position, centre, frame, y, u))
-
-    def _position(self, u: Tensor, centre: Tensor, frame: Tensor) -> Tensor:
-        return self._point(u)
+        u, _, chord = self._split(detached(self._plain_inverse, centre, frame, y, start))
+        return self._point(newton.polish(self._point, centre, frame, y, u, chord))
 
     def _plain_inverse(self, centre: Tensor, frame: Tensor, y: Tensor, start: Tensor) -> Tensor:
         k, d = self.canonical, self.dim
         c, f = centre.reshape(-1, k).double(), frame.reshape(-1, k, d).double()
         target, u = y.reshape(-1, d).double(), start.reshape(-1, d).double()
-        u = newton.invert_chart(self._position, c, f, target, u, self._cap.to(y.device))
-        return u.reshape(y.shape).to(y)
+        u, chord = newton.invert_chart(self._formulas, c, f, target, u, self._cap.to(y.device))
+        return self._joined(u, f, chord).reshape(*y.shape[:-1], -1).to(y)
+
+    def _joined(self, u: Tensor, normal: Tensor, chord: Tensor) -> Tensor:
+        """Parameters, normal and chord matrix in one tensor (..., d + k d + d d)."""
+        return torch.cat([u, normal.flatten(-2), chord.flatten(-2)], dim=-1)
+
+    def _split(self, joined: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        k, d = self.canonical, self.dim
+        u, normal, chord = joined.split([d, k * d, d * d], dim=-1)
+        return u, normal.unflatten(-1, (k, d)), chord.unflatten(-1, (d, d))

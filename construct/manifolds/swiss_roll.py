@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
@@ -52,3 +53,15 @@ class SwissRoll(Parametrised):
     def _point(self, u: Tensor) -> Tensor:
         t, y = u.unbind(-1)
         return torch.stack([self.scale * t * torch.cos(t), y, self.scale * t * torch.sin(t)], dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        t = u[..., 0]
+        zero, cos, sin = torch.zeros_like(t), self.scale * torch.cos(t), self.scale * torch.sin(t)
+        d_t = [cos - t * sin, zero, sin + t * cos]
+        return self._point(u), newton.columns(d_t, [zero, torch.ones_like(t), zero])
+
+    def _second(self, u: Tensor) -> Tensor:
+        t = u[..., 0]
+        zero, cos, sin = torch.zeros_like(t), self.scale * torch.cos(t), self.scale * torch.sin(t)
+        none = [zero, zero, zero]
+        return newton.symmetric([-2 * sin - t * cos, zero, 2 * cos - t * sin], none, none)

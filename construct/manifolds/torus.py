@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
@@ -49,6 +50,14 @@ class Torus(Parametrised):
         u, v = u.unbind(-1)
         ring = self.major + self.minor * torch.cos(v)
         return torch.stack([ring * torch.cos(u), ring * torch.sin(u), self.minor * torch.sin(v)], dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = u.unbind(-1)
+        point, height = self._point(u), self.minor * torch.sin(b)
+        x, y, _ = point.unbind(-1)
+        zero = torch.zeros_like(x)
+        d_b = [-height * torch.cos(a), -height * torch.sin(a), self.minor * torch.cos(b)]
+        return point, newton.columns([-y, x, zero], d_b)
 
     def _angles(self, y: Tensor) -> Tensor:
         """Closed form of the nearest point: first the half plane of y, then the circle in it."""

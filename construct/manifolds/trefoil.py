@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.parametrised import Parametrised
 
@@ -46,3 +47,16 @@ class TrefoilKnot(Parametrised):
         t = u[..., 0]
         ring = 2 + torch.cos(3 * t)
         return torch.stack([ring * torch.cos(2 * t), ring * torch.sin(2 * t), torch.sin(3 * t)], dim=-1)
+
+    def _jacobian(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """With x = 2 cos 2t + (cos 5t + cos t)/2, y = 2 sin 2t + (sin 5t - sin t)/2."""
+        t = u[..., 0]
+        x = -4 * torch.sin(2 * t) - 2.5 * torch.sin(5 * t) - 0.5 * torch.sin(t)
+        y = 4 * torch.cos(2 * t) + 2.5 * torch.cos(5 * t) - 0.5 * torch.cos(t)
+        return self._point(u), newton.columns([x, y, 3 * torch.cos(3 * t)])
+
+    def _second(self, u: Tensor) -> Tensor:
+        t = u[..., 0]
+        x = -8 * torch.cos(2 * t) - 12.5 * torch.cos(5 * t) - 0.5 * torch.cos(t)
+        y = -8 * torch.sin(2 * t) - 12.5 * torch.sin(5 * t) + 0.5 * torch.sin(t)
+        return newton.columns([x, y, -9 * torch.sin(3 * t)]).unsqueeze(-1)

@@ -247,25 +247,32 @@ class ProjectedManifold(Manifold):
         w)."""
         batch = torch.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
         centre, frame, y = centre.expand(*batch, -1), frame.expand(*batch, -1, -1), y.expand(*batch, -1)
-        x = detached(self._plain_inverse, centre, frame, y)
-        basis = detached(self._tangent_basis, x)
+        joined = detached(self._plain_inverse, centre, frame, y)
+        x, basis, chord = joined.split([self.ambient, self.ambient * self.dim, self.dim**2], dim=-1)
+        basis, chord = basis.unflatten(-1, (-1, self.dim)), chord.unflatten(-1, (-1, self.dim))
 
-        def position(w: Tensor, c: Tensor, f: Tensor) -> Tensor:
-            return self._user_project(x + (basis @ w.unsqueeze(-1)).squeeze(-1))
+        def position(w: Tensor) -> Tensor:
+            return self._user_project(x + newton.apply(basis, w))
 
-        return position(newton.polish_chart(position, centre, frame, y, torch.zeros_like(y)), centre, frame)
+        w = newton.polish(position, centre, frame, y, torch.zeros_like(x[..., : self.dim]), chord)
+        return position(w)
 
     def _plain_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
+        """The point x, a tangent basis there and the chord matrix, 0 where x is no solution; in one
+        tensor."""
         x, longest = centre, min(float(self.reach), self.radius_bound) / 4
         for station in [*range(1, 9), *[8] * 30]:
             basis = self._tangent_basis(x)
-            missing = y * (station / 8) - (frame.mT @ (x - centre).unsqueeze(-1)).squeeze(-1)
-            step = newton.solve(frame.mT @ basis, missing)
+            missing = y * (station / 8) - newton.apply(frame.mT, x - centre)
+            step = newton.apply(newton.inverse(frame.mT @ basis), missing)
             step = step / (step.norm(dim=-1, keepdim=True) / longest).clamp_min(1.0)
-            x = self._user_project(x + (basis @ step.unsqueeze(-1)).squeeze(-1))
+            x = self._user_project(x + newton.apply(basis, step))
             if station == 8 and float(step.abs().max()) < 1e-10:
                 break
-        return x
+        basis = self._tangent_basis(x)
+        solved = (newton.apply(frame.mT, x - centre) - y).abs().amax(-1) <= 1e-6 * (1 + y.abs().amax(-1))
+        chord = torch.where(solved[..., None, None], newton.inverse(frame.mT @ basis), 0.0)
+        return torch.cat([x, basis.flatten(-2), chord.flatten(-2)], dim=-1)
 
     def _coordinates(self, y: Tensor) -> Tensor:
         raise InputError(

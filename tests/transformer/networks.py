@@ -1,0 +1,42 @@
+"""Small networks to test executions with: random ones and constructed ones."""
+
+import numpy as np
+import torch
+
+import construct
+from construct.gadgets import FeedForward, Heads
+from construct.manifolds import Circle, Sphere
+from construct.transformer import Transformer
+
+
+def random_network(seed, *, tokens=6, width=5, ambient=3, blocks=2, heads=3, layers=2, scale=0.4, sparse=0.0, dtype=torch.float64):
+    """Dense Gaussian weights, a share `sparse` of them zero; nothing of a construction in it."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return scale * rng.normal(size=shape) * (rng.uniform(size=shape) >= sparse)
+
+    parts = [
+        (
+            Heads(*(draw(heads, width, width) for _ in range(3))),
+            FeedForward(tuple((draw(width, width), draw(width)) for _ in range(layers))),
+        )
+        for _ in range(blocks)
+    ]
+    readout = int(rng.integers(tokens)), int(rng.integers(width))
+    return Transformer(
+        rng.normal(size=(tokens, width)), parts, ambient=ambient, readout=readout, box=np.ones(ambient), dtype=dtype
+    )
+
+
+def exp_sin(x):
+    second, third = (x[..., j] if x.shape[-1] > j else torch.zeros_like(x[..., 0]) for j in (1, 2))
+    return torch.exp(x[..., 0]) * torch.sin(3 * second + third)
+
+
+def circle_network(**options):
+    return construct.approximate(exp_sin, Circle(), charts=5, degree=6, **options)
+
+
+def sphere_network(**options):
+    return construct.approximate(exp_sin, Sphere(2), charts=6, degree=4, **options)
