@@ -1,32 +1,32 @@
-"""The paper's construction, lemma by lemma: narrow heads, one product tree per term, ramps of depth O(log 1/epsilon).
+"""The paper's construction, lemma by lemma: narrow heads, one product tree per term, deep ramps.
 
-A head's value reads only the constant row, so it adds `v relu(u_t^T G u_s)` to one register of one token. What has no
-sign takes two heads: a *signed read* is `relu(a_s) - relu(-a_s)`, an *in-place product* `a_t <- a_t a_s` adds
-`+-relu(+-a_t (a_s - 1))`. Token kinds and blocks: `paper_layout`.
+A head's value reads only the constant row, so it adds `v relu(u_t^T G u_s)` to one register of one token.
+What has no sign takes two heads: a *signed read* is `relu(a_s) - relu(-a_s)`, an *in-place product*
+`a_t <- a_t a_s` adds `+-relu(+-a_t (a_s - 1))`. Token kinds and blocks: `paper_layout`.
 
-Clips are identities on the true values; they keep the bounds that interval arithmetic can prove, from which the gate
-constants are computed, of order one (theory, section 4).
+Clips are identities on the true values. They keep the bounds that interval arithmetic can prove, from which
+the gate constants are computed, of order one (theory, section 4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from construct.assembly.builder import NetworkBuilder, Progress, largest_outside
+from construct.assembly.builder import NetworkBuilder, largest_outside
 from construct.assembly.paper_layout import PaperDesign, paper_design, ramp_doublings
 from construct.gadgets import ffn, heads
 from construct.gadgets.heads import ONE, A, B
 from construct.gadgets.weights import FeedForward, Heads
-from construct.local.taylor import TaylorApproximator
+from construct.local.taylor_grid import TaylorApproximator
+from construct.progress import Progress
 from construct.tokens.codes import Float, Int
 from construct.transformer import Transformer
 from construct.transformer.pairs import Intervals
 
-BOX_MARGIN = 1.25  # admissible inputs: |x_j| <= 1.25 max_M |x_j|
-REGISTERS = ("a", "b")
 Entries = dict[tuple[int, int], Float | float]
 
 
@@ -71,14 +71,13 @@ class PaperAssembler:
         g, layout = self.design, self.layout
         x = layout.tokens("x")
         chart, j, i = np.nonzero(g.frames)
-        reads = self._heads(
-            layout.tokens("Z")[chart, i], x[j], {(ONE, A): 1.0, (ONE, ONE): g.box[j]}, A, g.frames[chart, j, i] / g.scale
-        )
+        z, weights = layout.tokens("Z")[chart, i], g.frames[chart, j, i] / g.scale
+        reads = self._heads(z, x[j], {(ONE, A): 1.0, (ONE, ONE): g.box[j]}, A, weights)
         squares = self._heads(x, x, {(A, A): 1.0}, B, 1.0)
         self.builder.block([reads, squares], self._clip("Z"), stage="charts")
 
     def _nodes(self) -> None:
-        """H.a = U_j.a = N z - k from `N relu(z + 1)`; R.b = sum_j relu(x_j^2 - 2 c_j x_j + c_j^2). Then clip u."""
+        """H.a = U_j.a = N z - k from `N relu(z + 1)`; R.b = sum_j relu(x_j^2 - 2 c_j x_j + c_j^2). Clip u."""
         g, layout = self.design, self.layout
         z = layout.tokens("Z")[g.univariate[:, 0], g.univariate[:, 1]]
         targets = np.concatenate([layout.tokens("H")[:, None], layout.tokens("U")[:, 1:]], axis=1)
@@ -96,7 +95,7 @@ class PaperAssembler:
         self.builder.block([shift, distance], self._clip("H", "U"), stage="nodes")
 
     def _powers(self, level: int) -> None:
-        """U_j.a = u^j by doubling exponents; meanwhile H.b = bump(u) (block 3) and R.a = indicator (block 4)."""
+        """U_j.a = u^j by doubling exponents; FFN of block 3: H.b = bump(u), of block 4: R.a = indicator."""
         u = self.layout.tokens("U")
         steps = self.design.power_steps(level)
         parts = [self._multiply(u[:, j], u[:, partner], A) for j, partner in steps]
@@ -140,7 +139,7 @@ class PaperAssembler:
         self.builder.block(parts, self._clip("P"), stage=f"products {level}")
 
     def _sum(self) -> None:
-        """S_n.b = sum c * term. The bumps sum to at most one, so |S_n.b| <= max_m sum_alpha |c|: clip there."""
+        """S_n.b = sum c * term. The bumps sum to at most one, so |S_n.b| <= max_m sum_alpha |c|: clip."""
         g = self.design
         if g.dim == 1:
             source, register = self.layout.tokens("U")[g.factors, g.exponents[:, 0]], B
@@ -164,7 +163,9 @@ class PaperAssembler:
 
     # -- gadgets ----------------------------------------------------------------------------------
 
-    def _heads(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
+    def _heads(
+        self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float
+    ) -> Heads:
         """`register_t += weight relu(u_t^T G u_s)`, one narrow head per pair of tokens."""
         target, source = np.asarray(target).ravel(), np.asarray(source).ravel()
         weights = weight if isinstance(weight, float) else np.asarray(weight).ravel()
@@ -177,13 +178,14 @@ class PaperAssembler:
             source=heads.point(self.layout, source),
         )
 
-    def _signed(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
+    def _signed(
+        self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float
+    ) -> Heads:
         """`register_t += weight u_t^T G u_s` for a form of unknown sign: `relu(G) - relu(-G)`."""
-        negated = {key: -np.asarray(entry) if isinstance(entry, np.ndarray) else -entry for key, entry in entries.items()}
-        minus = -weight if isinstance(weight, float) else -np.asarray(weight)
+        negated: Entries = {key: -entry for key, entry in entries.items()}
         parts = [
             self._heads(target, source, entries, register, weight),
-            self._heads(target, source, negated, register, minus),
+            self._heads(target, source, negated, register, -weight),
         ]
         return Heads.stack(parts, self.layout.embedding_dim)
 
@@ -191,7 +193,7 @@ class PaperAssembler:
         """In place, `register_t <- register_t a_s`: adds `register_t (a_s - 1)`."""
         return self._signed(target, source, {(register, A): 1.0, (register, ONE): -1.0}, register, 1.0)
 
-    def _clip(self, *groups: str, row: str = "a", limit: float = 1.0):  # type: ignore[no-untyped-def]
+    def _clip(self, *groups: str, row: str = "a", limit: float = 1.0) -> Callable[[Intervals], FeedForward]:
         """An FFN that clips a register of some groups, an identity on its true values."""
         span = self.layout.span(*groups)
 
@@ -215,8 +217,8 @@ def paper_network(
     """The paper's transformer of glued Taylor polynomials, exact up to rounding.
 
     Args:
-        position_code: "integer", or the paper's "trigonometric", whose rounding grows with the number of tokens.
-        ramp, epsilon: width of the chart indicators, see `ramp_doublings`; `net.approximator` carries the same ramp.
+        position_code: "integer", or the paper's "trigonometric", whose rounding grows with the tokens.
+        ramp, epsilon: width of the chart indicators, see `ramp_doublings`; `net.approximator` has the same.
 
     Raises:
         InputError: an unknown code or ramp.
@@ -224,7 +226,7 @@ def paper_network(
     """
     atlas = approximator.atlas
     approximator = replace(approximator, doublings=ramp_doublings(approximator, ramp, epsilon))
-    design = paper_design_of(approximator, position_code=position_code)
+    design = paper_design(approximator, position_code=position_code)
     design.layout.code.check(dtype)
     builder = PaperAssembler(design, approximator.coefficients.numpy(), progress).assemble()
     labels = {
@@ -247,19 +249,3 @@ def paper_network(
     net.manifold = atlas.manifold
     net.approximator = approximator
     return net
-
-
-def paper_design_of(approximator: TaylorApproximator, *, position_code: str = "integer") -> PaperDesign:
-    """The layout of an approximator's network."""
-    box = approximator.atlas.manifold.box.numpy()
-    return paper_design(
-        approximator.atlas,
-        box=BOX_MARGIN * np.maximum(box, 1e-3 * box.max()),
-        cells=approximator.cells,
-        degree=approximator.degree,
-        bump=approximator.bump,
-        doublings=approximator.doublings,
-        charts=approximator.charts.numpy(),
-        nodes=approximator.nodes.numpy(),
-        position_code=position_code,
-    )

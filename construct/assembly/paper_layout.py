@@ -1,17 +1,17 @@
 """The paper's layout: which tokens and how many heads, before any weight is assigned.
 
-Tokens, contiguous by kind in this order: `x_j`; `out`; per chart `R` (distance, then indicator) and `S` (the chart's
-sum); `Z_(n,i)`, the chart coordinates; per univariate node (n, i, k) a token `H` (bump) and the tokens `U_j` (power j of
-u = N z - k), j = 0..s; for d >= 2 `P_(tau,i)`, one factor of a term tau = (n, m, alpha) in every token.
+Tokens, contiguous by kind in this order: `x_j`; `out`; per chart `R` (distance, indicator) and `S` (sum);
+`Z_(n,i)`, the chart coordinates; per univariate node (n, i, k) one `H` (bump) and `U_j`, j = 0..s (power j of
+u = N z - k); for d >= 2 `P_(tau,i)`, one factor of a term tau = (n, m, alpha) each.
 
-    block 1        charts       Z.a = z;  x.b = x^2                               FFN: clip Z.a
-    block 2        nodes        H.a = U_j.a = N z - k;  R.b = dist^2              FFN: clip H.a, U.a
-    3 .. 2+p       powers       U_j.a = u^j                                       FFN: H.b = bump;  R.a = indicator
-    3+p            bumps        U_j.b = bump(u) u^j
-    d >= 2         terms        P_(tau,i).a = U.b, then ceil(log2 d) blocks of products
+    block 1        charts     Z.a = z;  x.b = x^2                      FFN: clip Z.a
+    block 2        nodes      H.a = U_j.a = N z - k;  R.b = dist^2     FFN: clip H.a, U.a
+    3 .. 2+p       powers     U_j.a = u^j                              FFN: H.b = bump (block 3)
+    3+p            bumps      U_j.b = bump(u) u^j                      FFN of block 4: R.a = indicator
+    d >= 2         terms      P_(tau,i).a = U.b; then ceil(log2 d) blocks of products
     last three     sum, cut, read-out
 
-`p = max(1, ceil(log2 s))`: L = 6 + p blocks for d = 1, 7 + p + ceil(log2 d) for d >= 2, whatever the number of cells.
+`p = max(1, ceil(log2 s))`: L = 6 + p blocks for d = 1, else 7 + p + ceil(log2 d), for any number of cells.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log2
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,15 @@ from construct.tokens.codes import Float, Int
 from construct.tokens.layout import STRUCTURED_ROWS, TokenGroup, TokenLayout
 
 RAMPS = ("constant", "epsilon")
+BOX_MARGIN = 1.25  # admissible inputs: |x_j| <= 1.25 max_M |x_j|
 
 
 @dataclass(frozen=True)
 class PaperCounts:
-    """Sizes of a paper network, known before it is built; the dense count as in `Architecture`."""
+    """Sizes of a paper network, known before it is built; names and dense count as in `Architecture`.
+
+    overhead: the part of `parameters` that does not depend on the number of nodes (charts, FFNs, read-out).
+    """
 
     blocks: int
     heads: int
@@ -44,8 +49,6 @@ class PaperCounts:
     coefficients: int
     parameters: int
     overhead: int
-
-    """overhead: the part of `parameters` that does not depend on the number of nodes (chart heads, FFNs, read-outs)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,7 @@ class PaperDesign:
 
     @cached_property
     def _univariate(self) -> tuple[Int, Int]:
-        """Rows (n, i, k) of the univariate nodes in use, (h, 3), and the one of every node and coordinate, (q, d)."""
+        """Rows (n, i, k) of the univariate nodes, (h, 3), and which of them the nodes' factors are, (q, d)."""
         q, d = self.nodes.shape
         triples = np.stack([
             np.broadcast_to(self.charts[:, None], (q, d)), np.broadcast_to(np.arange(d), (q, d)), self.nodes
@@ -107,7 +110,7 @@ class PaperDesign:
 
     @property
     def power_blocks(self) -> int:
-        """p: doubling the exponent reaches s in ceil(log2 s) blocks; one block is there in any case for the bumps."""
+        """p: doubling the exponent reaches s in ceil(log2 s) blocks; the bump's FFN needs one in any case."""
         return max(1, ceil(log2(self.degree))) if self.degree else 1
 
     @property
@@ -135,7 +138,8 @@ class PaperDesign:
         ]
         if d >= 2:
             q, terms = len(self.nodes), len(self.exponents)
-            groups.append(TokenGroup("P", (q, terms, d), ("node", "alpha", "coordinate"), "factors of a term in a"))
+            axes = ("node", "alpha", "coordinate")
+            groups.append(TokenGroup("P", (q, terms, d), axes, "factors of a term in a"))
         return TokenLayout(tuple(groups), self.code_name)
 
     # -- counting -------------------------------------------------------------------------------------
@@ -143,8 +147,8 @@ class PaperDesign:
     def power_steps(self, level: int) -> list[tuple[int, int]]:
         """At level 1..p, the pairs (j, partner) with `U_j.a <- U_j.a U_partner.a`.
 
-        `U_j` goes from `u^e`, `e = ceil(j/2^(p-level+1))`, to `u^e'`, `e' = ceil(j/2^(p-level))`: the partner is U_j
-        itself if `e' = 2e`, and `U_(j - 2^(p-level+1))`, which holds `u^(e-1)`, if `e' = 2e - 1 > e`.
+        `U_j` goes from `u^e`, `e = ceil(j/2^(p-level+1))`, to `u^e'`, `e' = ceil(j/2^(p-level))`: the partner
+        is U_j itself if `e' = 2e`, and `U_(j - 2^(p-level+1))`, which holds `u^(e-1)`, if `e' = 2e - 1 > e`.
         """
         stride = 2 ** (self.power_blocks - level + 1)
         steps = []
@@ -155,20 +159,21 @@ class PaperDesign:
         return steps
 
     def product_steps(self, level: int) -> list[tuple[int, int]]:
-        """At level 1..ceil(log2 d), the coordinates (i, j) with `P_i <- P_i P_j`: a binary tree onto i = 0."""
+        """At level 1..ceil(log2 d), the pairs (i, j) with `P_i <- P_i P_j`: a binary tree onto i = 0."""
         stride = 2**level
         return [(i, i + stride // 2) for i in range(0, self.dim, stride) if i + stride // 2 < self.dim]
 
     def heads_per_block(self) -> list[int]:
         """Heads of every block, in order."""
-        n, d, D, h, q, s = len(self.centres), self.dim, self.ambient, len(self.univariate), len(self.nodes), self.degree
-        terms = q * len(self.exponents)
+        (n, D, d), h, s = self.frames.shape, len(self.univariate), self.degree
+        terms = len(self.nodes) * len(self.exponents)
         counts = [D + int(np.count_nonzero(self.frames)), h * (1 + s) + n * D]
         counts += [2 * h * len(self.power_steps(level)) for level in range(1, self.power_blocks + 1)]
         counts.append(h * sum(1 if j % 2 == 0 else 2 for j in range(s + 1)))
         if d >= 2:
             counts.append(2 * terms * d)
-            counts += [2 * terms * len(self.product_steps(level)) for level in range(1, self.product_blocks + 1)]
+            levels = range(1, self.product_blocks + 1)
+            counts += [2 * terms * len(self.product_steps(level)) for level in levels]
         return [*counts, 2 * terms, 2 * n, 2 * n]
 
     def clipped(self) -> list[str]:
@@ -215,52 +220,73 @@ def ramp_doublings(approximator: TaylorApproximator, ramp: str, epsilon: float |
     """k of the chart indicator, `Delta = r^2 2^-k`.
 
     "constant": the smallest k with `Delta <= r^2 - r'^2`, enough because f rho_n vanishes beyond r'.
-    "epsilon": the paper's `Delta <= epsilon r^2`, hence `k = ceil(log2(1/epsilon))`, where that is more; epsilon defaults
-    to `N^-(s+1)`, the order of the local error.
+    "epsilon": the paper's `Delta <= epsilon r^2`, hence `k = ceil(log2(1/epsilon))`, where that is more;
+    epsilon defaults to `N^-(s+1)`, the order of the local error.
     """
     least = constant_doublings(approximator.atlas.radius, approximator.inner_radius)
+    return _doublings(least, approximator.cells, approximator.degree, ramp, epsilon)
+
+
+def _doublings(least: int, cells: int, degree: int, ramp: str, epsilon: float | None) -> int:
     if ramp not in RAMPS:
         raise InputError(f"ramp: expected one of {RAMPS}, got {ramp!r}")
     if ramp == "constant":
         return least
-    wanted = float(approximator.cells) ** -(approximator.degree + 1) if epsilon is None else float(epsilon)
+    wanted = float(cells) ** -(degree + 1) if epsilon is None else float(epsilon)
     if not wanted > 0:
         raise InputError(f"epsilon: expected a number > 0, got {epsilon}")
     return max(least, ceil(log2(1 / wanted)))
 
 
-def paper_design(
-    atlas: Atlas,
-    *,
-    box: Float,
-    cells: int,
-    degree: int,
-    bump: str,
-    doublings: int,
-    charts: Int,
-    nodes: Int,
-    position_code: str = "integer",
-) -> PaperDesign:
-    """The layout for given nodes."""
-    frames = atlas.frames.numpy()
-    frames = np.where(np.abs(frames) > 1e-15, frames, 0.0)  # rounding noise of an exact zero
+def paper_design(approximator: TaylorApproximator, *, position_code: str = "integer") -> PaperDesign:
+    """The layout of an approximator's network."""
+    return _design(
+        approximator.atlas,
+        cells=approximator.cells,
+        degree=approximator.degree,
+        bump=approximator.bump,
+        doublings=approximator.doublings,
+        charts=approximator.charts.numpy(),
+        nodes=approximator.nodes.numpy(),
+        code_name=position_code,
+    )
+
+
+def _design(atlas: Atlas, **resolution: Any) -> PaperDesign:
+    frames, box = atlas.frames.numpy(), atlas.manifold.box.numpy()
     return PaperDesign(
-        atlas.centres.numpy(), frames, atlas.scale, atlas.radius, box, cells, degree, bump, doublings, charts, nodes, position_code
+        centres=atlas.centres.numpy(),
+        frames=np.where(np.abs(frames) > 1e-15, frames, 0.0),  # rounding noise of an exact zero
+        scale=atlas.scale,
+        radius=atlas.radius,
+        box=BOX_MARGIN * np.maximum(box, 1e-3 * box.max()),
+        **resolution,
     )
 
 
 def paper_counts(
-    atlas: Atlas, *, cells: int, degree: int, bump: str = "trapezoid", doublings: int | None = None
+    atlas: Atlas,
+    *,
+    cells: int,
+    degree: int,
+    bump: str = "trapezoid",
+    ramp: str = "epsilon",
+    epsilon: float | None = None,
+    inner_radius: float | None = None,
 ) -> PaperCounts:
-    """Sizes of the paper network on an atlas without differentiating a target: for budgets.
+    """Sizes of the paper network on an atlas, without the target: for budgets.
 
-    Exact when no node turns out to have only zero coefficients, otherwise an upper bound.
+    Exact when no node turns out to have only zero coefficients, otherwise an upper bound. Costs the chart
+    inverse at every grid point; no derivatives and no weights.
     """
-    inner = atlas.default_inner_radius
+    inner = atlas.default_inner_radius if inner_radius is None else inner_radius
     charts, nodes, _ = kept_nodes(atlas, cells, inner, bump)
-    k = constant_doublings(atlas.radius, inner) if doublings is None else doublings
-    box = atlas.manifold.box.numpy()
-    design = paper_design(
-        atlas, box=box, cells=cells, degree=degree, bump=bump, doublings=k, charts=charts.numpy(), nodes=nodes.numpy()
-    )
-    return design.counts()
+    return _design(
+        atlas,
+        cells=cells,
+        degree=degree,
+        bump=bump,
+        doublings=_doublings(constant_doublings(atlas.radius, inner), cells, degree, ramp, epsilon),
+        charts=charts.numpy(),
+        nodes=nodes.numpy(),
+    ).counts()

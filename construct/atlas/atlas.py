@@ -16,6 +16,7 @@ from torch import Tensor
 
 from construct.errors import InputError, OffManifoldError
 from construct.manifolds import Manifold
+from construct.validation import positive_integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,8 +34,8 @@ class Atlas:
             sampled graph could miss a pair, and then the partition sums to more than 1.
 
     Raises:
-        InputError: a shape, an order of radii or an identity above fails; OffManifoldError: a centre is not
-            on M.
+        InputError: a shape, an order of radii or an identity above fails.
+        OffManifoldError: a centre is not on M.
     """
 
     manifold: Manifold
@@ -50,30 +51,30 @@ class Atlas:
         _check_tensor("centres", self.centres, (n, D))
         _check_tensor("frames", self.frames, (n, D, d))
         if n == 0:
-            raise InputError("centres: expected at least one chart, got none")
+            raise InputError("centres must hold at least one chart; got none")
         if not 0.0 < self.core_radius < self.radius:
             raise InputError(
-                f"radius: expected more than core_radius = {self.core_radius:.6g} > 0, got {self.radius:.6g}"
+                f"radius must be more than core_radius = {self.core_radius:.6g} > 0; got {self.radius:.6g}"
             )
         bound = self.manifold.chart_radius_bound
         if not self.radius < bound:
             raise InputError(
-                f"radius: expected less than {bound:.6g}, below which the charts of {self.manifold.name} are proved "
-                f"injective, got {self.radius:.6g}"
+                f"radius must be less than {bound:.6g}, below which the charts of {self.manifold.name} are "
+                f"proved injective; got {self.radius:.6g}"
             )
         if not 0.0 < self.scale <= self.radius * (1 + 1e-12):
-            raise InputError(f"scale: expected 0 < scale <= radius = {self.radius:.6g}, got {self.scale:.6g}")
+            raise InputError(f"scale must be in (0, radius = {self.radius:.6g}]; got {self.scale:.6g}")
         eye = torch.eye(d, dtype=torch.float64)
         if not float((self.frames.mT @ self.frames - eye).abs().max()) < 1e-10:
-            raise InputError("frames: expected orthonormal columns")
+            raise InputError("frames must have orthonormal columns")
         on = self.manifold.contains(self.centres)
         if not bool(on.all()):
             raise OffManifoldError(
-                f"centres: expected points of {self.manifold.name}, got {int((~on).sum())} of {n} that are off it"
+                f"centres must lie on {self.manifold.name}; got {int((~on).sum())} of {n} that do not"
             )
         mixed = self.manifold.tangent_basis(self.centres).mT @ self.frames
         if not float((mixed.mT @ mixed - eye).abs().max()) < 1e-6:
-            raise InputError("frames: expected bases of the tangent spaces at the centres")
+            raise InputError("frames must span the tangent spaces at the centres")
         object.__setattr__(self, "neighbours", ambient_neighbours(self.centres, self.radius))
 
     @property
@@ -111,7 +112,7 @@ class Atlas:
         """
         if z.ndim != 3 or z.shape[0] != self.count or z.shape[-1] != self.manifold.dim:
             raise InputError(
-                f"z: expected shape ({self.count}, q, {self.manifold.dim}), got {tuple(z.shape)}"
+                f"z must have the shape ({self.count}, q, {self.manifold.dim}); got {tuple(z.shape)}"
             )
         return self.manifold.chart_inverse(
             self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale
@@ -129,8 +130,7 @@ class Atlas:
         so sum_n rho_n = min(1, sum_n w_n), which is 1 on M. Non-neighbours may stay in the sum: where w_n > 0
         theirs is 0.
         """
-        w = self.bumps(self.squared_distance(x))
-        return telescope(w)
+        return telescope(self.bumps(self.squared_distance(x)))
 
     def smooth_partition(self, x: Tensor, order: int, inner_radius: float | None = None) -> Tensor:
         """rho_n = b_n / sum_m b_m, b_n = relu(1 - dist_n^2/r'^2)^order: x (P, D) -> (P, n), C^(order-1).
@@ -138,13 +138,12 @@ class Atlas:
         r' = inner_radius lies in (core_radius, radius); default: radius/1.05, or the middle if that is not
         above the core radius. Zero, not NaN, where no ball of radius r' holds x.
         """
-        if order < 1:
-            raise InputError(f"order: expected an integer >= 1, got {order}")
+        order = positive_integer(order, "order")
         inner = self.default_inner_radius if inner_radius is None else float(inner_radius)
         if not self.core_radius < inner < self.radius:
             raise InputError(
-                f"inner_radius: expected between core_radius = {self.core_radius:.6g} and radius = {self.radius:.6g}, "
-                f"got {inner:.6g}"
+                f"inner_radius must be between core_radius = {self.core_radius:.6g} and radius = "
+                f"{self.radius:.6g}; got {inner:.6g}"
             )
         b = (1.0 - self.squared_distance(x) / inner**2).clamp_min(0.0) ** order
         total = b.sum(-1, keepdim=True)
@@ -152,26 +151,22 @@ class Atlas:
 
     @property
     def default_inner_radius(self) -> float:
-        """r' of `smooth_partition`: radius/1.05, or the middle of the collar if that is not above the core
-        radius.
-        """
+        """r' of `smooth_partition`: radius/1.05, or the middle of the collar if the core is not smaller."""
         inner = self.radius / 1.05
         return inner if inner > self.core_radius * 1.001 else 0.5 * (self.core_radius + self.radius)
 
     def __repr__(self) -> str:
         return (
             f"Atlas({self.manifold.name}, charts={self.count}, core_radius={self.core_radius:.6g}, "
-            f"radius={self.radius:.6g} (bound {self.manifold.chart_radius_bound:.6g}), scale={self.scale:.6g}, "
-            f"neighbour pairs={len(self.neighbours)})"
+            f"radius={self.radius:.6g} (bound {self.manifold.chart_radius_bound:.6g}), "
+            f"scale={self.scale:.6g}, neighbour pairs={len(self.neighbours)})"
         )
 
 
 def telescope(w: Tensor) -> Tensor:
-    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) along the last axis, for w >= 0 of any shape
-    (..., n).
+    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) for w >= 0, (..., n) -> (..., n).
 
-    Computed as a difference of the same clamped sums, so that the entries sum to min(1, sum w) up to n
-    roundings.
+    Differences of one sequence of clamped sums, so that they add up to min(1, sum w) to rounding.
     """
     left = (1.0 - w.cumsum(-1)).clamp_min(0.0)
     before = torch.cat((torch.ones_like(left[..., :1]), left[..., :-1]), -1)
@@ -179,9 +174,7 @@ def telescope(w: Tensor) -> Tensor:
 
 
 def ambient_neighbours(centres: Tensor, radius: float) -> Tensor:
-    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than 2 radius (1e-12 relative slack
-    outwards).
-    """
+    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than 2 radius, or so by rounding."""
     reach = 2.0 * radius * (1.0 + 1e-12)
     pairs = cKDTree(centres.numpy()).query_pairs(reach, output_type="ndarray")
     table = torch.from_numpy(pairs.reshape(-1, 2)).long()
@@ -193,14 +186,14 @@ def ambient_neighbours(centres: Tensor, radius: float) -> Tensor:
 def _check_tensor(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if value.shape != shape or value.dtype != torch.float64 or value.device.type != "cpu":
         raise InputError(
-            f"{name}: expected a float64 CPU tensor of shape {shape}, got {value.dtype} of shape {tuple(value.shape)}"
+            f"{name} must be a float64 CPU tensor of shape {shape}; got {value.dtype}, {tuple(value.shape)}"
         )
     if not bool(torch.isfinite(value).all()):
-        raise InputError(f"{name}: expected finite entries")
+        raise InputError(f"{name} must be finite")
 
 
 def _check_points(x: Tensor, ambient: int) -> None:
     if x.ndim != 2 or x.shape[-1] != ambient:
-        raise InputError(f"x: expected shape (P, {ambient}), got {tuple(x.shape)}")
+        raise InputError(f"x must have the shape (P, {ambient}); got {tuple(x.shape)}")
     if x.dtype != torch.float64:
-        raise InputError(f"x: expected float64, got {x.dtype}")
+        raise InputError(f"x must be float64; got {x.dtype}")

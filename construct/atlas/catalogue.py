@@ -1,4 +1,4 @@
-"""Atlases for a manifold: one by specification, or a sequence with growing numbers of charts for a planner."""
+"""Atlases for a manifold: one by specification, or a sequence with more and more charts for a planner."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def build(
 
 
 def collar(core_radius: float, bound: float, ratio: float) -> float:
-    """Ball radius: ratio * core_radius, or the middle between core and bound where the bound leaves less
-    room.
-    """
+    """Ball radius: ratio * core_radius, or half way to the bound where that leaves less room."""
     wanted = core_radius * ratio
     return wanted if wanted < bound else 0.5 * (core_radius + bound)
 
@@ -91,8 +89,7 @@ def collar(core_radius: float, bound: float, ratio: float) -> float:
 def candidate_atlases(
     manifold: Manifold, max_charts: int = 1000, *, ratio: float | None = None, growth: float = GROWTH
 ) -> Iterator[Atlas]:
-    """Atlases with more and more charts and smaller and smaller core radii, from the fewest admissible charts
-    on.
+    """Atlases with more and more charts and smaller and smaller core radii, from the fewest charts on.
 
     Counts grow by about `growth`; a structured cover in the window is taken, otherwise an optimised one.
     Lazy. The first comes in any case, even where `max_charts` does not admit it.

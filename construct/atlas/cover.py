@@ -22,8 +22,7 @@ from construct.manifolds import Manifold
 from construct.validation import positive_integer, positive_real, shaped
 
 COVER_MARGIN = 1.005
-"""A cover is admissible when this multiple of its radius is below the chart radius bound: room for a collar.
-"""
+"""A cover is admissible if this multiple of its radius is below the chart radius bound: room for a collar."""
 LLOYD_STEPS = 30
 PATIENCE = 6
 BALL_STEPS = 10
@@ -41,9 +40,7 @@ FINEST_CURVE = 1 / 2000
 
 
 def proved_radius(manifold: Manifold, centres: Tensor) -> float:
-    """A proved bound on sup_(x in M) min_n |x - c_n| for centres (n, D), from a net of about PROOF_POINTS
-    points.
-    """
+    """A proved bound on sup_(x in M) min_n |x - c_n| for centres (n, D), from a net of M."""
     centres = manifold.restrict(shaped(centres, "centres", manifold.ambient))
     return _proved(NetLadder(manifold), centres)
 
@@ -125,7 +122,7 @@ def structured(manifold: Manifold, most: int) -> Iterator[tuple[Tensor, float]]:
 
 
 def optimised(nets: NetLadder, charts: int) -> tuple[Tensor, float]:
-    """A cover by exactly that many balls, centres in canonical coordinates: (centres (n, k), proved radius)."""
+    """A cover by exactly that many balls: (centres (n, k) in canonical coordinates, proved radius)."""
     if nets.manifold.dim == 1:
         centres = equal_arcs(nets.manifold, charts)
         return centres, _proved(nets, centres)
@@ -158,8 +155,8 @@ def cover(
     centres, radius = _with_count(manifold, nets, positive_integer(charts, "charts"))
     if radius > limit:
         raise InputError(
-            f"charts must be more: {charts} balls cover {manifold.name} with radius {radius:.6g}, more than the "
-            f"admissible {limit:.6g} (chart radius bound {manifold.chart_radius_bound:.6g})"
+            f"charts must be more: {charts} balls that cover {manifold.name} have radius {radius:.6g}, "
+            f"admissible is {limit:.6g} (chart radius bound {manifold.chart_radius_bound:.6g})"
         )
     return centres, radius
 
@@ -201,8 +198,8 @@ def fewest(manifold: Manifold, nets: NetLadder, limit: float) -> tuple[Tensor, f
             count = round(1.3 * count) + 1
             if count > MAX_GREEDY:
                 raise InputError(
-                    f"max_core_radius must be larger: a cover of {manifold.name} by balls of radius {limit:.6g} "
-                    f"takes more than {MAX_GREEDY} charts"
+                    f"max_core_radius must be larger: balls of radius {limit:.6g} cover {manifold.name} only "
+                    f"with more than {MAX_GREEDY} charts"
                 )
         else:
             count = (failed + len(best[0])) // 2 if failed else max(1, round(0.85 * len(best[0])))

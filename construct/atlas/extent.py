@@ -18,9 +18,7 @@ from construct.manifolds import Cube, FlatTorus, Manifold
 EXTENT_POINTS = 150_000
 FINEST = 1 / 500
 CIRCULAR = ("circle", "sphere", "so3")
-"""Manifolds whose geodesics through a point are circles of radius `reach` with the centre in the normal
-space.
-"""
+"""Manifolds whose geodesics through c are circles of radius `reach` about points of the normal space."""
 ROUNDING = 1 + 1e-12
 
 
@@ -58,9 +56,7 @@ def circular_extent(radius: float, curvature_radius: float) -> float:
 
 
 def _factors(frames: Tensor) -> list[int] | None:
-    """For frames (n, 2 d, d) on a flat torus: the factors that the columns lie in, or None if one mixes
-    factors.
-    """
+    """The factors of a flat torus that the columns of frames (n, 2 d, d) lie in; None if one mixes them."""
     n, k, d = frames.shape
     weight = frames.reshape(n, k // 2, 2, d).square().sum(2)  # (n, factor, column)
     if bool((weight.amax(1) < 1 - 1e-12).any()):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from construct import manifolds
 from construct.manifolds import Manifold
 
 
@@ -17,14 +18,18 @@ def canonical_form(manifold: Manifold) -> Manifold:
     """
     if manifold.ambient == manifold.canonical:
         return manifold
-    return manifolds.from_spec({**manifold.spec(), "ambient": None})
+    plain = copy.copy(manifold)
+    plain.frame = torch.eye(manifold.canonical, dtype=torch.float64)
+    plain.ambient = manifold.canonical
+    # y = frame^T x, so |y_j| is at most the sum of |frame_ij| box_i, and at most the norm of the box
+    plain.box = (manifold.frame.T.abs() @ manifold.box).clamp_max(float(manifold.box.norm()))
+    return plain
 
 
 class NetLadder:
-    """Nets of a manifold in its canonical form, each with about twice the points of the one before; kept once
-    made.
+    """Nets of a manifold in its canonical form, each with about twice as many points as the last.
 
-    Every point of M is proved to be within `radius` of the net's points.
+    A net is (points, radius): every point of M is proved to be within `radius` of one of them.
     """
 
     START = 0.5
@@ -42,7 +47,7 @@ class NetLadder:
         return self._nets[level]
 
     def _level(self, size: int, floor: float) -> int:
-        """The finest level with at most `size` points; no finer than needed for a radius of at most `floor`."""
+        """The finest level with at most `size` points, or the first of radius at most `floor`."""
         level = 0
         while len(self._net(level)[0]) <= size:
             if self._net(level)[1] <= floor:

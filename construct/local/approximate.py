@@ -1,4 +1,4 @@
-"""From a target to local approximators: evaluate it on the fitting nodes once, fit one space or many degrees."""
+"""From a target to local approximators: evaluate it on the nodes once, fit one space or many degrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial derivatives of a function of the chart coordinates, by nested forward-mode automatic differentiation."""
+"""Partial derivatives of functions of the chart coordinates, by nested forward-mode differentiation."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from construct.errors import ConstructError, InputError
 
 Function = Callable[[Tensor], Tensor]
 
-USE_COMPACT = "; a target that torch cannot differentiate works with construction='compact' or with degree 0"
+REMEDY = "; what torch cannot differentiate works with construction='compact' or with degree 0"
 
 
 def partial_derivatives(function: Function, z: Tensor, exponents: Tensor) -> Tensor:
     """`d^alpha function(z)` for every row alpha of `exponents` (A, d): z (q, d) -> (q, A).
 
-    `function` maps (q, d) to (q,), row by row: then one tangent for all rows gives a derivative in every row. Each alpha
-    is the derivative of the function with one exponent less, so `|alpha|` jvps are nested: exact up to rounding, at
-    `2^|alpha|` times the cost of a value.
+    `function` maps (q, d) to (q,), row by row, so that one tangent for all rows gives a derivative in each.
+    Each alpha differentiates the function with one exponent less: `|alpha|` nested jvps, exact up to
+    rounding, at `2^|alpha|` times the cost of a value.
     """
     table: dict[tuple[int, ...], Function] = {}
-    columns = []
-    for row in sorted(map(tuple, exponents.tolist()), key=sum):
-        table[row] = function if sum(row) == 0 else _with_one_more(table, function, row)
-    for row in map(tuple, exponents.tolist()):
-        columns.append(table[row](z))
-    return torch.stack(columns, dim=-1)
 
+    def derivative(row: tuple[int, ...]) -> Function:
+        if sum(row) == 0:
+            return function
+        if row not in table:
+            axis = max(i for i, exponent in enumerate(row) if exponent)
+            lower = tuple(exponent - (i == axis) for i, exponent in enumerate(row))
+            table[row] = directional(derivative(lower), axis)
+        return table[row]
 
-def _with_one_more(table: dict[tuple[int, ...], Function], function: Function, row: tuple[int, ...]) -> Function:
-    axis = max(i for i, exponent in enumerate(row) if exponent)
-    lower = tuple(e - (i == axis) for i, e in enumerate(row))
-    if lower not in table:
-        table[lower] = function if sum(lower) == 0 else _with_one_more(table, function, lower)
-    return directional(table[lower], axis)
+    return torch.stack([derivative(tuple(row))(z) for row in exponents.tolist()], dim=-1)
 
 
 def directional(function: Function, axis: int) -> Function:
@@ -52,7 +49,7 @@ def directional(function: Function, axis: int) -> Function:
 
 
 def differentiable(target: Callable[..., object]) -> Function:
-    """`target` as it is called inside nested jvps; anything that goes wrong becomes an `InputError` that names it."""
+    """`target` as it is called inside nested jvps: whatever goes wrong becomes an `InputError` naming it."""
 
     def called(x: Tensor) -> Tensor:
         try:
@@ -60,30 +57,30 @@ def differentiable(target: Callable[..., object]) -> Function:
         except ConstructError:
             raise
         except Exception as error:
+            said = f"{type(error).__name__} ({str(error).partition(chr(10))[0]})"
             raise InputError(
-                f"target: expected a function that torch.func.jvp can differentiate, it raised {type(error).__name__} "
-                f"({str(error).splitlines()[0] if str(error) else ''}){USE_COMPACT}"
+                f"target: expected a function that torch.func.jvp can differentiate, it raised {said}{REMEDY}"
             ) from error
         if not isinstance(values, Tensor):
             raise InputError(
-                f"target: expected a torch tensor, so that it can be differentiated, got {type(values).__name__}{USE_COMPACT}"
+                f"target: expected a torch tensor, to be differentiated, got {type(values).__name__}{REMEDY}"
             )
         return values.to(torch.float64)
 
     return called
 
 
-def refuse_detached(target: Function, x: Tensor, values: Tensor) -> None:
-    """Raise `InputError` for a target whose values vary over x (q, D) while torch sees no dependence on x at all.
+def refuse_detached(target: Function, x: Tensor) -> None:
+    """Raise `InputError` if the target varies over x (q, D) while torch sees no dependence on x at all.
 
-    Such a target left torch on the way (`detach`, `numpy`, `tolist`), and its Taylor polynomials would be constants.
+    Such a target left torch on the way (`detach`, `tolist`), and its Taylor polynomials would be constants.
     """
-    if x.shape[0] < 2 or float(values.max() - values.min()) <= 1e-12 * float(values.abs().max()):
+    values = target(x)
+    if not len(x) or float(values.max() - values.min()) <= 1e-12 * float(values.abs().max()):
         return
-    for axis in range(x.shape[1]):
-        if bool((directional(target, axis)(x) != 0).any()):
-            return
+    if any(bool((directional(target, axis)(x) != 0).any()) for axis in range(x.shape[1])):
+        return
     raise InputError(
-        f"target: expected a function that torch can differentiate, its derivatives are exactly 0 at {x.shape[0]} points "
-        f"between which it varies{USE_COMPACT}"
+        "target: expected a function that torch can differentiate, got one whose derivatives are 0 at "
+        f"{len(x)} points between which it varies{REMEDY}"
     )

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.validation import integer, positive_integer
 
 
 def multi_indices(dim: int, degree: int) -> Tensor:
-    """Multi-indices (c, dim) of total degree at most `degree`, sorted by total degree, then
-    lexicographically.
+    """Multi-indices (c, dim) of total degree at most `degree`, c = binomial(dim + degree, dim).
 
-    The order is nested: those of a smaller degree are a prefix. c = binomial(dim + degree, dim).
+    Sorted by total degree, then lexicographically, so that those of a smaller degree are a prefix.
     """
     rows: list[tuple[int, ...]] = []
     for total in range(degree + 1):
@@ -33,9 +33,7 @@ def multi_indices(dim: int, degree: int) -> Tensor:
 
 
 def chebyshev_table(z: Tensor, degree: int) -> Tensor:
-    """T_0(z), ..., T_degree(z) in a new first axis, by T_(k+1) = 2 z T_k - T_(k-1): backward stable on [-1,
-    1].
-    """
+    """T_0(z), ..., T_degree(z) in a new first axis, by T_(k+1) = 2 z T_k - T_(k-1), stable on [-1, 1]."""
     table = z.new_empty((degree + 1, *z.shape))
     table[0] = 1.0
     if degree >= 1:
@@ -71,13 +69,7 @@ class LocalSpace(ABC):
 
     def _check(self, z: Tensor) -> None:
         if z.ndim < 1 or z.shape[-1] != self.dim:
-            raise InputError(f"z: expected shape (..., {self.dim}), got {tuple(z.shape)}")
-
-
-def _positive(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: expected an integer >= {least}, got {value!r}")
-    return value
+            raise InputError(f"z must have the shape (..., {self.dim}); got {tuple(z.shape)}")
 
 
 class PolynomialSpace(LocalSpace):
@@ -90,8 +82,8 @@ class PolynomialSpace(LocalSpace):
     """
 
     def __init__(self, dim: int, degree: int) -> None:
-        self.dim = _positive("dim", dim, 1)
-        self.degree = _positive("degree", degree, 0)
+        self.dim = positive_integer(dim, "dim")
+        self.degree = integer(degree, "degree")
         self.indices = multi_indices(dim, degree)
         self.count = len(self.indices)
 
@@ -114,8 +106,7 @@ class PolynomialSpace(LocalSpace):
 
 
 class SplineSpace(LocalSpace):
-    """Continuous tensor splines, piecewise linear in every coordinate, on `cells` equal cells of [-1, 1]
-    each.
+    """Continuous tensor splines, linear in each coordinate on each of `cells` equal cells of [-1, 1].
 
     Basis: products of hats hat(N (z_i + 1)/2 - k_i), hat(u) = relu(1 - |u|), k_i in 0..N with N = cells; the
     coefficient is the value at the node z = 2 k/N - 1. Index order: row-major in k, the last coordinate
@@ -128,8 +119,8 @@ class SplineSpace(LocalSpace):
     """
 
     def __init__(self, dim: int, cells: int) -> None:
-        self.dim = _positive("dim", dim, 1)
-        self.cells = _positive("cells", cells, 1)
+        self.dim = positive_integer(dim, "dim")
+        self.cells = positive_integer(cells, "cells")
         self.count = (cells + 1) ** dim
         self.knots = torch.linspace(-1.0, 1.0, cells + 1, dtype=torch.float64)
         self.indices = torch.cartesian_prod(*[torch.arange(cells + 1)] * dim).reshape(-1, dim)
@@ -137,8 +128,7 @@ class SplineSpace(LocalSpace):
     def stencil(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The 2^dim basis functions that can be non-zero at z (..., dim), z clamped to [-1, 1].
 
-        Returns (index, value), both (..., 2^dim): basis numbers and their values, which are >= 0 and sum to
-        1.
+        Returns (index, value), both (..., 2^dim): basis numbers and their values, >= 0 with sum 1.
         """
         self._check(z)
         u = (z.clamp(-1.0, 1.0) + 1.0) * (self.cells / 2)
@@ -155,14 +145,12 @@ class SplineSpace(LocalSpace):
         return index, value
 
     def evaluate(self, z: Tensor) -> Tensor:
-        """Every hat product at z (..., dim) -> (..., c), dense: meant for small c. z is clamped to [-1, 1]."""
+        """Every hat product at z (..., dim), clamped to [-1, 1] -> (..., c), dense: meant for small c."""
         index, value = self.stencil(z)
         return z.new_zeros((*z.shape[:-1], self.count)).scatter_add_(-1, index, value)
 
     def combine(self, z: Tensor, coefficients: Tensor) -> Tensor:
-        """The spline with these coefficients at z: (..., m, dim), (..., c) -> (..., m); 2^dim terms per
-        point.
-        """
+        """The spline with these coefficients at z: (..., m, dim), (..., c) -> (..., m)."""
         index, value = self.stencil(z)
         picked = coefficients.gather(-1, index.flatten(-2)).reshape(index.shape)
         return (picked * value).sum(-1)

@@ -18,15 +18,13 @@ from construct.local.spline_fit import fit_spline
 
 RIDGE = 1e-13
 """Tikhonov parameter relative to the node count: bounds the coefficients where the nodes fill only a part of
-the
-cube (a chart at a boundary), at the price of an error RIDGE * |coefficients|."""
-LAWSON_STEPS = 20
-KEPT = 3
-WARM_STEPS = 8
-"""Lawson steps that use all nodes."""
-MEMORY_BYTES = 2**28
-"""Size of the basis matrices that are held at a time; Q and the weighted copy make it about four times that.
+the cube (a chart at an edge), at the price of an error RIDGE * |coefficients|.
 """
+LAWSON_STEPS = 20
+WARM_STEPS, KEPT = 8, 3
+"""After so many steps the normal equations use the KEPT * c + 20 heaviest nodes only."""
+MEMORY_BYTES = 2**28
+"""Size of the basis matrices held at a time; Q and the weighted copy make it about four times that."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,19 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     bad = mask & ~torch.isfinite(values)
     if bool(bad.any()):
         raise InputError(
-            f"target: expected finite values on the manifold, got {int(bad.sum())} non-finite ones "
-            f"of {int(mask.sum())}"
+            f"target must be finite on the manifold; got {int(bad.sum())} bad values of {int(mask.sum())}"
         )
 
 
 def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:
     if z.ndim != 3 or z.shape[-1] != space.dim:
-        raise InputError(f"z: expected shape (n, q, {space.dim}), got {tuple(z.shape)}")
+        raise InputError(f"z must have the shape (n, q, {space.dim}); got {tuple(z.shape)}")
     for name, given in (("values", values), ("mask", mask)):
         if given.shape != z.shape[:2]:
-            raise InputError(f"{name}: expected shape {tuple(z.shape[:2])}, got {tuple(given.shape)}")
+            raise InputError(f"{name} must have the shape {tuple(z.shape[:2])}; got {tuple(given.shape)}")
     if not bool(mask.any(-1).all()):
         empty = int((~mask.any(-1)).nonzero()[0])
-        raise InputError(f"mask: expected at least one node in every chart, got none in chart {empty}")
+        raise InputError(f"mask must leave a node in every chart; got none in chart {empty}")
 
 
 def fit(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int = LAWSON_STEPS) -> Fit:
@@ -93,9 +90,7 @@ def prefix_fits(
     *,
     lawson: int = LAWSON_STEPS,
 ) -> list[Fit]:
-    """Fits in the spans of the first `count` basis functions, for every count: one factorisation for all of
-    them.
-    """
+    """Fits in the span of the first `count` basis functions, for every count, from one factorisation."""
     n, q = mask.shape
     per_chart = 8 * (q + space.count) * space.count
     size = max(1, MEMORY_BYTES // per_chart)

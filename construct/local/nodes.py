@@ -19,6 +19,7 @@ from construct.atlas import Atlas, canonical_form
 from construct.errors import InputError
 from construct.local.families import LocalSpace, PolynomialSpace, SplineSpace
 from construct.manifolds import Cube, Manifold
+from construct.validation import positive_real
 
 SECANT_STEPS = 6
 RIM_SLACK = 1e-9
@@ -52,9 +53,8 @@ def fitting_nodes(atlas: Atlas, space: LocalSpace, *, density: float = 1.0) -> N
     """
     manifold = atlas.manifold
     if space.dim != manifold.dim:
-        raise InputError(f"space: expected dimension {manifold.dim} as the atlas has, got {space.dim}")
-    if not density > 0.0:
-        raise InputError(f"density: expected a positive number, got {density}")
+        raise InputError(f"space must have the dimension {manifold.dim} of the atlas; got {space.dim}")
+    density = positive_real(density, "density")
     plain = canonical_form(manifold)
     centres, frames = manifold.restrict(atlas.centres), atlas.frames
     if plain is not manifold:
@@ -71,7 +71,8 @@ def fitting_nodes(atlas: Atlas, space: LocalSpace, *, density: float = 1.0) -> N
         x, mask = _ball_points(plain, centres, frames, atlas.radius, unit)
     z = torch.einsum("nqk,nkd->nqd", x - centres.unsqueeze(1), frames) / atlas.scale
     if not bool(mask.any(-1).all()):
-        raise InputError(f"atlas: no fitting node lies in chart {int((~mask.any(-1)).nonzero()[0])}")
+        empty = int((~mask.any(-1)).nonzero()[0])
+        raise InputError(f"atlas must have points of M in every chart; got none in chart {empty}")
     return Nodes(manifold.embed(x), torch.where(mask.unsqueeze(-1), z.clamp(-1.0, 1.0), 0.0), mask)
 
 
@@ -88,7 +89,7 @@ def ball_nodes(space: LocalSpace, density: float = 1.0) -> Tensor:
     """Points (q, d) of the closed unit ball, dense near the rim, for polynomials of the space's degree.
 
     d = 1: Chebyshev-Lobatto points. d = 2: rings with radii sin(theta), angles in proportion to the radius
-    and staggered. d >= 3: spherical shells with such radii, scrambled quasi-random directions (seeded).
+    and staggered. d >= 3: spherical shells with such radii, well-spread `directions`.
     """
     degree, d = _degree(space), space.dim
     if d == 1:
@@ -112,8 +113,7 @@ def _rings(angles: int, rings: int) -> Tensor:
 
 def _shells(dim: int, density: float, coefficients: int, shells: int) -> Tensor:
     radii = torch.sin(0.5 * math.pi * torch.arange(1, shells + 1, dtype=torch.float64) / shells)
-    # a surface needs points in proportion to its area; the equilibrium density of the ball adds weight at the
-    # rim
+    # a sphere needs points in proportion to its area
     share = radii ** (dim - 1)
     total = density ** (dim - 1) * (16 * coefficients + 200)
     counts = (share / share.sum() * total).ceil().long().clamp_min(2 * dim)
@@ -185,16 +185,14 @@ def _ball_points(
             length = length @ _trigonometric_interpolation(angle[-rim:], angle)
     else:
         length = rim_lengths(manifold, centres, frames, radius, omega)
-    y = length.clamp(0.0, radius).unsqueeze(-1) * unit
+    y = (length.clamp(0.0, radius) * (1 - RIM_SLACK)).unsqueeze(-1) * unit
     return _accept(manifold, centres, frames, radius, y)
 
 
 def _trigonometric_interpolation(nodes: Tensor, angle: Tensor) -> Tensor:
-    """Matrix (m, q) that takes values on m equispaced angles to the interpolating trigonometric polynomial at
-    q.
-    """
+    """Matrix (m, q) from values on m equispaced angles to their trigonometric interpolant at q angles."""
     orders = torch.arange((len(nodes) + 1) // 2, dtype=torch.float64)
-    weight = torch.where(orders > 0, 2.0, 1.0) / len(nodes)
+    weight = (1.0 + (orders > 0).double()) / len(nodes)
     at_nodes, at_points = nodes.unsqueeze(-1) * orders, angle.unsqueeze(-1) * orders
     return (at_nodes.cos() * weight) @ at_points.cos().T + (at_nodes.sin() * weight) @ at_points.sin().T
 
@@ -251,9 +249,7 @@ def _accept(
 def _grid_points(
     manifold: Manifold, centres: Tensor, frames: Tensor, atlas: Atlas, space: SplineSpace, density: float
 ) -> tuple[Tensor, Tensor]:
-    """A uniform grid of tangent coordinates, NODES_PER_CELL points a cell and coordinate, plus points of the
-    rim.
-    """
+    """A uniform grid of tangent coordinates, NODES_PER_CELL points a cell and coordinate, and rim points."""
     d = space.dim
     count = math.ceil(density * NODES_PER_CELL.get(d, 2)) * space.cells + 1
     axis = torch.linspace(-1.0, 1.0, count, dtype=torch.float64) * atlas.scale

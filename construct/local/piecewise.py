@@ -84,12 +84,11 @@ class PiecewiseApproximator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (P, D) float64 -> (P,)."""
-        if x.ndim != 2 or x.shape[-1] != self.atlas.manifold.ambient or x.dtype != torch.float64:
-            raise InputError(
-                f"x must be float64 of shape (P, {self.atlas.manifold.ambient}); got {x.dtype} {tuple(x.shape)}"
-            )
+        ambient = self.atlas.manifold.ambient
+        if x.ndim != 2 or x.shape[-1] != ambient or x.dtype != torch.float64:
+            raise InputError(f"x must be float64 of shape (P, {ambient}); got {x.dtype} {tuple(x.shape)}")
         dense = self.atlas.count <= DENSE_CHARTS
-        width = self.atlas.count * self.atlas.manifold.ambient if dense else 32 * self.space.dim
+        width = self.atlas.count * ambient if dense else 32 * self.space.dim
         step = max(256, CHUNK_ENTRIES // width)
         parts = [self._evaluate(x[k : k + step], dense) for k in range(0, len(x), step)]
         return torch.cat(parts) if parts else x.new_zeros(0)

@@ -14,16 +14,18 @@ from construct.local.families import SplineSpace
 
 WEAK, HOLD_WEAK, HOLD = 0.05, 1e-4, 1e-9
 """A basis function whose diagonal entry is below WEAK times the mean is held near the local average with
-HOLD_WEAK
-times the mean, the others with HOLD: without it, coefficients near the rim of the ball grow to residual/basis
-value.""" CG_STEPS = 40 LAWSON_CG_STEPS = 15 LAWSON_STEPS = 12 MEMORY_BYTES = 2**26
+weight HOLD_WEAK times the mean, the others with HOLD. Else coefficients at the rim can become very large.
+"""
+CG_STEPS = 40
+LAWSON_CG_STEPS = 15
+LAWSON_STEPS = 12
+MEMORY_BYTES = 2**26
 
 
 def fit_spline(
     space: SplineSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int = LAWSON_STEPS
 ) -> tuple[Tensor, Tensor]:
-    """Splines fitted to values (n, q) at nodes z (n, q, d) where mask: coefficients (n, c), sup residuals
-    (n,).
+    """Splines fitted to values (n, q) at nodes z (n, q, d) of the mask: coefficients (n, c), residuals (n,).
 
     `lawson` reweighting steps after plain least squares (at most LAWSON_STEPS are useful); the best iterate
     by sup residual is kept.
@@ -63,7 +65,7 @@ def _fit_charts(
     start = shepard(space, operator.adjoint(f), operator.adjoint(present))
     diagonal = operator.adjoint(present, 2)
     mean = diagonal.sum(-1, keepdim=True) / (diagonal > 0).sum(-1, keepdim=True).clamp_min(1)
-    hold = torch.where(diagonal < WEAK * mean, HOLD_WEAK, HOLD) * mean
+    hold = torch.where(diagonal < WEAK * mean, HOLD_WEAK * mean, HOLD * mean)
     weights = present
     best = _solve(operator, f, weights, start, start, hold, CG_STEPS)
     residual = (f - operator.apply(best)).abs()
@@ -120,7 +122,10 @@ def shepard(space: SplineSpace, weighted: Tensor, weight: Tensor) -> Tensor:
             break
         total, number = torch.zeros_like(value), torch.zeros_like(value)
         for axis in range(1, space.dim + 1):
-            here, there = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
+            here, there = (
+                (slice(None),) * axis + (slice(1, None),),
+                (slice(None),) * axis + (slice(None, -1),),
+            )
             for a, b in ((here, there), (there, here)):
                 total[a] += value[b] * filled[b]
                 number[a] += filled[b]

@@ -23,7 +23,8 @@ def federer_bound(points: Tensor, bases: Tensor, closest: float = 0.0) -> float:
         chord = points - points[start : start + rows, None]
         squared = chord.square().sum(-1)
         along = (chord @ bases[start : start + rows]).square().sum(-1)
-        across = (squared - along).clamp_min(1e-300).sqrt()
-        quotient = torch.where((squared > closest**2) & (squared > 0), squared / (2 * across), torch.inf)
+        across = squared - along
+        curved = (squared > closest**2) & (across > 1e-13 * squared)  # else flat, up to rounding
+        quotient = torch.where(curved, squared / (2 * torch.where(curved, across, 1.0).sqrt()), torch.inf)
         smallest = torch.minimum(smallest, quotient.min())
     return float(smallest)

@@ -27,11 +27,17 @@ def _as_reach(reach: object) -> Reach:
     )
 
 
-def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor) -> Tensor:
+def _evaluated(
+    function: Callable[[Tensor], Tensor], name: str, x: Tensor, width: int | None = None
+) -> Tensor:
+    """function(x) for x (n, m), if it is finite, of shape (n, width) and float64."""
     value = function(x)
+    shown = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
+    wanted = f"({len(x)}, {'k' if width is None else width})"
     if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != len(x) or value.dtype != x.dtype:
-        shown = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
-        raise InputError(f"{name} must map {tuple(x.shape)} to ({len(x)}, k) and keep the dtype; got {shown}")
+        raise InputError(f"{name} must map {tuple(x.shape)} to {wanted} and keep the dtype; got {shown}")
+    if width is not None and value.shape[1] != width:
+        raise InputError(f"{name} must map {tuple(x.shape)} to {wanted}; got {shown}")
     if not bool(torch.isfinite(value).all()):
         raise InputError(f"{name} must be finite on its domain; got NaN or infinite values")
     return value
@@ -39,7 +45,7 @@ def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor) -> Te
 
 def _check_reach(manifold: Manifold, points: Tensor) -> None:
     bound = federer_bound(points, manifold.basis_unchecked(points), closest=1e-3 * float(manifold.box.max()))
-    if manifold.reach > bound * (1 + 1e-6):
+    if not manifold.reach <= bound * (1 + 1e-6):
         raise InputError(
             f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}"
         )
@@ -111,13 +117,13 @@ class ParametricManifold(Parametrised):
     def _check(self, trial: Tensor, values: Tensor) -> None:
         j = newton.jacobian(self._function, trial)[1]
         speeds = j.norm(dim=-2).amax(0)
-        if bool((speeds > torch.tensor(self.lipschitz, dtype=torch.float64) * (1 + 1e-9)).any()):
+        if not bool((speeds <= torch.tensor(self.lipschitz, dtype=torch.float64) * (1 + 1e-9)).all()):
             raise InputError(
                 f"lipschitz must bound the speeds, at least {speeds.tolist()}; got {self.lipschitz}"
             )
         unit = j / j.norm(dim=-2, keepdim=True)
         gram = unit.mT @ unit
-        if self.dim > values.shape[1] or float(torch.linalg.det(gram).min()) < 1e-12:
+        if self.dim > values.shape[1] or not float(torch.linalg.det(gram).min()) >= 1e-12:
             raise InputError(
                 "function must be an immersion: its Jacobian has a rank below the number of parameters"
             )
@@ -185,12 +191,10 @@ class ProjectedManifold(Manifold):
         self._check()
 
     def _check(self) -> None:
-        x = _evaluated(
-            lambda t: self._sample(len(t), torch.Generator().manual_seed(0)),
-            "sample",
-            self.box.expand(_CHECKED, -1),
-        )
-        moved = float((_evaluated(self._user_project, "project", x) - x).norm(dim=1).max())
+        start = torch.zeros(_CHECKED, self.ambient, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        x = _evaluated(lambda t: self._sample(len(t), generator), "sample", start, self.ambient)
+        moved = float((_evaluated(self._user_project, "project", x, self.ambient) - x).norm(dim=1).max())
         if moved > 1e-8 * max(1.0, self.radius_bound):
             raise InputError(f"project must leave the points of M where they are; got a step of {moved:.3g}")
         if bool((x.abs() > self.box * (1 + 1e-9)).any()):

@@ -149,7 +149,8 @@ def nearest_distance(points: Tensor, cloud: Tensor) -> Tensor:
 
 
 def chart_pairs(manifold: Manifold, x: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres, random orthonormal tangent frames and points of M within `share` of the admissible chart radius."""
+    """Centres, random orthonormal tangent frames and points of M within `share` of the admissible chart
+    radius."""
     centres = x[:10]
     turn = torch.linalg.qr(gaussian(10, manifold.dim, manifold.dim, seed=1)).Q
     frames = manifold.tangent_basis(centres) @ turn
@@ -345,7 +346,8 @@ class TestTangentSpace:
         assert float((basis.mT @ basis - torch.eye(manifold.dim)).abs().max()) < 1e-12
 
     def test_first_order_contact(self, manifold: Manifold, x: Tensor) -> None:
-        """dist(x + h t, M) <= h^2/(2 reach) for unit tangents t, on x whose ball of radius 2h misses the edge."""
+        """dist(x + h t, M) <= h^2/(2 reach) for unit tangents t, on x whose ball of radius 2h misses the
+        edge."""
         h = 1e-3
         basis = manifold.tangent_basis(x)
         tangent = (basis @ gaussian(len(x), manifold.dim, 1, seed=9)).squeeze(-1)
@@ -393,7 +395,8 @@ class TestChartInverse:
         assert apart(manifold.chart_inverse(centre, frame, y), wanted) < 1e-9
 
     def test_is_a_right_inverse(self, manifold: Manifold, x: Tensor) -> None:
-        """On the tangent disc of half the chart radius, past an edge too, where M is left for its extension."""
+        """On the tangent disc of half the chart radius, past an edge too, where M is left for its
+        extension."""
         centre, frame = x[:20], manifold.tangent_basis(x[:20])
         y = gaussian(20, 30, manifold.dim, seed=10)
         y = 0.5 * min(manifold.chart_radius_bound, 1.0) * y / y.norm(dim=-1, keepdim=True).clamp_min(1.0)
@@ -412,11 +415,15 @@ class TestChartInverse:
     def test_never_nan(self, manifold: Manifold, x: Tensor) -> None:
         frame = manifold.tangent_basis(x[:5])
         y = 50 * gaussian(5, manifold.dim, seed=11)
-        value, slope = torch.func.jvp(
-            lambda t: manifold.chart_inverse(x[:5], frame, t), (y,), (torch.ones_like(y),)
-        )
-        assert bool(torch.isfinite(value).all())
-        assert bool(torch.isfinite(slope).all())
+        dual = torch.func.jvp(lambda t: manifold.chart_inverse(x[:5], frame, t), (y,), (torch.ones_like(y),))
+        assert bool(torch.isfinite(dual[0]).all())
+        assert bool(torch.isfinite(dual[1]).all())
+
+    def test_single_precision(self, manifold: Manifold, x: Tensor) -> None:
+        centre, frame, wanted = (t[:200].float() for t in chart_pairs(manifold, x, 0.5))
+        found = manifold.chart_inverse(centre, frame, seen(frame, wanted - centre))
+        assert found.dtype == torch.float32
+        assert apart(found, wanted) < 1e-5 * max(1.0, manifold.radius_bound)
 
     def test_derivatives(self, manifold: Manifold, x: Tensor) -> None:
         """Along a line through the chart; orders up to seven are tried on single families elsewhere."""
@@ -505,6 +512,24 @@ class TestCoordinates:
         u = manifold.coordinates(spoiled)
         assert bool(torch.isnan(u[1]).any())
         assert bool(torch.isfinite(u[[0, 2]]).all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestDevice:
+    def test_agrees_with_the_cpu(self, manifold: Manifold, x: Tensor) -> None:
+        away = x + 0.1 * min(float(manifold.reach), 1.0) * gaussian(*x.shape, seed=14) / x.shape[1] ** 0.5
+        centre, frame, wanted = chart_pairs(manifold, x, 0.5)
+        y = seen(frame, wanted - centre)
+        found = manifold.chart_inverse(centre.cuda(), frame.cuda(), y.cuda())
+        assert found.is_cuda
+        assert apart(found.cpu(), wanted) < 1e-9
+        assert apart(manifold.project(away.cuda()).cpu(), manifold.project(away)) < 1e-9
+        assert manifold.sample(3, 0, device="cuda").is_cuda
+        if has_coordinates(manifold):
+            u = manifold.coordinates(x.cuda())
+            assert u.is_cuda
+            assert apart(manifold.point(u).cpu(), x) < 1e-10
 
 
 class TestReach:

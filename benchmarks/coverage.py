@@ -1,0 +1,135 @@
+"""Every manifold, three targets each: is the measured error at most epsilon, and how much of epsilon is used?
+
+Targets per manifold: `exp_sin` (entire), a sharp but smooth feature and a Hölder one with beta = 0.5, the last with
+`smoothness=0.5`. Targets read the first three coordinates; manifolds larger than the unit ball are scaled into the
+targets' range, so that the features lie on them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import construct
+from benchmarks.tables import Row, Study, arguments
+from construct.manifolds import Manifold
+
+MANIFOLDS: dict[str, dict[str, Any]] = {
+    "circle": {},
+    "sphere": {"dim": 2, "ambient": 8},
+    "flat_torus": {"dim": 2},
+    "torus": {},
+    "trefoil": {},
+    "helix": {},
+    "swiss_roll": {},
+    "moebius": {},
+    "klein_bottle": {},
+    "so3": {},
+    "cube": {"dim": 2},
+    "product": {},
+    "sphere3": {"dim": 3},
+    "cube3": {"dim": 3},
+}
+TARGETS = ("exp_sin", "runge", "cusp")
+SMOOTH_EPSILON = (1e-1, 1e-2, 1e-3, 1e-4)
+ROUGH_EPSILON = {1: (1e-1, 3e-2), 2: (2e-1,)}
+
+
+def build_manifold(name: str) -> Manifold:
+    """A manifold of the study by its key."""
+    options = dict(MANIFOLDS[name])
+    if name == "product":
+        return construct.manifolds.Product(construct.manifolds.Circle(), construct.manifolds.Cube(1))
+    return construct.manifolds.get(name.rstrip("3") if name not in ("so3",) else name, **options)
+
+
+def scaled(target: Callable[[Tensor], Tensor], manifold: Manifold) -> Callable[[Tensor], Tensor]:
+    """target(x / size), size the largest coordinate of the manifold where that is above 1."""
+    size = max(1.0, float(manifold.box.max()))
+    return lambda x: target(x / size)
+
+
+def cases(quick: bool) -> list[tuple[str, str, float]]:
+    """(manifold, target, epsilon) of the study."""
+    result = []
+    for name in MANIFOLDS:
+        dim = build_manifold(name).dim
+        for target in TARGETS:
+            rough = not construct.targets.get(target).smooth
+            levels = ROUGH_EPSILON.get(dim, ()) if rough else SMOOTH_EPSILON[: 4 if dim <= 2 else 3]
+            result += [(name, target, epsilon) for epsilon in levels[: 1 if quick else None]]
+    return result
+
+
+def evaluate(name: str, target_name: str, epsilon: float, seed: int) -> Row:
+    """Build, measure with other points than the builder's, and look off the manifold for NaN."""
+    manifold, target = build_manifold(name), construct.targets.get(target_name)
+    function = scaled(target, manifold)
+    start = time.perf_counter()
+    try:
+        smoothness = None if target.smooth else target.smoothness
+        net = construct.approximate(function, manifold, epsilon=epsilon, smoothness=smoothness, seed=seed)
+    except construct.EpsilonNotReached as error:
+        blank = dict.fromkeys(("charts", "cells", "degree", "blocks", "parameters", "nonzero", "kappa"), "")
+        return {"outcome": type(error).__name__, "sup": f"{error.best:.3e}", "used": "", **blank, "finite": "", "seconds": f"{time.perf_counter() - start:.1f}"}
+    seconds = time.perf_counter() - start
+    found = construct.measure(net, function, manifold, seed=seed + 1)
+    box = net.box * (2 * torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype) - 1)
+    report = net.architecture
+    return {
+        "outcome": "met" if found.sup <= epsilon else "MISSED",
+        "sup": f"{found.sup:.3e}",
+        "used": f"{found.sup / epsilon:.3f}",
+        "charts": report.charts,
+        "cells": report.cells,
+        "degree": report.degree,
+        "blocks": report.blocks,
+        "parameters": report.parameters,
+        "nonzero": report.nonzero_parameters,
+        "kappa": f"{report.weight_bound:.4g}",
+        "finite": bool(torch.isfinite(net(box)).all()),
+        "seconds": f"{seconds:.1f}",
+    }
+
+
+def plot(study: Study) -> Figure:
+    """Non-zero parameters against measured error, a line per manifold and target."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, target in zip(axes, TARGETS[:2], strict=True):
+        for name in MANIFOLDS:
+            rows = [r for r in study.rows if r["manifold"] == name and r["target"] == target and r["nonzero"]]
+            axis.loglog([float(r["sup"]) for r in rows], [int(r["nonzero"]) for r in rows], "o-", label=name)
+        axis.set(title=target, xlabel="measured sup error")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("non-zero parameters")
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def main() -> None:
+    """Run the study."""
+    options = arguments(__doc__)
+    study = Study("coverage", ("manifold", "target", "epsilon"), options)
+    for name, target, epsilon in cases(options.quick):
+        key = {"manifold": name, "target": target, "epsilon": epsilon}
+        study.run(key, lambda n=name, t=target, e=epsilon: evaluate(n, t, e, options.seed))  # type: ignore[misc]
+    built = [row for row in study.rows if row["used"]]
+    used = sorted(float(row["used"]) for row in built)
+    missed = sum(row["outcome"] == "MISSED" for row in built)
+    notes = [
+        f"{len(built)} networks built, {missed} with a measured error above epsilon; "
+        f"{len(study.rows) - len(built)} refused; median of error/epsilon {used[len(used) // 2]:.3f}."
+    ]
+    print(notes[0])
+    study.markdown(notes)
+    plot(study).savefig(options.out / "coverage.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
