@@ -61,7 +61,7 @@ class PaperAssembler:
     def _registers(self) -> None:
         g, layout = self.design, self.layout
         self.builder.set(layout.tokens("Z"), "a", g.chart_registers())
-        shift = -float(g.cells) - g.univariate[:, 2]
+        shift = -(g.univariate[:, 2] + g.cells).astype(np.float64)
         self.builder.set(layout.tokens("H"), "a", shift)
         self.builder.set(layout.tokens("U"), "a", np.broadcast_to(shift[:, None], layout.group("U").shape))
         self.builder.set(layout.tokens("U")[:, 0], "a", 1.0)

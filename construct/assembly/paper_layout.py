@@ -90,7 +90,7 @@ class PaperDesign:
 
     @cached_property
     def _univariate(self) -> tuple[Int, Int]:
-        """Rows (n, i, k) of the univariate nodes, (h, 3), and which of them the nodes' factors are, (q, d)."""
+        """Rows (n, i, k) of the univariate nodes, (h, 3), and the nodes' factors among them, (q, d)."""
         q, d = self.nodes.shape
         triples = np.stack([
             np.broadcast_to(self.charts[:, None], (q, d)), np.broadcast_to(np.arange(d), (q, d)), self.nodes

@@ -78,8 +78,8 @@ def kept_nodes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes where `f rho_n` can have a non-zero coefficient: charts (q,), grid points (q, d), points (q, D).
 
-    A node is kept when the chart inverse finds a point x there, with `phi_n(x) = m/N` to 1e-8, inside the ball
-    of radius r'. On a manifold with an edge x may lie on its extension; then it is kept only near M, within
+    A node is kept when the chart inverse finds a point x there, `phi_n(x) = m/N` to 1e-8, inside the ball of
+    radius r'. On a manifold with an edge x may lie on its extension; then it is kept only near M, within
     the support of the bump times a Lipschitz constant of 3 of the chart inverse, where the node is in use.
     """
     dim, count = atlas.manifold.dim, (2 * cells + 1) ** atlas.manifold.dim
@@ -195,8 +195,9 @@ def _check_derivatives(derivatives: Tensor, exponents: Tensor, points: Tensor) -
     if not bool(bad.any()):
         return
     row, column = bad.nonzero()[0].tolist()
+    alpha, place = tuple(exponents[column].tolist()), points[row, :8].tolist()
     raise InputError(
         f"target: expected finite derivatives up to order {int(exponents.sum(-1).max())}, that of order "
-        f"{tuple(exponents[column].tolist())} is {float(derivatives[row, column])} at x = {points[row, :8].tolist()}"
+        f"{alpha} is {float(derivatives[row, column])} at x = {place}"
         f" ({int(bad.any(-1).sum())} of {len(points)} nodes); give a smaller degree or smoothness"
     )

@@ -40,7 +40,7 @@ class TaylorApproximator:
         cells: N >= 1, cells per unit of z.
         degree: s >= 0.
         bump: "trapezoid", `psi(3u)`, or "hat".
-        charts, nodes: (q,) and (q, d), chart n and grid point m of each kept node, |m_i| <= N; sorted, distinct.
+        charts, nodes: (q,) and (q, d), chart n and grid point m of each kept node, |m_i| <= N; sorted.
         coefficients: (q, A), one for every row of `exponents`, divided by `alpha! N^|alpha|`.
         inner_radius: r', outside of which rho_n vanishes.
         doublings: k of the indicator's ramp, `Delta = r^2 2^-k`.
@@ -67,8 +67,8 @@ class TaylorApproximator:
         shapes = tuple(self.nodes.shape), tuple(self.coefficients.shape)
         if shapes != ((q, dim), (q, len(self.exponents))) or q == 0:
             raise InputError(
-                f"coefficients: expected nodes (q, {dim}) and coefficients (q, {len(self.exponents)}) with q = {q} >= 1, "
-                f"got shapes {shapes[0]} and {shapes[1]}"
+                f"coefficients: expected nodes (q, {dim}) and coefficients (q, {len(self.exponents)}), q >= 1, "
+                f"for {q} charts, got shapes {shapes[0]} and {shapes[1]}"
             )
         if not bool(((self.charts >= 0) & (self.charts < self.atlas.count)).all()):
             raise InputError(f"charts: expected numbers in 0..{self.atlas.count - 1}")
@@ -83,7 +83,7 @@ class TaylorApproximator:
         least = constant_doublings(self.atlas.radius, self.inner_radius)
         if self.doublings < least:
             raise InputError(
-                f"doublings: expected at least {least} (the indicator is 1 on supp rho_n), got {self.doublings}"
+                f"doublings: expected at least {least}, for a ramp beyond supp rho_n, got {self.doublings}"
             )
 
     @property
@@ -147,14 +147,13 @@ class TaylorApproximator:
         return torch.where(present, value, 0.0)
 
     def __repr__(self) -> str:
-        return (
-            f"TaylorApproximator({self.atlas!r}, cells={self.cells}, degree={self.degree}, bump={self.bump!r},"
-            f" nodes={len(self.charts)}, coefficients={self.parameters}, doublings={self.doublings})"
-        )
+        size = f"nodes={len(self.charts)}, coefficients={self.parameters}, doublings={self.doublings}"
+        kind = f"cells={self.cells}, degree={self.degree}, bump={self.bump!r}"
+        return f"TaylorApproximator({self.atlas!r}, {kind}, {size})"
 
 
 def bump_value(kind: str, u: Tensor) -> Tensor:
-    """`psi(3u)`, 1 for |u| <= 1/3 and 0 for |u| >= 2/3, or `hat(u)`; integer translates of either sum to one."""
+    """`psi(3u)`, 1 for |u| <= 1/3 and 0 for |u| >= 2/3, or `hat(u)`; their integer translates sum to one."""
     size = u.abs()
     return (1.0 - size).clamp_min(0.0) if kind == "hat" else (2.0 - 3.0 * size).clamp(0.0, 1.0)
 
@@ -168,7 +167,7 @@ def node_keys(chart: Tensor, node: Tensor, cells: int) -> Tensor:
 
 
 def constant_doublings(radius: float, inner_radius: float) -> int:
-    """The smallest k with `r^2 2^-k <= r^2 - r'^2`: the indicator is 1 on supp rho_n, there is no ring error."""
+    """The smallest k with `r^2 2^-k <= r^2 - r'^2`: the indicator is 1 on supp rho_n: no ring error."""
     if not 0.0 < inner_radius < radius:
         raise InputError(
             f"inner_radius: expected between 0 and radius = {radius:.6g}, got {inner_radius:.6g}"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from construct.tokens.codes import Float, Int
 
 GUARD = 1e-12  # relative widening at inner nodes, far above float64 rounding of a dozen operations
+TINY = 1e-300
 HEADS_PER_CHUNK = 8192
 PAIRS_PER_CHUNK = 1 << 18
 DIRECT_PAIRS = 4096
@@ -55,6 +56,8 @@ class _Level:
 
     lower: Float  # (nodes, w)
     upper: Float
+    centre: Float  # of the hull, widened so that centre +- radius contains it in floating point
+    radius: Float
     slope: Float  # (nodes, w), zero except for position-code rows other than the pivot
 
 
@@ -87,24 +90,25 @@ class TokenTree:
             low, high = lower.copy(), upper.copy()
             low[:, self.others] -= tilt
             high[:, self.others] -= tilt
-        return _Level(np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts), slope)
+        hull_low, hull_high = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
+        centre = (hull_low + hull_high) / 2
+        radius = (hull_high - hull_low) / 2 + GUARD * np.maximum(np.abs(hull_low), np.abs(hull_high))
+        return _Level(hull_low, hull_high, centre, radius, slope)
 
     def functional(self, level: int, node: Int, weight: Float) -> tuple[Float, Float]:
         """Range of `weight[i] @ h` over node i; weight (n, r, w), result two arrays (n, r)."""
         tree = self.levels[level]
         if level > 0 and self.others.size:
-            weight = weight.copy()
+            weight = weight.copy()  # a gathered batch: written below
             weight[:, :, self.pivot] += np.einsum(
                 "nrj,nj->nr", weight[:, :, self.others], tree.slope[node][:, self.others]
             )
-        low, high = tree.lower[node][:, None, :], tree.upper[node][:, None, :]
-        positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
-        lower = (positive * low + negative * high).sum(axis=-1)
-        upper = (positive * high + negative * low).sum(axis=-1)
-        if level > 0:
-            slack = GUARD * (np.abs(weight) * np.maximum(np.abs(low), np.abs(high))).sum(axis=-1)
-            lower, upper = lower - slack, upper + slack
-        return lower, upper
+        if level == 0:
+            return linear_range(weight, tree.lower[node], tree.upper[node])
+        centre, radius = tree.centre[node], tree.radius[node]
+        middle, spread = np.einsum("nrw,nw->nr", weight, centre), np.einsum("nrw,nw->nr", np.abs(weight), radius)
+        spread += GUARD * (np.abs(middle) + spread) + TINY
+        return middle - spread, middle + spread
 
 
 def score_interval(
