@@ -1,1 +1,1 @@
-"""Studies: each is `python -m benchmarks.<name> [--quick] [--out DIR]` and writes a CSV, a Markdown table and a plot."""
+"""Studies: `python -m benchmarks.<name> [--quick] [--out DIR]` writes a CSV, a Markdown table and a plot."""

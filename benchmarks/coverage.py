@@ -76,10 +76,19 @@ def evaluate(name: str, target_name: str, epsilon: float, seed: int) -> Row:
         net = construct.approximate(function, manifold, epsilon=epsilon, smoothness=smoothness, seed=seed)
     except construct.EpsilonNotReached as error:
         blank = dict.fromkeys(("charts", "cells", "degree", "blocks", "parameters", "nonzero", "kappa"), "")
-        return {"outcome": type(error).__name__, "sup": f"{error.best:.3e}", "used": "", **blank, "finite": "", "seconds": f"{time.perf_counter() - start:.1f}"}
+        return {
+            "outcome": type(error).__name__,
+            "sup": f"{error.best:.3e}",
+            "used": "",
+            **blank,
+            "finite": "",
+            "seconds": f"{time.perf_counter() - start:.1f}",
+        }
     seconds = time.perf_counter() - start
     found = construct.measure(net, function, manifold, seed=seed + 1)
-    box = net.box * (2 * torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype) - 1)
+    box = net.box * (
+        2 * torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype) - 1
+    )
     report = net.architecture
     return {
         "outcome": "met" if found.sup <= epsilon else "MISSED",

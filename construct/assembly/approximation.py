@@ -1,6 +1,6 @@
 """`approximate`: the theorem as a program. Theorem 2 of Havrilla and Liao (2024), stage by stage.
 
-    validate -> plan (atlas, local space, coefficients) -> assemble (weights) -> measure -> claim
+validate -> plan (atlas, local space, coefficients) -> assemble (weights) -> measure -> claim
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def approximate(
         smoothness: Hölder exponent beta > 0 of a target that is not smooth (below 1 allowed); None: smooth.
         construction: "compact" (ours, the fewest parameters) or "paper" (Havrilla and Liao lemma by lemma).
         position_code: "integer" (ours, exact) or "trigonometric" (the paper's).
-        charts, cells, degree: resolution by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines on
-            cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every chart.
+        charts, cells, degree: resolution by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines
+            on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every chart.
         max_parameters: budget on the dense count; default 30 million.
         dtype, device: of the network. Planning is done in float64 on the CPU.
         seed: of the error search.
@@ -69,11 +69,12 @@ def approximate(
         `Transformer`, with `.architecture`, `.claim` (kind "measured"), `.approximator` and `.manifold`.
 
     Raises:
-        InputError: an argument is of the wrong kind or range, or the target returns a wrong shape, NaN or complex values.
+        InputError: an argument of the wrong kind or range, or a target with a wrong shape, NaN or complex values.
         EpsilonNotReached, BudgetExceeded: epsilon cannot be met; `.best` is the smallest error found.
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
-    _check(target, manifold, epsilon, smoothness, construction, position_code, charts, cells, degree, max_parameters, dtype)
+    sizes = {"charts": charts, "cells": cells, "degree": degree, "max_parameters": max_parameters}
+    _check(target, manifold, epsilon, smoothness, construction, position_code, sizes, dtype)
     report: Progress = printed if progress is True else progress if callable(progress) else silent
     budget = DEFAULT_BUDGET if max_parameters is None else max_parameters
     evaluate_target(target, manifold.sample(3, seed))
@@ -84,7 +85,15 @@ def approximate(
         options: dict[str, Any] = {"position_code": position_code, "dtype": dtype, "device": device, "progress": report}
         if by_hand:
             net = paper_by_hand(
-                target, manifold, epsilon, smoothness, charts=charts, cells=cells, degree=degree, budget=budget, **options
+                target,
+                manifold,
+                epsilon,
+                smoothness,
+                charts=charts,
+                cells=cells,
+                degree=degree,
+                budget=budget,
+                **options,
             )
         else:
             assert epsilon is not None
@@ -121,7 +130,9 @@ def _by_hand(
     space: PolynomialSpace | SplineSpace
     if cells is not None and cells > 1:
         if degree not in (None, 1):
-            raise InputError(f"degree: the compact construction has degree 1 when cells > 1, got degree={degree}, cells={cells}")
+            raise InputError(
+                f"degree: the compact construction has degree 1 when cells > 1, got degree={degree}, cells={cells}"
+            )
         space = SplineSpace(manifold.dim, cells)
     else:
         space = PolynomialSpace(manifold.dim, DEFAULT_DEGREE if degree is None else degree)
@@ -129,7 +140,8 @@ def _by_hand(
     needed = compact_counts(atlas, space)[0]
     if needed > budget:
         raise BudgetExceeded(
-            f"max_parameters: {atlas.count} charts with {space!r} need about {needed:,} parameters, the budget is {budget:,}",
+            f"max_parameters: {atlas.count} charts with {space!r} need about {needed:,} parameters, "
+            f"the budget is {budget:,}",
             math.inf,
         )
     approximator = fit_locally(target, atlas, space)
@@ -151,8 +163,8 @@ def _claimed(
     if epsilon is not None and not found.sup <= epsilon:
         hint = "; float64 has more room" if net.dtype != torch.float64 else ""
         raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} was asked for, the network in {net.dtype} with the {net.labels['position_code']} code is off "
-            f"by {found.sup:.3g} (planned to at most {MARGIN * epsilon:.3g} in exact arithmetic){hint}",
+            f"epsilon: {epsilon:g} was asked for, the network in {net.dtype} with the {net.labels['position_code']} "
+            f"code is off by {found.sup:.3g} (planned to at most {MARGIN * epsilon:.3g} in exact arithmetic){hint}",
             found.sup,
         )
     return net
@@ -165,10 +177,7 @@ def _check(
     smoothness: float | None,
     construction: str,
     position_code: str,
-    charts: int | None,
-    cells: int | None,
-    degree: int | None,
-    max_parameters: int | None,
+    sizes: dict[str, int | None],
     dtype: torch.dtype,
 ) -> None:
     if not callable(target):
@@ -177,10 +186,11 @@ def _check(
         raise InputError(f"manifold: expected a construct.manifolds.Manifold, got {type(manifold).__name__}")
     _positive_number("epsilon", epsilon)
     _positive_number("smoothness", smoothness)
-    for name, value, least in (("charts", charts, 1), ("cells", cells, 1), ("degree", degree, 0), ("max_parameters", max_parameters, 1)):
+    for name, value in sizes.items():
+        least = 0 if name == "degree" else 1
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InputError(f"{name}: expected an integer >= {least}, got {value!r}")
-    if epsilon is None and charts is None and cells is None and degree is None:
+    if epsilon is None and all(sizes[name] is None for name in ("charts", "cells", "degree")):
         raise InputError("epsilon: expected a positive number unless charts, cells or degree is given, got None")
     if construction not in CONSTRUCTIONS:
         raise InputError(f"construction: expected one of {CONSTRUCTIONS}, got {construction!r}")

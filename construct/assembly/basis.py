@@ -1,8 +1,8 @@
 """The network's own basis: which univariate functions its tokens hold, and how local coefficients become theirs.
 
-A chart's approximator is `P(z) = sum_(g, h) c[g, h] Psi_g(z_left) Phi_h(z_right)` (*meet in the middle*): the left factor
-is multiplied into register `a` of a coefficient token, starting from `rho >= 0` and staying non-negative, so that
-`relu(a) b` multiplies it with the sum of right factors in register `b`. Both factors are products of *atoms*:
+A chart's approximator is `P(z) = sum_(g, h) c[g, h] Psi_g(z_left) Phi_h(z_right)` (*meet in the middle*): the left
+factor is multiplied into register `a` of a coefficient token, starting from `rho >= 0` and staying non-negative, so
+that `relu(a) b` multiplies it with the sum of right factors in register `b`. Both factors are products of *atoms*:
 
     polynomial   F_1 .. F_8 on [-1, 1], of degree 1..8, as blocks 2 and 3 make them:
                  F1 = z, F2 = T2, F3 = T3, F4 = (1 - T2) T2, F5 = (1 - T2) T3, F6 = T3 + 2 T3^2,
@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -98,11 +99,12 @@ class PolynomialAxis:
     def series(self, k: int, *, plain: bool) -> Float:
         """Chebyshev coefficients of Phi_k (plain) or Psi_k."""
         atoms = self.atoms(0, k, plain=plain)
-        out = np.ones(1)
+        out: Float = np.ones(1)
         for position, atom in enumerate(atoms):
             bare = plain and position + 1 == len(atoms)
-            out = chebyshev.chebmul(out, atom_series(atom.index) if bare else atom.factor())
-        return np.asarray(out)
+            factor = atom_series(atom.index) if bare else atom.factor()
+            out = np.asarray(chebyshev.chebmul(out, factor), dtype=np.float64)
+        return out
 
     def matrix(self, last_plain: bool) -> Float:
         """Chebyshev coefficients -> coefficients over Psi (last_plain False) or Phi (True)."""
@@ -110,7 +112,7 @@ class PolynomialAxis:
         for k in range(self.size):
             series = self.series(k, plain=last_plain)
             columns[: series.size, k] = series
-        return np.linalg.inv(columns)
+        return np.asarray(np.linalg.inv(columns), dtype=np.float64)
 
 
 class SplineAxis:
@@ -195,7 +197,9 @@ class TensorBasis:
         full = _convert_right(psi, phi, full, self.split + 1, dim)
         out = np.zeros((count, self._left_index.shape[0], self._right_index.shape[0]))
         left, right = self._left_index, self._right_index
-        picked = full[(slice(None), *(left[:, None, i] for i in range(self.split)), *(right[None, :, i] for i in range(right.shape[1])))]
+        where: list[Any] = [left[:, None, i] for i in range(self.split)]
+        where += [right[None, :, i] for i in range(right.shape[1])]
+        picked = full[(slice(None), *where)]
         allowed = np.zeros(out.shape[1:], dtype=bool)
         allowed[self._left_of.ravel(), self._right_of.ravel()] = True
         out[:, allowed] = picked[:, allowed]

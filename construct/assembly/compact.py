@@ -23,7 +23,7 @@ import numpy as np
 from construct.assembly.basis import Atom, ProductBasis, atom_scale
 from construct.assembly.builder import NetworkBuilder, largest_outside
 from construct.gadgets import ffn, heads
-from construct.gadgets.heads import ONE, A, B
+from construct.gadgets.heads import ONE, A, B, Entries
 from construct.gadgets.weights import Heads
 from construct.progress import Progress
 from construct.tokens.codes import Float, Int
@@ -110,7 +110,10 @@ class CompactDesign:
     def layout(self) -> TokenLayout:
         n, d = self.geometry.charts, self.geometry.dim
         per_chart = ("chart", "coordinate")
-        groups = [TokenGroup("x", (self.ambient,), ("j",), "input coordinates"), TokenGroup("out", (1,), (), "output in b")]
+        groups = [
+            TokenGroup("x", (self.ambient,), ("j",), "input coordinates"),
+            TokenGroup("out", (1,), (), "output in b"),
+        ]
         if self.geometry.hull is not None:
             groups.append(TokenGroup("Y", (self.geometry.centres.shape[1],), ("k",), "coordinates of the affine hull"))
         twins = 2 if self.indices & {6, 8} else 1
@@ -138,7 +141,9 @@ class CompactDesign:
 class CompactAssembler:
     """Assigns the weights of a design, block by block."""
 
-    def __init__(self, design: CompactDesign, coefficients: Float, box: Float, progress: Progress | None = None) -> None:
+    def __init__(
+        self, design: CompactDesign, coefficients: Float, box: Float, progress: Progress | None = None
+    ) -> None:
         """coefficients (n, left, right); box (D,) half-widths of the admissible inputs."""
         self.design, self.geometry, self.layout = design, design.geometry, design.layout
         self.coefficients = coefficients
@@ -190,8 +195,8 @@ class CompactAssembler:
     def _charts(self) -> None:
         """A.a = z on both twins, R.b = r^2 - |x - c|^2.
 
-        `sum_j (B_j^2 - x_j^2)` comes from k broadcast heads `relu(a_t (x_j + B_j)) (B_j - x_j)`, open to every token with
-        `a = 1`, which are the R; what the input tokens hear is never read again. `2 c_j x_j` are linear reads.
+        `sum_j (B_j^2 - x_j^2)` comes from k broadcast heads `relu(a_t (x_j + B_j)) (B_j - x_j)`, open to every token
+        with `a = 1`, which are the R; what the input tokens hear is never read again. `2 c_j x_j` are linear reads.
         """
         g, layout = self.geometry, self.layout
         inputs, box = self._inputs(), self._box()
@@ -296,7 +301,7 @@ class CompactAssembler:
         return [(g, atoms) for g, atoms in enumerate(self.design.basis.left) if len(atoms) >= step]
 
     def _multiply(self, token: Int, atom: Atom, bound: Float) -> Heads:
-        """a_t += relu(a_t) phi_s, relu(a_t (1 + phi_s)) phi_s / 2 or relu(a_t (z_s - knot)), for tokens with a_t >= 0."""
+        """a_t += relu(a_t) phi_s, relu(a_t (1 + phi_s)) phi_s / 2 or relu(a_t (z_s - knot)), where a_t >= 0."""
         source, register = self.design.place(atom)
         count = token.size
         if atom.squared:
@@ -320,7 +325,10 @@ class CompactAssembler:
             if atom.squared:
                 forms = heads.form(token.size, {(ONE, ONE): 1.0, (ONE, place): scale})
                 values = heads.value(token.size, {(register, place): scale / 2})
-                parts += [self._pairs(token, source, forms, values, bound), self._read(token, source, {(register, ONE): 1.0})]
+                parts += [
+                    self._pairs(token, source, forms, values, bound),
+                    self._read(token, source, {(register, ONE): 1.0}),
+                ]
                 continue
             if atom.knot is None:
                 weight = scale if register == A else 1.0
@@ -342,7 +350,9 @@ class CompactAssembler:
                 linear.setdefault(tuple(source), (source, {}))[1][register] = index
             elif len(atoms) == 1:
                 source, _ = self.design.place(atoms[0])
-                parts.append(self._weighted(source, index, {(ONE, A): 1.0, (ONE, ONE): -float(atoms[0].knot or 0.0)}, ONE, bound))
+                parts.append(
+                    self._weighted(source, index, {(ONE, A): 1.0, (ONE, ONE): -float(atoms[0].knot or 0.0)}, ONE, bound)
+                )
             elif atoms:
                 source = self.layout.tokens("X")[:, self.design.products.index(index)]
                 parts.append(self._weighted(source, index, {(ONE, A): 1.0}, B, bound))
@@ -354,7 +364,7 @@ class CompactAssembler:
             parts.append(self._read(targets[used], sources[used], {key: w[used] for key, w in weights.items()}))
         return parts
 
-    def _weighted(self, source: Int, index: int, entries: dict[tuple[int, int], float], register: int, bound: Float) -> Heads:
+    def _weighted(self, source: Int, index: int, entries: Entries, register: int, bound: Float) -> Heads:
         """G_g.b += c[g, index] relu(form) (1, or b_s) for all g with a coefficient there."""
         targets, weights = self.layout.tokens("G"), self.coefficients[:, :, index]
         used = weights != 0
@@ -367,13 +377,13 @@ class CompactAssembler:
         gates = {"target": heads.point(self.layout, target), "source": heads.point(self.layout, source)}
         return heads.interaction(self.layout, forms, values, bound, **gates)
 
-    def _read(self, target: Int, source: Int, entries: dict[tuple[int, int], Float | float]) -> Heads:
+    def _read(self, target: Int, source: Int, entries: Entries) -> Heads:
         target, source = np.asarray(target).ravel(), np.asarray(source).ravel()
         values = heads.value(target.size, entries)
         gates = {"target": heads.point(self.layout, target), "source": heads.point(self.layout, source)}
         return heads.linear_read(self.layout, values, **gates)
 
-    def _read_twins(self, targets: Int, source: Int, entries: dict[tuple[int, int], Float | float]) -> Heads:
+    def _read_twins(self, targets: Int, source: Int, entries: Entries) -> Heads:
         """Linear reads into all twins of `targets` (m, twins), which lie side by side."""
         if targets.shape[1] == 1:
             return self._read(targets[:, 0], source, entries)
@@ -384,7 +394,7 @@ class CompactAssembler:
         gates = {"target": heads.pair(self.layout, targets[:, 0]), "source": heads.point(self.layout, source)}
         return heads.linear_read(self.layout, values, **gates)
 
-    def _read_runs(self, targets: Int, source: Int, entries: dict[tuple[int, int], Float | float]) -> Heads:
+    def _read_runs(self, targets: Int, source: Int, entries: Entries) -> Heads:
         """Linear reads of source n into the run targets[n, :]; the integer code serves two tokens with one head."""
         run = targets.shape[1]
         paired = 2 * (run // 2) if self.layout.code.exact else 0

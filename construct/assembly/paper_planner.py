@@ -104,8 +104,8 @@ class PaperPlanner:
         reached = f"the best sup error reached is {self.best_error:.3g}"
         if self.needed is not None:
             raise BudgetExceeded(
-                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} with the paper construction needs at least "
-                f"{self.needed:,} parameters, the budget is {self.budget:,}; {reached}",
+                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} with the paper construction needs "
+                f"at least {self.needed:,} parameters, the budget is {self.budget:,}; {reached}",
                 self.best_error,
             )
         raise EpsilonNotReached(
@@ -163,8 +163,8 @@ def paper_by_hand(
     needed = paper_counts(atlas, cells=cells, degree=degree).parameters
     if needed > budget:
         raise BudgetExceeded(
-            f"max_parameters: {atlas.count} charts with {cells} cells of degree {degree} need about {needed:,} parameters, "
-            f"the budget is {budget:,}",
+            f"max_parameters: {atlas.count} charts with {cells} cells of degree {degree} need about {needed:,} "
+            f"parameters, the budget is {budget:,}",
             math.inf,
         )
     approximator = taylor_approximator(target, atlas, cells=cells, degree=degree)

@@ -20,7 +20,7 @@ from torch import Tensor
 from construct.assembly.realise import compact_counts
 from construct.atlas import Atlas, candidate_atlases
 from construct.errors import BudgetExceeded, EpsilonNotReached
-from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate, sweep
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate, sweep
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, search_sup
 from construct.progress import Progress
@@ -111,13 +111,14 @@ class Planner:
         if self.over_budget is not None:
             needed = self.over_budget
             return BudgetExceeded(
-                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} needs about {needed.parameters:,} parameters "
-                f"({needed.describe()}), the budget is {self.max_parameters:,}; {best}",
+                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} needs about "
+                f"{needed.parameters:,} parameters ({needed.describe()}), the budget is {self.max_parameters:,}; "
+                f"{best}",
                 self.best_error,
             )
         return EpsilonNotReached(
-            f"epsilon: {self.epsilon:g} is not reached on {self.manifold!r} by any of the charts, cells and degrees tried; "
-            f"{best}",
+            f"epsilon: {self.epsilon:g} is not reached on {self.manifold!r} by any of the charts, cells and degrees "
+            f"tried; {best}",
             self.best_error,
         )
 
@@ -165,7 +166,10 @@ class Planner:
             if top <= tried:
                 break
             degrees = range(tried + 1 if tried else 0, top + 1)
-            if cheapest is not None and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).nonzero > cheapest:
+            if (
+                cheapest is not None
+                and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).nonzero > cheapest
+            ):
                 return None
             sups = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON).sups
             self.best_error = min(self.best_error, *sups)
@@ -262,10 +266,11 @@ class Planner:
         return search_sup(error, self.manifold, SEARCH_SAMPLES, self.seed, centres=centres)
 
 
-def _step(space: PolynomialSpace | SplineSpace, direction: int) -> PolynomialSpace | SplineSpace | None:
+def _step(space: LocalSpace, direction: int) -> PolynomialSpace | SplineSpace | None:
     """The next finer (+1) or coarser (-1) space, None beyond the ends."""
     if isinstance(space, PolynomialSpace):
         degree = space.degree + direction
         return PolynomialSpace(space.dim, degree) if 0 <= degree <= HIGHEST_DEGREE.get(space.dim, 4) else None
+    assert isinstance(space, SplineSpace)
     cells = space.cells + direction * max(1, space.cells // 16)
     return SplineSpace(space.dim, cells) if 1 <= cells <= MOST_CELLS else None

@@ -27,7 +27,9 @@ def network_basis(space: LocalSpace) -> LineBasis | TensorBasis:
     """
     if isinstance(space, PolynomialSpace):
         if space.degree > LARGEST_DEGREE:
-            raise InputError(f"degree: expected at most {LARGEST_DEGREE} for the compact construction, got {space.degree}")
+            raise InputError(
+                f"degree: expected at most {LARGEST_DEGREE} for the compact construction, got {space.degree}"
+            )
         axis: PolynomialAxis | SplineAxis = PolynomialAxis(space.degree)
     elif isinstance(space, SplineSpace):
         axis = SplineAxis(space.cells)

@@ -37,8 +37,8 @@ def tangent_extent(
     elif isinstance(manifold, FlatTorus) and (axes := _factors(flat)) is not None:
         bound = max(circular_extent(radius, manifold.radii[i]) for i in axes)
     elif isinstance(manifold, Cube):
-        lengths = manifold.restrict(centres).abs() + 1.0
-        bound = radius if not _axis_aligned(flat) else min(radius, float(lengths.max()))
+        longest = 1.0 + float(manifold.restrict(centres).abs().max())
+        return min(radius, longest) if _axis_aligned(flat) else radius
     elif manifold.dim <= 2:
         bound = _measured(nets or NetLadder(manifold), manifold.restrict(centres), flat, radius)
     else:

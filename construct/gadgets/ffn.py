@@ -113,7 +113,13 @@ def bump(
 
 
 def indicator_ramp(
-    layout: TokenLayout, span: tuple[int, int], *, radius_squared: float, doublings: int, source: str = "b", target: str = "a"
+    layout: TokenLayout,
+    span: tuple[int, int],
+    *,
+    radius_squared: float,
+    doublings: int,
+    source: str = "b",
+    target: str = "a",
 ) -> FeedForward:
     """`target += clamp((r^2 - source)/Delta, 0, 1)`, `Delta = r^2 2^-doublings`, on a range: chart indicator.
 

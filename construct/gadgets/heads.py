@@ -16,17 +16,21 @@ the position instead of `C` times its square.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from construct.gadgets.constants import gate_constant, linear_read_constant
 from construct.gadgets.weights import Heads
-from construct.tokens.codes import Float, IntegerCode, Int
+from construct.tokens.codes import Float, Int, IntegerCode
 from construct.tokens.layout import TokenLayout
 
 A, B, ONE = 0, 1, 2  # entries of u = (a, b, 1)
 
+Entries = Mapping[tuple[int, int], Float | float]
 
-def form(count: int, entries: dict[tuple[int, int], Float | float]) -> Float:
+
+def form(count: int, entries: Entries) -> Float:
     """Forms (m, 3, 3) with the given entries `(target factor, source factor): coefficient`."""
     out = np.zeros((count, 3, 3))
     for (i, j), coefficient in entries.items():
@@ -34,7 +38,7 @@ def form(count: int, entries: dict[tuple[int, int], Float | float]) -> Float:
     return out
 
 
-def value(count: int, entries: dict[tuple[int, int], Float | float]) -> Float:
+def value(count: int, entries: Entries) -> Float:
     """Values (m, 2, 3) with the given entries `(output register, source factor): coefficient`."""
     out = np.zeros((count, 2, 3))
     for (i, j), coefficient in entries.items():
@@ -137,12 +141,12 @@ def linear_read(layout: TokenLayout, values: Float, *, target: Float, source: Fl
     return Heads(query, key, _value_matrix(layout, values))
 
 
-def point(layout: TokenLayout, tokens: Int) -> Float:
+def point(layout: TokenLayout, tokens: Int | Sequence[int]) -> Float:
     """Gates (m, 3) that single out one token each."""
     return layout.code.point_gate(np.asarray(tokens).ravel())
 
 
-def pair(layout: TokenLayout, tokens: Int) -> Float:
+def pair(layout: TokenLayout, tokens: Int | Sequence[int]) -> Float:
     """Gates (m, 3) that single out `token` and `token + 1`; integer code only."""
     if not isinstance(layout.code, IntegerCode):
         raise ValueError("pair: two adjacent tokens can be gated exactly with the integer code only")

@@ -73,9 +73,7 @@ def partition_order(degree: int, modified: bool = False) -> int:
     return degree + (2 if modified else 1)
 
 
-def kept_nodes(
-    atlas: Atlas, cells: int, inner_radius: float, bump: str = "trapezoid"
-) -> tuple[Tensor, Tensor, Tensor]:
+def kept_nodes(atlas: Atlas, cells: int, inner_radius: float, bump: str = "trapezoid") -> tuple[Tensor, Tensor, Tensor]:
     """Nodes where `f rho_n` can have a non-zero coefficient: charts (q,), grid points (q, d), points (q, D).
 
     A node is kept when the chart inverse finds a point x there, `phi_n(x) = m/N` to 1e-8, inside the ball of
@@ -84,9 +82,7 @@ def kept_nodes(
     """
     dim, count = atlas.manifold.dim, (2 * cells + 1) ** atlas.manifold.dim
     if count * atlas.count > MOST_NODES:
-        raise InputError(
-            f"cells: expected at most {MOST_NODES} grid points in all charts, got {count * atlas.count}"
-        )
+        raise InputError(f"cells: expected at most {MOST_NODES} grid points in all charts, got {count * atlas.count}")
     axis = torch.arange(-cells, cells + 1)
     grid = torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
     grid = grid[(grid.double() / cells * atlas.scale).square().sum(-1) < inner_radius**2]
@@ -134,22 +130,20 @@ def taylor_approximator(
     """
     check_resolution(cells, degree, bump, modified)
     inner = atlas.default_inner_radius if inner_radius is None else float(inner_radius)
-    order = partition_order(degree, modified)
     exponents = multi_indices(atlas.manifold.dim, degree)
     charts, nodes, points = kept_nodes(atlas, cells, inner, bump)
     values = evaluate_target(target, points)
-    step = max(64, CHUNK_ENTRIES // (atlas.count * atlas.manifold.ambient * 2**degree))
+    partition = LocalPartition(atlas, inner, partition_order(degree, modified))
+    step = max(64, CHUNK_ENTRIES // (partition.width * atlas.manifold.ambient * 2**degree))
     if degree == 0:
-        pieces = zip(points.split(step), charts.split(step), strict=True)
-        rho = [atlas.smooth_partition(x, order, inner)[torch.arange(len(x)), n] for x, n in pieces]
+        rho = [partition(x, n) for x, n in zip(points.split(step), charts.split(step), strict=True)]
         derivatives = (values * torch.cat(rho))[:, None]
     else:
         torch_target = differentiable(target)
         refuse_detached(torch_target, points[:: max(1, len(points) // PROBES)])
         pieces = zip(nodes.double().split(step), charts.split(step), strict=True)
         parts = [
-            partial_derivatives(_local_target(torch_target, atlas, n, order, inner), m / cells, exponents)
-            for m, n in pieces
+            partial_derivatives(_local_target(torch_target, partition, n), m / cells, exponents) for m, n in pieces
         ]
         derivatives = torch.cat(parts)
     _check_derivatives(derivatives, exponents, points)
@@ -170,15 +164,36 @@ def taylor_approximator(
     )
 
 
+class LocalPartition:
+    """`rho_n(x)` of `Atlas.smooth_partition` for one chart n per point x, from the balls that meet the n-th one."""
+
+    def __init__(self, atlas: Atlas, inner_radius: float, order: int) -> None:
+        self.atlas, self.inner_radius, self.order = atlas, inner_radius, order
+        pairs = torch.cat([atlas.neighbours, atlas.neighbours.flip(-1)])
+        lists = [torch.cat([torch.tensor([n]), pairs[pairs[:, 0] == n, 1]]) for n in range(atlas.count)]
+        self.width = max(map(len, lists))
+        self.table = torch.stack([torch.cat([a, a[:1].expand(self.width - len(a))]) for a in lists])
+        self.used = torch.stack([torch.arange(self.width) < len(a) for a in lists])
+
+    def __call__(self, x: Tensor, charts: Tensor) -> Tensor:
+        """x (q, D), charts (q,) -> (q,)."""
+        near = self.atlas.centres[self.table[charts]]
+        square = (x.unsqueeze(1) - near).square().sum(-1) / self.inner_radius**2
+        b = (1.0 - square).clamp_min(0.0) ** self.order * self.used[charts]
+        total = b.sum(-1)
+        return b[:, 0] / torch.where(total > 0.0, total, 1.0)
+
+
 def _local_target(
-    target: Callable[[Tensor], Tensor], atlas: Atlas, charts: Tensor, order: int, inner: float
+    target: Callable[[Tensor], Tensor], partition: LocalPartition, charts: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """`g = (f rho_n) o phi_n^-1` with its own n for every row: z (q, d) -> (q,)."""
-    centres, frames, rows = atlas.centres[charts], atlas.frames[charts], torch.arange(len(charts))
+    atlas = partition.atlas
+    centres, frames = atlas.centres[charts], atlas.frames[charts]
 
     def local(z: Tensor) -> Tensor:
         x = atlas.manifold.chart_inverse(centres, frames, z * atlas.scale)
-        return target(x) * atlas.smooth_partition(x, order, inner)[rows, charts]
+        return target(x) * partition(x, charts)
 
     return local
 

@@ -67,8 +67,8 @@ class TaylorApproximator:
         shapes = tuple(self.nodes.shape), tuple(self.coefficients.shape)
         if shapes != ((q, dim), (q, len(self.exponents))) or q == 0:
             raise InputError(
-                f"coefficients: expected nodes (q, {dim}) and coefficients (q, {len(self.exponents)}), q >= 1, "
-                f"for {q} charts, got shapes {shapes[0]} and {shapes[1]}"
+                f"coefficients: expected nodes (q, {dim}) and coefficients (q, {len(self.exponents)}), q >= 1,"
+                f" for {q} charts, got shapes {shapes[0]} and {shapes[1]}"
             )
         if not bool(((self.charts >= 0) & (self.charts < self.atlas.count)).all()):
             raise InputError(f"charts: expected numbers in 0..{self.atlas.count - 1}")
@@ -169,9 +169,7 @@ def node_keys(chart: Tensor, node: Tensor, cells: int) -> Tensor:
 def constant_doublings(radius: float, inner_radius: float) -> int:
     """The smallest k with `r^2 2^-k <= r^2 - r'^2`: the indicator is 1 on supp rho_n: no ring error."""
     if not 0.0 < inner_radius < radius:
-        raise InputError(
-            f"inner_radius: expected between 0 and radius = {radius:.6g}, got {inner_radius:.6g}"
-        )
+        raise InputError(f"inner_radius: expected between 0 and radius = {radius:.6g}, got {inner_radius:.6g}")
     return max(0, math.ceil(-math.log2(1.0 - (inner_radius / radius) ** 2) - 1e-12))
 
 
@@ -181,6 +179,4 @@ def check_resolution(cells: int, degree: int, bump: str, modified: bool) -> None
     if bump not in BUMPS:
         raise InputError(f"bump: expected one of {BUMPS}, got {bump!r}")
     if modified and bump != "hat":
-        raise InputError(
-            "modified: expected bump='hat'; with trapezoids the factors 1 - j/(s+1) lose the order"
-        )
+        raise InputError("modified: expected bump='hat'; with trapezoids the factors 1 - j/(s+1) lose the order")

@@ -9,6 +9,7 @@ is bounded exactly in spite of the residual connection (naive intervals would lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _ffn_pieces(ffn: list[tuple[Float, Float]], lower: Float, upper: Float) -> t
         split_low, split_high = [], []
         for low, high in zip(cells_low, cells_high, strict=True):
             edges = [lower[:, row], *cuts, upper[:, row]]
-            for left, right in zip(edges[:-1], edges[1:], strict=True):
+            for left, right in pairwise(edges):
                 piece_low, piece_high = low.copy(), high.copy()
                 piece_low[:, row], piece_high[:, row] = left, right
                 split_low.append(piece_low)

@@ -43,10 +43,10 @@ def dense_forward(net: Transformer, x: Tensor) -> Tensor:
     parts = []
     for start in range(0, x.shape[0], step):
         hidden = net.embed(x[start : start + step])
-        for block in net.blocks:
+        for block in net.stack:
             if block.query.shape[0]:
-                hidden = hidden + attention(block, hidden)  # type: ignore[arg-type]
-            if len(block.ffn):  # type: ignore[arg-type]
-                hidden = hidden + block.feed_forward(hidden)  # type: ignore[operator]
+                hidden = hidden + attention(block, hidden)
+            if len(block.ffn):
+                hidden = hidden + block.feed_forward(hidden)
         parts.append(hidden[:, token, row])
     return torch.cat(parts)

@@ -11,7 +11,7 @@ The function is determined by the parameters alone (and by D and the read-out, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -48,9 +48,14 @@ class Block(nn.Module):
             layers.append(linear)
         self.ffn = nn.ModuleList(layers)
 
+    @property
+    def ffn_layers(self) -> list[nn.Linear]:
+        """Affine layers of the FFN, in order."""
+        return cast("list[nn.Linear]", list(self.ffn))
+
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """FFN on tokens (..., w), without the residual."""
-        for index, layer in enumerate(self.ffn):
+        for index, layer in enumerate(self.ffn_layers):
             hidden = layer(hidden if index == 0 else torch.relu(hidden))
         return hidden
 
@@ -112,6 +117,11 @@ class Transformer(nn.Module):
         self._plan_signature: tuple[Any, ...] | None = None
 
     # -- properties -------------------------------------------------------------------------------
+
+    @property
+    def stack(self) -> list[Block]:
+        """The blocks, in order."""
+        return cast("list[Block]", list(self.blocks))
 
     @property
     def execution(self) -> str:
@@ -221,7 +231,7 @@ class Transformer(nn.Module):
         save(self, path)
 
     def export_dense(self, path: Any) -> None:
-        """Write the open weights: `hidden0`, `blocks.{i}.query|key|value`, `blocks.{i}.ffn.{j}.weight|bias`, `readout`."""
+        """Write `hidden0`, `blocks.{i}.query|key|value`, `blocks.{i}.ffn.{j}.weight|bias` and `readout`, no more."""
         from construct.transformer.files import export_dense
 
         export_dense(self, path)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from construct.tokens.codes import Float, Int
@@ -111,9 +110,7 @@ class TokenTree:
         return middle - spread, middle + spread
 
 
-def score_interval(
-    query_lower: Float, query_upper: Float, key_lower: Float, key_upper: Float
-) -> tuple[Float, Float]:
+def score_interval(query_lower: Float, query_upper: Float, key_lower: Float, key_upper: Float) -> tuple[Float, Float]:
     """Range of `sum_r q_r k_r`, summed from the first row to the last as the dense execution does."""
     products = (query_lower * key_lower, query_lower * key_upper, query_upper * key_lower, query_upper * key_upper)
     lower = np.minimum(np.minimum(products[0], products[1]), np.minimum(products[2], products[3]))

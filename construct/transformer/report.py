@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class Architecture:
     cells: int | None
     degree: int | None
 
-    SYMBOLS = {
+    SYMBOLS: ClassVar[dict[str, str]] = {
         "blocks": "L_T",
         "heads": "m",
         "ffn_depth": "L_FFN",
@@ -100,10 +100,10 @@ class Architecture:
 
 def architecture(net: Transformer) -> Architecture:
     """Count a network."""
-    heads = [int(block.query.shape[0]) for block in net.blocks]  # type: ignore[union-attr, index, arg-type]
-    depths = [len(block.ffn) for block in net.blocks]  # type: ignore[arg-type]
+    heads = [int(block.query.shape[0]) for block in net.stack]
+    depths = [len(block.ffn) for block in net.stack]
     width = int(net.hidden0.shape[1])
-    matrices = [t for block in net.blocks for t in block.parameters()]
+    matrices = [t for block in net.stack for t in block.parameters()]
     registers = net.hidden0[:, written_rows(net)]
     used = _nonzeros(registers)
     dense = sum(t.numel() for t in matrices) + used

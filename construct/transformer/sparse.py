@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from construct.tokens.codes import Float
 from construct.transformer.bounds import BlockBounds, input_intervals, propagate_block
 from construct.transformer.pairs import HeadPairs, active_pairs
 
@@ -37,13 +38,13 @@ def _trainable(net: Transformer) -> bool:
     return torch.is_grad_enabled() and any(p.requires_grad for p in net.parameters())
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
+def _numpy(tensor: Tensor) -> Float:
     return tensor.detach().to("cpu", torch.float64).numpy()
 
 
-def block_weights(block: Block) -> tuple[Any, ...]:
+def block_weights(block: Block) -> tuple[Float, Float, Float, list[tuple[Float, Float]]]:
     """Weights of a block as float64 arrays: query, key, value, list of FFN layers."""
-    ffn = [(_numpy(layer.weight), _numpy(layer.bias)) for layer in block.ffn]  # type: ignore[arg-type]
+    ffn = [(_numpy(layer.weight), _numpy(layer.bias)) for layer in block.ffn_layers]
     return _numpy(block.query), _numpy(block.key), _numpy(block.value), ffn
 
 
@@ -51,8 +52,8 @@ def propagate(net: Transformer) -> list[BlockBounds]:
     """Bounds of the hidden state through all blocks, for every x in the network's box."""
     state = input_intervals(_numpy(net.hidden0), _numpy(net.box))
     result = []
-    for block in net.blocks:
-        result.append(propagate_block(*block_weights(block), state))  # type: ignore[arg-type]
+    for block in net.stack:
+        result.append(propagate_block(*block_weights(block), state))
         state = result[-1].after
     return result
 
@@ -77,7 +78,7 @@ class _Linear:
 
 @dataclass(frozen=True)
 class _Products:
-    """Pairs with data in the ReLU: score = sum of slots `c S[left] S[right]`; then `delta[out] += c relu(score) S[src]`."""
+    """Pairs with data in the ReLU: score = sum of `c S[left] S[right]`; then `delta[out] += c relu(score) S[src]`."""
 
     slots: list[tuple[Tensor, Tensor | None, Tensor | None]]  # (coefficient, left, right); None stands for 1
     value_pair: Tensor
@@ -138,7 +139,9 @@ class _Step:
 class SparsePlan:
     """Index tensors and folded coefficients of every block."""
 
-    def __init__(self, bounds: list[BlockBounds], steps: list[_Step] | None, pairs: list[HeadPairs], rows: list[int]) -> None:
+    def __init__(
+        self, bounds: list[BlockBounds], steps: list[_Step] | None, pairs: list[HeadPairs], rows: list[int]
+    ) -> None:
         self.bounds = bounds
         self.steps = steps
         self.pairs = pairs
@@ -149,16 +152,13 @@ class SparsePlan:
         bounds = propagate(net) if bounds is None else bounds
         if _trainable(net):
             pairs = []
-            for block, bound in zip(net.blocks, bounds, strict=True):
-                query, key, value, _ = block_weights(block)  # type: ignore[arg-type]
+            for block, bound in zip(net.stack, bounds, strict=True):
+                query, key, value, _ = block_weights(block)
                 pairs.append(active_pairs(query, key, np.ones_like(value), bound.before))
             return SparsePlan(bounds, None, pairs, list(range(net.hidden0.shape[1])))
         rows = written_rows(net)
         with torch.no_grad():
-            steps = [
-                _fold(block, bound, net, rows)  # type: ignore[arg-type]
-                for block, bound in zip(net.blocks, bounds, strict=True)
-            ]
+            steps = [_fold(block, bound, net, rows) for block, bound in zip(net.stack, bounds, strict=True)]
         return SparsePlan(bounds, steps, [bound.pairs for bound in bounds], rows)
 
     def forward(self, net: Transformer, x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class SparsePlan:
         return torch.cat([run(net, x[start : start + step]) for start in range(0, x.shape[0], step)])
 
     def _points(self, net: Transformer, x: Tensor) -> Tensor:
-        tokens, width = net.hidden0.shape
+        tokens = net.hidden0.shape[0]
         count = x.shape[0]
         assert self.steps is not None
         state = net.hidden0[:, self.rows].T.reshape(-1, 1).expand(-1, count)
@@ -188,17 +188,19 @@ class SparsePlan:
 
     def _trainable_points(self, net: Transformer, x: Tensor) -> Tensor:
         hidden = net.embed(x).permute(1, 2, 0)
-        for block, pairs in zip(net.blocks, self.pairs, strict=True):
-            head, target, source = (torch.as_tensor(i, device=x.device) for i in (pairs.head, pairs.target, pairs.source))
-            query = torch.matmul(block.query[head], hidden[target])  # type: ignore[index]
-            key = torch.matmul(block.key[head], hidden[source])  # type: ignore[index]
+        for block, pairs in zip(net.stack, self.pairs, strict=True):
+            head, target, source = (
+                torch.as_tensor(i, device=x.device) for i in (pairs.head, pairs.target, pairs.source)
+            )
+            query = torch.matmul(block.query[head], hidden[target])
+            key = torch.matmul(block.key[head], hidden[source])
             score = query[:, 0] * key[:, 0]
             for row in range(1, query.shape[1]):
                 score = score + query[:, row] * key[:, row]
-            value = torch.matmul(block.value[head], hidden[source])  # type: ignore[index]
+            value = torch.matmul(block.value[head], hidden[source])
             hidden = hidden.index_add(0, target, torch.relu(score)[:, None, :] * value)
-            if len(block.ffn):  # type: ignore[arg-type]
-                hidden = hidden + block.feed_forward(hidden.transpose(1, 2)).transpose(1, 2)  # type: ignore[operator]
+            if len(block.ffn):
+                hidden = hidden + block.feed_forward(hidden.transpose(1, 2)).transpose(1, 2)
         token, row = (int(i) for i in net.readout)
         return hidden[token, row]
 
@@ -207,11 +209,12 @@ def written_rows(net: Transformer) -> list[int]:
     """Rows that some block (or the embedding) can change; the others keep their initial value for every x."""
     written = np.zeros(net.hidden0.shape[1], dtype=bool)
     written[0] = True
-    for block in net.blocks:
-        written |= (block.value != 0).any(dim=2).any(dim=0).cpu().numpy() if block.value.shape[0] else False  # type: ignore[union-attr, operator, index]
-        if len(block.ffn):  # type: ignore[arg-type]
-            last = block.ffn[-1]  # type: ignore[index]
-            written |= ((last.weight != 0).any(dim=1) | (last.bias != 0)).cpu().numpy()  # type: ignore[union-attr, operator]
+    for block in net.stack:
+        if block.value.shape[0]:
+            written |= (block.value != 0).any(dim=2).any(dim=0).cpu().numpy()
+        if len(block.ffn):
+            last = block.ffn_layers[-1]
+            written |= ((last.weight != 0).any(dim=1) | (last.bias != 0)).cpu().numpy()
     return [int(row) for row in np.flatnonzero(written)]
 
 
@@ -220,8 +223,14 @@ def _fold(block: Block, bound: BlockBounds, net: Transformer, rows: list[int]) -
     pairs, count = bound.pairs, len(rows)
     head, target, source = (torch.as_tensor(i, device=device) for i in (pairs.head, pairs.target, pairs.source))
     forms, values = _folded_forms(block, net, head, target, source, rows)
-    constant = forms.reshape(len(pairs), -1)[:, :-1].eq(0).all(dim=1) if len(pairs) else torch.zeros(0, dtype=torch.bool, device=device)
-    linear = _fold_linear(forms[constant].to(net.dtype), values[constant].to(net.dtype), target[constant], source[constant], tokens, count)
+    constant = (
+        forms.reshape(len(pairs), -1)[:, :-1].eq(0).all(dim=1)
+        if len(pairs)
+        else torch.zeros(0, dtype=torch.bool, device=device)
+    )
+    linear = _fold_linear(
+        forms[constant].to(net.dtype), values[constant].to(net.dtype), target[constant], source[constant], tokens, count
+    )
     moving = ~constant
     forms, values = forms.to(net.dtype), values.to(net.dtype)
     products = _fold_products(forms[moving], values[moving], target[moving], source[moving], tokens, count)
@@ -261,9 +270,7 @@ def _folded_forms(
     return forms, values
 
 
-def _fold_linear(
-    forms: Tensor, values: Tensor, target: Tensor, source: Tensor, tokens: int, count: int
-) -> _Linear:
+def _fold_linear(forms: Tensor, values: Tensor, target: Tensor, source: Tensor, tokens: int, count: int) -> _Linear:
     weight = torch.relu(forms[:, -1, -1])[:, None, None] * values
     pair, out, src = weight.nonzero(as_tuple=True)
     coefficients = weight[pair, out, src]
@@ -279,9 +286,7 @@ def _fold_linear(
     return _Linear(rows, columns, coefficients, False)
 
 
-def _fold_products(
-    forms: Tensor, values: Tensor, target: Tensor, source: Tensor, tokens: int, count: int
-) -> _Products:
+def _fold_products(forms: Tensor, values: Tensor, target: Tensor, source: Tensor, tokens: int, count: int) -> _Products:
     pairs = forms.shape[0]
     pair, left, right = forms.nonzero(as_tuple=True)
     coefficient = forms[pair, left, right]
@@ -338,11 +343,13 @@ def _split_slot(
         if not bool(here.any()):
             continue
         c = torch.where(here, coefficient, torch.zeros_like(coefficient))
-        result.append((
-            c,
-            left.clamp_min(0) if left is not None and kind & 1 else None,
-            right.clamp_min(0) if right is not None and kind & 2 else None,
-        ))
+        result.append(
+            (
+                c,
+                left.clamp_min(0) if left is not None and kind & 1 else None,
+                right.clamp_min(0) if right is not None and kind & 2 else None,
+            )
+        )
     return result
 
 
@@ -352,7 +359,7 @@ def _fold_ffn(block: Block, bound: BlockBounds, net: Transformer, rows: list[int
     device, tokens, width = net.device, net.hidden0.shape[0], net.hidden0.shape[1]
     index = torch.as_tensor(bound.ffn_tokens, device=device)
     fixed = [row for row in range(width) if row not in rows]
-    layers = [(layer.weight.detach(), layer.bias.detach()) for layer in block.ffn]
+    layers = [(layer.weight.detach(), layer.bias.detach()) for layer in block.ffn_layers]
     weight, bias = layers[0]
     if len(layers) == 1:
         weight, bias = weight[rows], bias[rows]

@@ -17,9 +17,16 @@ def atom_values(atom, z):
     if atom.knot is not None:
         return np.maximum(z - atom.knot, 0)
     t2, t3 = 2 * z**2 - 1, 4 * z**3 - 3 * z
-    return {1: z, 2: t2, 3: t3, 4: (1 - t2) * t2, 5: (1 - t2) * t3, 6: t3 + 2 * t3**2, 7: (1 + z * t3) * t3, 8: t2 + 4 * t3**2 * t2}[
-        atom.index
-    ]
+    return {
+        1: z,
+        2: t2,
+        3: t3,
+        4: (1 - t2) * t2,
+        5: (1 - t2) * t3,
+        6: t3 + 2 * t3**2,
+        7: (1 + z * t3) * t3,
+        8: t2 + 4 * t3**2 * t2,
+    }[atom.index]
 
 
 def entered(atom, z):
@@ -37,7 +44,9 @@ def evaluate(product, coefficients, z):
     left = np.array([np.prod([entered(a, z[a.coordinate]) for a in atoms]) for atoms in product.left])
     right = []
     for atoms in product.right:
-        factors = [entered(a, z[a.coordinate]) for a in atoms[:-1]] + [atom_values(a, z[a.coordinate]) for a in atoms[-1:]]
+        factors = [entered(a, z[a.coordinate]) for a in atoms[:-1]] + [
+            atom_values(a, z[a.coordinate]) for a in atoms[-1:]
+        ]
         right.append(np.prod(factors))
     assert np.all(left >= 0)
     return left @ coefficients @ np.array(right)
@@ -45,7 +54,26 @@ def evaluate(product, coefficients, z):
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from([(1, 0), (1, 1), (1, 5), (1, 12), (1, 16), (1, 19), (1, 24), (2, 1), (2, 4), (2, 9), (2, 17), (3, 3), (3, 9), (4, 3), (5, 2), (6, 2)]),
+    st.sampled_from(
+        [
+            (1, 0),
+            (1, 1),
+            (1, 5),
+            (1, 12),
+            (1, 16),
+            (1, 19),
+            (1, 24),
+            (2, 1),
+            (2, 4),
+            (2, 9),
+            (2, 17),
+            (3, 3),
+            (3, 9),
+            (4, 3),
+            (5, 2),
+            (6, 2),
+        ]
+    ),
     st.integers(0, 2**31),
 )
 def test_polynomials_are_converted_exactly(shape, seed):

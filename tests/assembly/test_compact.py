@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.transformer.networks import exp_sin
 
 from construct.assembly.realise import compact_counts, compact_network
 from construct.atlas import atlas_for
 from construct.local import PolynomialSpace, SplineSpace, approximate
 from construct.manifolds import Circle, Cube, FlatTorus, Sphere
+from tests.transformer.networks import exp_sin
 
 CASES = [
     (Circle(), 4, PolynomialSpace(1, 0)),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gadgets.oracle import feed_forward
 
 from construct.errors import InputError
 from construct.gadgets import FeedForward, ffn
 from construct.tokens import TokenGroup, TokenLayout
+from tests.gadgets.oracle import feed_forward
 
 SEEDS = st.integers(0, 2**31)
 

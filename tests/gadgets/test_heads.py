@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gadgets.oracle import head_output
 
 from construct.errors import InputError, PrecisionError
 from construct.gadgets import Heads, constants, heads
 from construct.tokens import TokenGroup, TokenLayout
+from tests.gadgets.oracle import head_output
 
 LENGTHS = st.integers(2, 24)
 SEEDS = st.integers(0, 2**31)

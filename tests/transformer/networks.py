@@ -9,7 +9,9 @@ from construct.manifolds import Circle, Sphere
 from construct.transformer import Transformer
 
 
-def random_network(seed, *, tokens=6, width=5, ambient=3, blocks=2, heads=3, layers=2, scale=0.4, sparse=0.0, dtype=torch.float64):
+def random_network(
+    seed, *, tokens=6, width=5, ambient=3, blocks=2, heads=3, layers=2, scale=0.4, sparse=0.0, dtype=torch.float64
+):
     """Dense Gaussian weights, a share `sparse` of them zero; nothing of a construction in it."""
     rng = np.random.default_rng(seed)
 

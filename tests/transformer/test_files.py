@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tests.transformer.networks import circle_network, sphere_network
 
 import construct
 from construct.errors import InputError
+from tests.transformer.networks import circle_network, sphere_network
 
 
 def evaluate(path, x):
@@ -26,7 +26,10 @@ def evaluate(path, x):
                 Z += V @ H @ relu((K @ H).T @ (Q @ H))
             F, j = Z, 0
             while f"blocks.{i}.ffn.{j}.weight" in weights:
-                F = weights[f"blocks.{i}.ffn.{j}.weight"] @ (relu(F) if j else F) + weights[f"blocks.{i}.ffn.{j}.bias"][:, None]
+                F = (
+                    weights[f"blocks.{i}.ffn.{j}.weight"] @ (relu(F) if j else F)
+                    + weights[f"blocks.{i}.ffn.{j}.bias"][:, None]
+                )
                 j += 1
             H = Z + F if j else Z
             i += 1
