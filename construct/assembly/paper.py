@@ -110,9 +110,7 @@ class PaperAssembler:
 
     def _ramp(self) -> FeedForward:
         g = self.design
-        return ffn.indicator_ramp(
-            self.layout, self.layout.span("R"), radius_squared=g.radius**2, doublings=g.doublings
-        )
+        return ffn.indicator_ramp(self.layout, self.layout.span("R"), radius_squared=g.radius**2, doublings=g.doublings)
 
     def _bumps(self) -> None:
         """U_j.b = bump(u) u^j: one head where the sign of u^j is known, else two."""
@@ -163,9 +161,7 @@ class PaperAssembler:
 
     # -- gadgets ----------------------------------------------------------------------------------
 
-    def _heads(
-        self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float
-    ) -> Heads:
+    def _heads(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
         """`register_t += weight relu(u_t^T G u_s)`, one narrow head per pair of tokens."""
         target, source = np.asarray(target).ravel(), np.asarray(source).ravel()
         weights = weight if isinstance(weight, float) else np.asarray(weight).ravel()
@@ -178,9 +174,7 @@ class PaperAssembler:
             source=heads.point(self.layout, source),
         )
 
-    def _signed(
-        self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float
-    ) -> Heads:
+    def _signed(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
         """`register_t += weight u_t^T G u_s` for a form of unknown sign: `relu(G) - relu(-G)`."""
         negated: Entries = {key: -entry for key, entry in entries.items()}
         parts = [

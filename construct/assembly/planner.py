@@ -29,12 +29,14 @@ from construct.targets import evaluate_target
 Target = Callable[..., Any]
 
 HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
+TRIM = 0.01  # of epsilon: what dropping small Chebyshev coefficients may cost
 MARGIN = 0.98  # of epsilon, for what blending and rounding may add to the fit
 SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
 MOST_CHARTS = 700
 MOST_CELLS = 4096
 GROWTH = 1.5
 SWEEP_LAWSON = 3
+HOPELESS = 4.0  # a sweep ends where its rate predicts that the highest degree misses epsilon by more
 SEARCH_SAMPLES = 20_000
 
 
@@ -124,8 +126,11 @@ class Planner:
 
     # -- candidates -------------------------------------------------------------------------------
 
-    def _candidate(self, atlas: Atlas, space: PolynomialSpace | SplineSpace, fitted: float) -> Candidate:
-        parameters, nonzero = compact_counts(atlas, space)
+    def _candidate(
+        self, atlas: Atlas, space: PolynomialSpace | SplineSpace, fitted: float, coefficients: Tensor | None = None
+    ) -> Candidate:
+        kept = None if coefficients is None else float(coefficients.count_nonzero()) / atlas.count
+        parameters, nonzero = compact_counts(atlas, space, kept)
         return Candidate(atlas, space, parameters, nonzero, fitted)
 
     def _within_budget(self, candidate: Candidate) -> bool:
@@ -171,14 +176,18 @@ class Planner:
                 and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).nonzero > cheapest
             ):
                 return None
-            sups = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON).sups
+            found = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON)
+            sups = found.sups
             self.best_error = min(self.best_error, *sups)
-            for degree, sup in zip(degrees, sups, strict=True):
+            for degree, sup, fitted in zip(degrees, sups, found.fits, strict=True):
                 if sup <= self.epsilon:
-                    return self._candidate(atlas, PolynomialSpace(dim, degree), sup)
+                    kept = trim(fitted.coefficients, TRIM * self.epsilon)
+                    return self._candidate(atlas, PolynomialSpace(dim, degree), sup, kept)
             tried = top
-            if len(sups) > 3 and sups[-1] > 0.5 * sups[-4] and sups[-1] > 30 * self.epsilon:
-                return None  # the degree does not help on charts this large
+            if len(sups) >= 4:
+                rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)  # geometric, as for an analytic target
+                if sups[-1] * rate ** (highest - top) > HOPELESS * self.epsilon:
+                    return None
         return None
 
     def spline_candidates(self) -> list[Candidate]:
@@ -247,7 +256,7 @@ class Planner:
         return None
 
     def _measured(self, atlas: Atlas, space: PolynomialSpace | SplineSpace) -> Plan:
-        approximator = approximate(self.target, atlas, space)
+        approximator = trimmed(approximate(self.target, atlas, space), TRIM * self.epsilon)
         error = self.search(approximator)
         self.progress(f"{atlas.count} charts: error {error.sup:.2e}", None)
         self.best_error = min(self.best_error, error.sup)
@@ -264,6 +273,24 @@ class Planner:
         if isinstance(function, PiecewiseApproximator):
             centres = function.atlas.centres
         return search_sup(error, self.manifold, SEARCH_SAMPLES, self.seed, centres=centres)
+
+
+def trim(coefficients: Tensor, tolerance: float) -> Tensor:
+    """Coefficients (n, c) with the smallest of every row set to 0 while their absolute sum is at most `tolerance`."""
+    size, order = coefficients.abs().sort(dim=1)
+    drop = torch.zeros_like(coefficients, dtype=torch.bool).scatter(1, order, size.cumsum(dim=1) <= tolerance)
+    return torch.where(drop, torch.zeros_like(coefficients), coefficients)
+
+
+def trimmed(approximator: PiecewiseApproximator, tolerance: float) -> PiecewiseApproximator:
+    """Drop the smallest Chebyshev coefficients of every chart, as long as their absolute sum stays below `tolerance`.
+
+    `|T_k| <= 1`, so no value changes by more than `tolerance`. A target that varies along few coordinates keeps few.
+    """
+    if not isinstance(approximator.space, PolynomialSpace):
+        return approximator
+    kept = trim(approximator.coefficients, tolerance)
+    return PiecewiseApproximator(approximator.atlas, approximator.space, kept, approximator.residual)
 
 
 def _step(space: LocalSpace, direction: int) -> PolynomialSpace | SplineSpace | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 import torch
 
@@ -90,14 +92,14 @@ def compact_design(atlas: Atlas, space: LocalSpace, *, position_code: str = "int
     return CompactDesign(manifold.ambient, chart_geometry(atlas, project=project), basis, position_code)
 
 
-def compact_counts(atlas: Atlas, space: LocalSpace) -> tuple[int, int]:
+def compact_counts(atlas: Atlas, space: LocalSpace, coefficients: float | None = None) -> tuple[int, int]:
     """Dense and non-zero parameters of the compact network, counted from its design without building it.
 
-    Counts every coefficient, so a network whose target lets some vanish is smaller. The non-zeros are those of the
+    coefficients: how many of a chart's are not zero, on average; default all of the space. The non-zeros are those of the
     heads as `gadgets.heads` writes them (8 for the gates of a pair, one less where constants fold), to a few per cent.
     """
     design = compact_design(atlas, space)
-    return design_counts(design, int(space.count))
+    return design_counts(design, space.count if coefficients is None else ceil(coefficients))
 
 
 def design_counts(design: CompactDesign, coefficients: int) -> tuple[int, int]:
@@ -152,7 +154,7 @@ def compact_network(
         "charts": atlas.count,
         "cells": 1 if polynomial else space.cells,  # type: ignore[attr-defined]
         "degree": space.degree if polynomial else 1,  # type: ignore[attr-defined]
-        "coefficients": int(approximator.coefficients.numel()),
+        "coefficients": int(approximator.coefficients.count_nonzero()),
         "manifold_text": repr(atlas.manifold),
     }
     net = builder.build(

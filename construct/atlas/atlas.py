@@ -9,6 +9,7 @@ core and ball is where neighbours blend.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from scipy.spatial import cKDTree
@@ -89,20 +90,45 @@ class Atlas:
             return 0
         return int(torch.bincount(self.neighbours[:, 1]).max())
 
+    @cached_property
+    def hull_centres(self) -> Tensor:
+        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y."""
+        return self.manifold.restrict(self.centres)
+
+    @cached_property
+    def hull_frames(self) -> Tensor:
+        """(n, k, d) the tangent bases in canonical coordinates."""
+        return (
+            self.frames
+            if self.manifold.ambient == self.manifold.canonical
+            else self.manifold.frame.T @ self.frames
+        )
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (P, D) as canonical coordinates y (P, k) and the squared distance (P,) to the linear hull of M, so
+        that |x - c_n|^2 = |y - frame^T c_n|^2 + distance^2: cheap where D is much larger than k.
+        """
+        _check_points(x, self.manifold.ambient)
+        if self.manifold.ambient == self.manifold.canonical:
+            return x, x.new_zeros(len(x))
+        y = self.manifold.restrict(x)
+        return y, (x - self.manifold.embed(y)).square().sum(-1)
+
     def chart_coordinates(self, x: Tensor) -> Tensor:
         """z_n = V_n^T (x - c_n) / scale for every chart: x (P, D) -> (P, n, d)."""
-        D, n, d = self.manifold.ambient, self.count, self.manifold.dim
-        _check_points(x, D)
-        flat = self.frames.movedim(1, 0).reshape(D, n * d)
-        offset = torch.einsum("nDd,nD->nd", self.frames, self.centres)
-        return ((x @ flat).reshape(-1, n, d) - offset) / self.scale
+        y, _ = self.split(x)
+        n, k, d = self.hull_frames.shape
+        offset = torch.einsum("nkd,nk->nd", self.hull_frames, self.hull_centres)
+        flat = self.hull_frames.movedim(1, 0).reshape(k, n * d)
+        return ((y @ flat).reshape(-1, n, d) - offset) / self.scale
 
     def squared_distance(self, x: Tensor) -> Tensor:
         """|x - c_n|^2: x (P, D) -> (P, n)."""
-        _check_points(x, self.manifold.ambient)
+        y, off = self.split(x)
         # differences, not |x|^2 - 2 <x, c> + |c|^2, which loses digits; in slices, to bound the memory
-        step = max(1, 2**24 // max(1, x.numel()))
-        return torch.cat([(x.unsqueeze(1) - c).square().sum(-1) for c in self.centres.split(step)], -1)
+        step = max(1, 2**24 // max(1, y.numel()))
+        inside = [(y.unsqueeze(1) - c).square().sum(-1) for c in self.hull_centres.split(step)]
+        return torch.cat(inside, -1) + off.unsqueeze(-1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """The point of M near c_n with chart coordinates z: (n, q, d) -> (n, q, D).

@@ -112,6 +112,21 @@ def bump(
     return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
 
 
+def clamp(
+    layout: TokenLayout, span: tuple[int, int], argument: Affine, *, target: str = "b"
+) -> FeedForward:
+    """`target += clamp(u, 0, 1)` on a range, `u` affine in the rows: `relu(1 - relu(1 - u))`. Three layers.
+
+    Exactly 1 where u >= 1 and exactly 0 where u <= 0; the gated value never exceeds 1.
+    """
+    gate, constant = _gated(layout, span, 1.0)
+    flipped = {row: -coefficient for row, coefficient in argument.items()}
+    flipped["one"] = flipped.get("one", 0.0) + 1.0
+    first: list[Affine | Float] = [flipped, *gate]
+    middle = np.array([[-1.0, *([-constant] * len(gate)), 1.0]])
+    return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
+
+
 def indicator_ramp(
     layout: TokenLayout,
     span: tuple[int, int],

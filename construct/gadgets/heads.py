@@ -171,8 +171,3 @@ def shifted(layout: TokenLayout, forms: Float, values: Float, bound: Float, shif
         key[0, row, code_rows] = gate_key[row] * (alpha if query_is_constant else constant / alpha)
     _write_form(query, key, forms, data_rows, 3)
     return Heads(query, key, _value_matrix(layout, values))
-
-
-def signed(values: Float, forms: Float) -> tuple[Float, Float]:
-    """Double a batch into `relu(G) A - relu(-G) A`, which is `G A` for a form of unknown sign."""
-    return np.concatenate([values, -values]), np.concatenate([forms, -forms])

@@ -21,8 +21,10 @@ RIDGE = 1e-13
 the cube (a chart at an edge), at the price of an error RIDGE * |coefficients|.
 """
 LAWSON_STEPS = 20
-WARM_STEPS, KEPT = 8, 3
-"""After so many steps the normal equations use the KEPT * c + 20 heaviest nodes only."""
+WARM_STEPS, WARM_STEPS_LARGE, LARGE, KEPT = 8, 3, 200, 3
+"""After WARM_STEPS (fewer for more than LARGE coefficients c) the normal equations use the KEPT * c + 20 heaviest
+nodes only.
+"""
 MEMORY_BYTES = 2**28
 """Size of the basis matrices held at a time; Q and the weighted copy make it about four times that."""
 
@@ -127,10 +129,11 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
     eye = 1e-14 * torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
     tiny = torch.finfo(q.dtype).tiny
     kept = min(f.shape[-1], KEPT * q.shape[-1] + 20)
+    warm = WARM_STEPS if q.shape[-1] <= LARGE else WARM_STEPS_LARGE
     for step in range(steps):
         weights = weights * (residual + 1e-3 * residual.mean(-1, keepdim=True))
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(tiny)
-        if step < WARM_STEPS or kept == f.shape[-1]:
+        if step < warm or kept == f.shape[-1]:
             rows, data, heavy = q, f, weights
         else:
             # the weight gathers on few nodes: the others hardly enter the normal equations

@@ -56,9 +56,7 @@ def fitting_nodes(atlas: Atlas, space: LocalSpace, *, density: float = 1.0) -> N
         raise InputError(f"space must have the dimension {manifold.dim} of the atlas; got {space.dim}")
     density = positive_real(density, "density")
     plain = canonical_form(manifold)
-    centres, frames = manifold.restrict(atlas.centres), atlas.frames
-    if plain is not manifold:
-        frames = manifold.frame.T @ frames
+    centres, frames = atlas.hull_centres, atlas.hull_frames
     if isinstance(manifold, Cube) and atlas.count == 1:
         z = cube_nodes(space, density).unsqueeze(0)
         x = centres.unsqueeze(1) + (z * atlas.scale) @ frames.mT
@@ -115,7 +113,7 @@ def _shells(dim: int, density: float, coefficients: int, shells: int) -> Tensor:
     radii = torch.sin(0.5 * math.pi * torch.arange(1, shells + 1, dtype=torch.float64) / shells)
     # a sphere needs points in proportion to its area
     share = radii ** (dim - 1)
-    total = density ** (dim - 1) * (16 * coefficients + 200)
+    total = density ** (dim - 1) * min(16 * coefficients + 200, 8 * coefficients + 1800)
     counts = (share / share.sum() * total).ceil().long().clamp_min(2 * dim)
     return torch.cat(
         [torch.zeros(1, dim, dtype=torch.float64)]

@@ -66,7 +66,7 @@ class PiecewiseApproximator:
             raise InputError("coefficients must be finite; got non-finite entries")
         if self.space.dim != self.atlas.manifold.dim:
             raise InputError(f"space must have dimension {self.atlas.manifold.dim}; got {self.space.dim}")
-        object.__setattr__(self, "_tree", cKDTree(self.atlas.centres.numpy()))
+        object.__setattr__(self, "_tree", cKDTree(self.atlas.hull_centres.numpy()))
 
     @property
     def error_bound(self) -> ErrorBound:
@@ -88,13 +88,14 @@ class PiecewiseApproximator:
         if x.ndim != 2 or x.shape[-1] != ambient or x.dtype != torch.float64:
             raise InputError(f"x must be float64 of shape (P, {ambient}); got {x.dtype} {tuple(x.shape)}")
         dense = self.atlas.count <= DENSE_CHARTS
-        width = self.atlas.count * ambient if dense else 32 * self.space.dim
+        width = ambient + (self.atlas.count * self.atlas.manifold.canonical if dense else 32 * self.space.dim)
         step = max(256, CHUNK_ENTRIES // width)
         parts = [self._evaluate(x[k : k + step], dense) for k in range(0, len(x), step)]
         return torch.cat(parts) if parts else x.new_zeros(0)
 
     def _evaluate(self, x: Tensor, dense: bool) -> Tensor:
-        point, chart, rho = self._dense_pairs(x) if dense else self._sparse_pairs(x)
+        y, off = self.atlas.split(x)
+        point, chart, rho = self._dense_pairs(x) if dense else self._sparse_pairs(y, off)
         chart, order = chart.sort(stable=True)
         point, rho = point[order], rho[order]
         terms = torch.empty_like(rho)
@@ -104,7 +105,7 @@ class PiecewiseApproximator:
             if number == 0:
                 continue
             part = slice(start, start + number)
-            z = (x[point[part]] - atlas.centres[n]) @ atlas.frames[n] / atlas.scale
+            z = (y[point[part]] - atlas.hull_centres[n]) @ atlas.hull_frames[n] / atlas.scale
             terms[part] = self.space.combine(z.clamp(-1.0, 1.0), self.coefficients[n])
             start += number
         return x.new_zeros(len(x)).index_add_(0, point, rho * terms)
@@ -114,17 +115,18 @@ class PiecewiseApproximator:
         point, chart = (rho > 0).nonzero(as_tuple=True)
         return point, chart, rho[point, chart]
 
-    def _sparse_pairs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _sparse_pairs(self, y: Tensor, off: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(point, chart, rho) for the charts whose balls hold a point, from a tree of the centres."""
         radius = self.atlas.radius * (1 + 1e-9)
-        found = cKDTree(x.numpy()).sparse_distance_matrix(self._tree, radius, output_type="ndarray")
+        found = cKDTree(y.numpy()).sparse_distance_matrix(self._tree, radius, output_type="ndarray")
         point, chart = torch.from_numpy(found["i"].copy()).long(), torch.from_numpy(found["j"].copy()).long()
         order = (point * self.atlas.count + chart).argsort()
         point, chart = point[order], chart[order]
-        w = self.atlas.bumps((x[point] - self.atlas.centres[chart]).square().sum(-1))
-        number = torch.bincount(point, minlength=len(x))
+        inside = (y[point] - self.atlas.hull_centres[chart]).square().sum(-1)
+        w = self.atlas.bumps(inside + off[point])
+        number = torch.bincount(point, minlength=len(y))
         column = torch.arange(len(point)) - (number.cumsum(0) - number)[point]
-        table = x.new_zeros(len(x), max(1, int(number.max()) if len(number) else 1))
+        table = y.new_zeros(len(y), max(1, int(number.max()) if len(number) else 1))
         table[point, column] = w
         rho = telescope(table)[point, column]
         keep = rho > 0

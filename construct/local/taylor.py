@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -133,8 +134,8 @@ def taylor_approximator(
     exponents = multi_indices(atlas.manifold.dim, degree)
     charts, nodes, points = kept_nodes(atlas, cells, inner, bump)
     values = evaluate_target(target, points)
-    partition = LocalPartition(atlas, inner, partition_order(degree, modified))
-    step = max(64, CHUNK_ENTRIES // (partition.width * atlas.manifold.ambient * 2**degree))
+    partition = OwnPartition(atlas, inner, partition_order(degree, modified))
+    step = max(64, CHUNK_ENTRIES // ((atlas.count + atlas.manifold.ambient) * 2**degree))
     if degree == 0:
         rho = [partition(x, n) for x, n in zip(points.split(step), charts.split(step), strict=True)]
         derivatives = (values * torch.cat(rho))[:, None]
@@ -164,28 +165,25 @@ def taylor_approximator(
     )
 
 
-class LocalPartition:
-    """`rho_n(x)` of `Atlas.smooth_partition` for one chart n per point x, from the balls that meet the n-th one."""
+@dataclass(frozen=True)
+class OwnPartition:
+    """`rho_n(x)` of `Atlas.smooth_partition` for one chart n per point x; distances by one matrix product."""
 
-    def __init__(self, atlas: Atlas, inner_radius: float, order: int) -> None:
-        self.atlas, self.inner_radius, self.order = atlas, inner_radius, order
-        pairs = torch.cat([atlas.neighbours, atlas.neighbours.flip(-1)])
-        lists = [torch.cat([torch.tensor([n]), pairs[pairs[:, 0] == n, 1]]) for n in range(atlas.count)]
-        self.width = max(map(len, lists))
-        self.table = torch.stack([torch.cat([a, a[:1].expand(self.width - len(a))]) for a in lists])
-        self.used = torch.stack([torch.arange(self.width) < len(a) for a in lists])
+    atlas: Atlas
+    inner_radius: float
+    order: int
 
     def __call__(self, x: Tensor, charts: Tensor) -> Tensor:
         """x (q, D), charts (q,) -> (q,)."""
-        near = self.atlas.centres[self.table[charts]]
-        square = (x.unsqueeze(1) - near).square().sum(-1) / self.inner_radius**2
-        b = (1.0 - square).clamp_min(0.0) ** self.order * self.used[charts]
+        centres = self.atlas.centres
+        square = x.square().sum(-1, keepdim=True) - 2.0 * (x @ centres.T) + centres.square().sum(-1)
+        b = (1.0 - square / self.inner_radius**2).clamp_min(0.0) ** self.order
         total = b.sum(-1)
-        return b[:, 0] / torch.where(total > 0.0, total, 1.0)
+        return b[torch.arange(len(charts)), charts] / torch.where(total > 0.0, total, 1.0)
 
 
 def _local_target(
-    target: Callable[[Tensor], Tensor], partition: LocalPartition, charts: Tensor
+    target: Callable[[Tensor], Tensor], partition: OwnPartition, charts: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """`g = (f rho_n) o phi_n^-1` with its own n for every row: z (q, d) -> (q,)."""
     atlas = partition.atlas

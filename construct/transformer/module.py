@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from construct.errors import InputError, OffManifoldError
+from construct.errors import InputError, OffManifoldError, PrecisionError
 from construct.gadgets.weights import FeedForward, Heads
 from construct.tokens.codes import Float
 from construct.transformer.bounds import BlockBounds
@@ -167,6 +167,7 @@ class Transformer(nn.Module):
         Raises:
             InputError: x is not a floating tensor of the network's dtype and device, has another last dimension,
                 or a non-finite entry.
+            PrecisionError: float32 on CUDA with TF32 matrix products switched on.
             OffManifoldError: `check=True` and a point is not on the manifold.
         """
         self._validate(x, check)
@@ -195,6 +196,11 @@ class Transformer(nn.Module):
             raise InputError(f"x: expected dtype {self.dtype}, got {x.dtype}")
         if x.device != self.device:
             raise InputError(f"x: expected device {self.device}, got {x.device}")
+        if x.is_cuda and x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
+            raise PrecisionError(
+                "x: float32 on CUDA with TF32 matrix products keeps 11 bits, the position code needs 24; set "
+                "torch.backends.cuda.matmul.allow_tf32 = False or use float64"
+            )
         finite = torch.isfinite(x)
         if not bool(finite.all()):
             count = int((~finite.all(dim=-1)).sum())

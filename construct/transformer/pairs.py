@@ -66,10 +66,12 @@ class TokenTree:
     def __init__(self, state: Intervals) -> None:
         lower, upper = state.lower, state.upper
         fixed = np.all(lower == upper, axis=0) & (np.ptp(lower, axis=0) > 0)
-        rows = np.flatnonzero(fixed)
-        self.pivot = int(rows[0]) if rows.size else 0
-        self.others = rows[1:]
-        self.tokens = lower.shape[0]
+        steps = np.diff(lower, axis=0)
+        monotone = fixed & (np.all(steps > 0, axis=0) | np.all(steps < 0, axis=0))
+        pivots = np.flatnonzero(monotone)  # a row that tells the tokens' order, as a position code does
+        self.pivot = int(pivots[0]) if pivots.size else 0
+        self.others = np.array([r for r in np.flatnonzero(fixed) if pivots.size and r != self.pivot], dtype=np.int64)
+        self.tokens, self.values = lower.shape[0], lower
         self.levels = [self._level(lower, upper, 1)]
         width = 1
         while width < self.tokens:
@@ -84,7 +86,8 @@ class TokenTree:
         if self.others.size:
             run = lower[ends, self.pivot] - lower[starts, self.pivot]
             rise = lower[ends][:, self.others] - lower[starts][:, self.others]
-            slope[:, self.others] = np.divide(rise, run[:, None], out=np.zeros_like(rise), where=run[:, None] != 0)
+            chord = np.divide(rise, run[:, None], out=np.zeros_like(rise), where=run[:, None] != 0)
+            slope[:, self.others] = np.where(self._chord_helps(chord, starts, ends), chord, 0.0)
             tilt = np.repeat(slope[:, self.others], ends - starts + 1, axis=0) * lower[:, self.pivot, None]
             low, high = lower.copy(), upper.copy()
             low[:, self.others] -= tilt
@@ -93,6 +96,15 @@ class TokenTree:
         centre = (hull_low + hull_high) / 2
         radius = (hull_high - hull_low) / 2 + GUARD * np.maximum(np.abs(hull_low), np.abs(hull_high))
         return _Level(hull_low, hull_high, centre, radius, slope)
+
+    def _chord_helps(self, chord: Float, starts: Int, ends: Int) -> NDArray[np.bool_]:
+        """Per row, whether its hulls over the nodes are narrower measured against the chord."""
+        values = self.values[:, self.others]
+        tilted = values - np.repeat(chord, ends - starts + 1, axis=0) * self.values[:, self.pivot, None]
+        widths = [
+            (np.maximum.reduceat(v, starts) - np.minimum.reduceat(v, starts)).sum(axis=0) for v in (values, tilted)
+        ]
+        return np.asarray(widths[1] < widths[0])
 
     def functional(self, level: int, node: Int, weight: Float) -> tuple[Float, Float]:
         """Range of `weight[i] @ h` over node i; weight (n, r, w), result two arrays (n, r)."""
@@ -111,11 +123,11 @@ class TokenTree:
 
 
 def score_interval(query_lower: Float, query_upper: Float, key_lower: Float, key_upper: Float) -> tuple[Float, Float]:
-    """Range of `sum_r q_r k_r`, summed from the first row to the last as the dense execution does."""
+    """Range of `sum_r q_r k_r` from ranges of its factors."""
     products = (query_lower * key_lower, query_lower * key_upper, query_upper * key_lower, query_upper * key_upper)
     lower = np.minimum(np.minimum(products[0], products[1]), np.minimum(products[2], products[3]))
     upper = np.maximum(np.maximum(products[0], products[1]), np.maximum(products[2], products[3]))
-    return np.cumsum(lower, axis=-1)[..., -1], np.cumsum(upper, axis=-1)[..., -1]
+    return lower.sum(axis=-1), upper.sum(axis=-1)
 
 
 def active_pairs(query: Float, key: Float, value: Float, state: Intervals) -> HeadPairs:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import construct
 from construct import BudgetExceeded, ConstructError, EpsilonNotReached, InputError, PrecisionError
-from construct.manifolds import Circle, Cube, Sphere
+from construct.assembly.planner import trim
+from construct.manifolds import Circle, Cube, FlatTorus, Sphere
 from tests.transformer.networks import exp_sin
 
 CIRCLE = Circle()
@@ -158,3 +159,22 @@ def test_one_chart_without_neighbours():
     net = construct.approximate(exp_sin, Cube(2), epsilon=1e-2)
     assert net.architecture.charts == 1
     assert fresh_error(net, exp_sin, Cube(2)) <= 1e-2
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 20), st.floats(0, 2), st.integers(0, 2**31))
+def test_trimming_changes_no_row_by_more_than_its_tolerance(rows, columns, tolerance, seed):
+    coefficients = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    kept = trim(coefficients, tolerance)
+    assert bool(((kept == 0) | (kept == coefficients)).all())
+    dropped = (coefficients - kept).abs().sum(dim=1)
+    assert float(dropped.max()) <= tolerance
+    smallest = torch.where(kept == 0, math.inf, kept.abs()).amin(dim=1)
+    assert bool((dropped + smallest > tolerance).all())  # nothing more could have gone
+
+
+def test_a_target_of_one_coordinate_keeps_few_coefficients():
+    torus = FlatTorus(2)
+    net = construct.approximate(lambda x: torch.sin(3 * x[..., 0]), torus, epsilon=1e-3)
+    full = net.architecture.charts * (net.architecture.degree + 1) * (net.architecture.degree + 2) // 2
+    assert net.labels["coefficients"] < 0.6 * full

@@ -254,3 +254,16 @@ def test_first_candidate_comes_whatever_the_limit() -> None:
 
 def test_neighbours_of_one_chart() -> None:
     assert ambient_neighbours(torch.zeros(1, 3, dtype=torch.float64), 1.0).shape == (0, 2)
+
+
+def test_points_off_the_linear_hull() -> None:
+    """In R^D the distance to the hull of M counts too, and the chart coordinates do not see it."""
+    manifold = Circle(ambient=20, seed=4)
+    atlas = atlas_of("embedded circle")
+    x = torch.randn(30, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    expected = (x.unsqueeze(1) - atlas.centres).square().sum(-1)
+    torch.testing.assert_close(atlas.squared_distance(x), expected, rtol=1e-12, atol=0)
+    z = torch.einsum("nDd,pnD->pnd", atlas.frames, x.unsqueeze(1) - atlas.centres) / atlas.scale
+    torch.testing.assert_close(atlas.chart_coordinates(x), z, rtol=0, atol=1e-12)
+    y, off = atlas.split(manifold.sample(5, seed=0))
+    assert y.shape == (5, 2) and float(off.max()) < 1e-30

@@ -56,6 +56,14 @@ def test_clip_and_clear(situation):
 
 
 @settings(max_examples=80)
+@given(situations())
+def test_clamp(situation):
+    layout, span, hidden, inside, _ = situation
+    want = np.clip(0.5 + 2 * hidden[:, 0] - hidden[:, 1], 0, 1)
+    check(ffn.clamp(layout, span, {"a": 2.0, "b": -1.0, "one": 0.5}), hidden, inside, want, 1)
+
+
+@settings(max_examples=80)
 @given(situations(), st.integers(0, 12))
 def test_indicator_ramp(situation, doublings):
     layout, span, hidden, inside, _ = situation
