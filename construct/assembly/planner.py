@@ -34,6 +34,7 @@ MARGIN = 0.98  # of epsilon, for what blending and rounding may add to the fit
 SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
 MOST_CHARTS = 700
 MOST_CELLS = 4096
+MOST_REFINEMENTS = 8
 GROWTH = 1.5
 SWEEP_LAWSON = 3
 HOPELESS = 4.0  # a sweep ends where its rate predicts that the highest degree misses epsilon by more
@@ -86,7 +87,7 @@ class Planner:
         self.target, self.manifold, self.epsilon = target, manifold, epsilon
         self.smoothness, self.max_parameters = smoothness, max_parameters
         self.seed, self.progress = seed, progress
-        self.best_error = math.inf
+        self.best_measured = self.best_fitted = math.inf
         self.over_budget: Candidate | None = None
 
     @property
@@ -106,6 +107,11 @@ class Planner:
             if plan is not None:
                 return plan
         raise self.failure()
+
+    @property
+    def best_error(self) -> float:
+        """The best error that was measured, or, when nothing was good enough to be blended, the best fit on nodes."""
+        return self.best_measured if math.isfinite(self.best_measured) else self.best_fitted
 
     def failure(self) -> EpsilonNotReached:
         """What to say when no candidate is left."""
@@ -178,7 +184,7 @@ class Planner:
                 return None
             found = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON)
             sups = found.sups
-            self.best_error = min(self.best_error, *sups)
+            self.best_fitted = min(self.best_fitted, *sups)
             for degree, sup, fitted in zip(degrees, sups, found.fits, strict=True):
                 if sup <= self.epsilon:
                     kept = trim(fitted.coefficients, TRIM * self.epsilon)
@@ -229,37 +235,55 @@ class Planner:
             return None
         self.progress(f"{atlas.count} charts, {cells} cells", None)
         fitted = float(approximate(self.target, atlas, space).error_bound)
-        self.best_error = min(self.best_error, fitted)
+        self.best_fitted = min(self.best_fitted, fitted)
         return self._candidate(atlas, space, fitted)
 
     # -- from a candidate to a measured approximator ---------------------------------------------
 
     def settle(self, candidate: Candidate) -> Plan | None:
-        """Blend, search for the error, and step the resolution until it is just within epsilon."""
+        """Blend, search for the error, and change the resolution until it is just within epsilon.
+
+        A fit only sees its nodes: a cusp between them shows in the search alone. While the error is too large the
+        degree rises by one, or the cells by what the order of the target asks for; then it is lowered again.
+        """
         plan = self._measured(candidate.atlas, candidate.space)
-        if plan.error.sup <= MARGIN * self.epsilon:
-            while True:
-                coarser = _step(plan.approximator.space, -1)
-                if coarser is None:
-                    return plan
-                trial = self._measured(candidate.atlas, coarser)
-                if not trial.error.sup <= MARGIN * self.epsilon:
-                    return plan
-                plan = trial
-        for _ in range(4):
-            finer = _step(plan.approximator.space, +1)
+        failed = 0
+        for _ in range(MOST_REFINEMENTS):
+            if plan.error.sup <= MARGIN * self.epsilon:
+                break
+            space = plan.approximator.space
+            failed = _size(space)
+            finer = self._finer(space, plan.error.sup)
             if finer is None or not self._within_budget(self._candidate(candidate.atlas, finer, 0.0)):
                 return None
             plan = self._measured(candidate.atlas, finer)
-            if plan.error.sup <= MARGIN * self.epsilon:
+        else:
+            return None
+        while True:
+            coarser = _coarser(plan.approximator.space, failed)
+            if coarser is None:
                 return plan
-        return None
+            trial = self._measured(candidate.atlas, coarser)
+            if trial.error.sup <= MARGIN * self.epsilon:
+                plan = trial
+            else:
+                failed = _size(coarser)
+
+    def _finer(self, space: LocalSpace, error: float) -> PolynomialSpace | SplineSpace | None:
+        """The next resolution to try after a measured error above epsilon, None beyond the highest."""
+        if isinstance(space, PolynomialSpace):
+            degree = space.degree + 1
+            return PolynomialSpace(space.dim, degree) if degree <= HIGHEST_DEGREE.get(space.dim, 4) else None
+        order = min(self.smoothness or SPLINE_BELOW, SPLINE_BELOW)
+        factor = (error / (0.95 * self.epsilon)) ** (1 / order)
+        cells = math.ceil(_size(space) * min(max(factor, 17 / 16), 1.5))
+        return SplineSpace(space.dim, cells) if cells <= MOST_CELLS else None
 
     def _measured(self, atlas: Atlas, space: PolynomialSpace | SplineSpace) -> Plan:
         approximator = trimmed(approximate(self.target, atlas, space), TRIM * self.epsilon)
         error = self.search(approximator)
         self.progress(f"{atlas.count} charts: error {error.sup:.2e}", None)
-        self.best_error = min(self.best_error, error.sup)
+        self.best_measured = min(self.best_measured, error.sup)
         return Plan(approximator, error)
 
     def search(self, function: Callable[[Tensor], Tensor]) -> Measurement:
@@ -293,11 +317,20 @@ def trimmed(approximator: PiecewiseApproximator, tolerance: float) -> PiecewiseA
     return PiecewiseApproximator(approximator.atlas, approximator.space, kept, approximator.residual)
 
 
-def _step(space: LocalSpace, direction: int) -> PolynomialSpace | SplineSpace | None:
-    """The next finer (+1) or coarser (-1) space, None beyond the ends."""
+def _size(space: LocalSpace) -> int:
+    """Degree of a polynomial space, cells of a spline space."""
     if isinstance(space, PolynomialSpace):
-        degree = space.degree + direction
-        return PolynomialSpace(space.dim, degree) if 0 <= degree <= HIGHEST_DEGREE.get(space.dim, 4) else None
+        return space.degree
     assert isinstance(space, SplineSpace)
-    cells = space.cells + direction * max(1, space.cells // 16)
-    return SplineSpace(space.dim, cells) if 1 <= cells <= MOST_CELLS else None
+    return space.cells
+
+
+def _coarser(space: LocalSpace, failed: int) -> PolynomialSpace | SplineSpace | None:
+    """A coarser space above one that failed, None when the gap is a degree or a sixteenth of the cells."""
+    size = _size(space)
+    if isinstance(space, PolynomialSpace):
+        return PolynomialSpace(space.dim, size - 1) if size - 1 > failed or (failed == 0 and size == 1) else None
+    step = max(1, size // 16)
+    if size - failed <= step:
+        return None
+    return SplineSpace(space.dim, max(size - step, (size + failed) // 2))
