@@ -36,7 +36,7 @@ from construct.transformer import Transformer
 
 SAMPLES, ROUNDS = 20_000, 12
 WHOLE = 6_000  # heads up to which every point goes through the network
-BUILT = 120_000  # heads up to which the network is built and compared with the formula
+BUILT = 125_000  # heads up to which the network is built and compared with the formula
 COMPARED = 256
 TOLERANCE = 0.10  # of the slope
 
