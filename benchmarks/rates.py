@@ -58,7 +58,7 @@ class Case:
         return -self.rate / self.manifold.dim
 
 
-OCTAVES_1 = (64, 91, 128, 181, 256, 362, 512)
+OCTAVES_1 = (64, 91, 128, 181, 256, 362, 528)
 OCTAVES_2 = (8, 11, 16, 23, 32, 45)
 OCTAVES_S = (16, 19, 23, 27, 32, 38, 45, 54, 64)
 CASES = [
@@ -181,7 +181,7 @@ def fits(rows: list[Row], cases: list[Case]) -> list[Row]:
         table.append({
             "case": case.name,
             "N": f"{case.cells[0]}..{case.cells[-1]}",
-            "octaves of P": f"{math.log2(total[-1] / total[0]):.1f}",
+            "octaves of P": f"{math.log2(total[-1] / total[0]):.2f}",
             "largest P0/P": f"{max(float(r['overhead']) / float(r['parameters']) for r in here):.2%}",
             "theory": f"{case.slope:g}",
             "slope in P": f"{found:.3f}",
