@@ -83,15 +83,9 @@ def approximate(
     epsilon: Annotated[float | None, typer.Option(help="Sup error allowed; 1e-3 unless set by hand.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the network to (.safetensors).")] = None,
     plot: Annotated[Path | None, typer.Option(help="File to draw atlas and error to (d <= 2).")] = None,
-    dim: Annotated[
-        int | None, typer.Option(help="Intrinsic dimension d, where the manifold has a choice.")
-    ] = None,
-    ambient: Annotated[
-        int | None, typer.Option(help="Ambient dimension D: an isometric copy in R^D.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Manifold argument key=number; repeatable.")
-    ] = None,
+    dim: Annotated[int | None, typer.Option(help="Intrinsic dimension d, where the manifold has a choice.")] = None,
+    ambient: Annotated[int | None, typer.Option(help="Ambient dimension D: an isometric copy in R^D.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Manifold argument key=number; repeatable.")] = None,
     construction: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
     position_code: Annotated[str, typer.Option(help="integer or trigonometric.")] = "integer",
     smoothness: Annotated[float | None, typer.Option(help="beta; by default what the target states.")] = None,
@@ -117,9 +111,7 @@ def approximate(
         smoothness = function.smoothness
     for file in (out, plot):
         if file is not None and not file.resolve().parent.is_dir():
-            raise InputError(
-                f"{'out' if file is out else 'plot'}: expected a file in an existing folder, got {file}"
-            )
+            raise InputError(f"{'out' if file is out else 'plot'}: expected a file in an existing folder, got {file}")
     if plot is not None:
         plotting.require(space)
     console = Console()

@@ -79,9 +79,7 @@ def measure(
         with torch.no_grad():
             values = net(at)
         if values.shape != x.shape[:-1]:
-            raise InputError(
-                f"net: expected values of shape {tuple(x.shape[:-1])}, got {tuple(values.shape)}"
-            )
+            raise InputError(f"net: expected values of shape {tuple(x.shape[:-1])}, got {tuple(values.shape)}")
         return (values.to(x) - evaluate_target(target, at.to(x))).abs()
 
     atlas = getattr(getattr(net, "approximator", None), "atlas", None)
@@ -127,9 +125,7 @@ def search_sup(
     position, value, radius = _starts(points, errors, starts, centres, manifold)
     trials = TRIALS * (1 + manifold.dim)
     for _ in range(rounds):
-        step = _directions(position.shape[0] * trials, manifold, generator).reshape(
-            -1, trials, manifold.ambient
-        )
+        step = _directions(position.shape[0] * trials, manifold, generator).reshape(-1, trials, manifold.ambient)
         length = STEPS ** -torch.rand(*step.shape[:2], 1, generator=generator, dtype=torch.float64)
         near = manifold.project(position[:, None] + radius[:, None, None] * length * step)
         found = _evaluate(error, near.reshape(-1, near.shape[-1])).reshape(near.shape[:2])

@@ -48,9 +48,7 @@ def require(manifold: Manifold) -> None:
     if manifold.dim > 2:
         raise InputError(f"manifold: expected dimension 1 or 2 for a figure, got {manifold.dim}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "plot: expected matplotlib to be installed: pip install 'construct-transformer[plot]'"
-        )
+        raise InputError("plot: expected matplotlib to be installed: pip install 'construct-transformer[plot]'")
 
 
 def figure(
@@ -130,14 +128,10 @@ def _draw_surface(fig: Figure, net: Any, target: Callable[..., Any], manifold: M
     axes = draw(2, _atlas_title(drawn), _chart_colours(drawn))
     if drawn.centres is not None:
         axes.scatter(*drawn.centres.T.numpy(), color="black", marker="x", s=40)
-    u, v, level = (
-        t.reshape(SURFACE_CELLS, SURFACE_CELLS).numpy() for t in (*drawn.intrinsic.T, drawn.log_error)
-    )
+    u, v, level = (t.reshape(SURFACE_CELLS, SURFACE_CELLS).numpy() for t in (*drawn.intrinsic.T, drawn.log_error))
     top = float(level.max())
     error = fig.add_subplot(1, 3, 3)
-    mesh = error.pcolormesh(
-        u, v, level, vmin=top - DECADES, vmax=top, shading="nearest", cmap="magma", rasterized=True
-    )
+    mesh = error.pcolormesh(u, v, level, vmin=top - DECADES, vmax=top, shading="nearest", cmap="magma", rasterized=True)
     error.set(title="log10 error", xlabel="intrinsic coordinate 1", ylabel="intrinsic coordinate 2")
     fig.colorbar(mesh, ax=error, extend="min")
 
@@ -156,11 +150,7 @@ def _atlas_title(drawn: _Drawn) -> str:
 
 def _grid(manifold: Manifold, cells: int, *, corners: bool = False) -> Tensor:
     """Intrinsic coordinates of the middles `(cells^d, d)` or corners `((cells + 1)^d, d)` of equal cells."""
-    steps = (
-        torch.arange(cells + 1, dtype=torch.float64)
-        if corners
-        else torch.arange(cells, dtype=torch.float64) + 0.5
-    )
+    steps = torch.arange(cells + 1, dtype=torch.float64) if corners else torch.arange(cells, dtype=torch.float64) + 0.5
     axes = [lower + (upper - lower) * steps / cells for lower, upper in manifold.coordinate_bounds]
     return torch.stack([axis.reshape(-1) for axis in torch.meshgrid(axes, indexing="ij")], dim=-1)
 

@@ -198,9 +198,7 @@ def load_target(specification: str) -> Callable[..., Any]:
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise InputError(
-                f"target: expected a function in module {module_name!r}, it has no {attribute!r}"
-            )
+            raise InputError(f"target: expected a function in module {module_name!r}, it has no {attribute!r}")
         found = getattr(found, part)
     if not callable(found):
         raise InputError(f"target: expected a callable, got {specification!r} of type {type(found).__name__}")
@@ -239,12 +237,8 @@ def evaluate_target(target: Callable[..., Any], x: Tensor) -> Tensor:
 
 def _call(target: Callable[..., Any], x: Tensor) -> Any:
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # numpy functions work on tensors; numpy warns of how torch wraps the result
-            warnings.filterwarnings(
-                "ignore", message="__array_wrap__ must accept", category=DeprecationWarning
-            )
+        with warnings.catch_warnings():  # numpy functions work on tensors; numpy warns of how torch wraps the result
+            warnings.filterwarnings("ignore", message="__array_wrap__ must accept", category=DeprecationWarning)
             return target(x)
     except ConstructError:
         raise
@@ -277,7 +271,5 @@ def _as_tensor(values: Any) -> Tensor:
         try:
             return torch.from_numpy(np.array(values, order="C"))
         except TypeError:
-            raise InputError(
-                f"target: expected real values of float32 or float64, got numpy {values.dtype}"
-            ) from None
+            raise InputError(f"target: expected real values of float32 or float64, got numpy {values.dtype}") from None
     raise InputError(f"target: expected a torch tensor or a numpy array, got {type(values).__name__}")

@@ -55,15 +55,8 @@ def positive_real(value: object, name: str, *, infinite: bool = False) -> float:
     """A real number > 0; `infinite` admits `inf`."""
     if infinite and isinstance(value, float) and value == math.inf:
         return value
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
-        raise InputError(
-            f"{name} must be a {'' if infinite else 'finite '}real number > 0; got {described(value)}"
-        )
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{name} must be a {'' if infinite else 'finite '}real number > 0; got {described(value)}")
     return float(value)
 
 
@@ -101,7 +94,5 @@ def finite_points(x: object, name: str, ambient: int) -> Tensor:
     finite = torch.isfinite(points)
     if not bool(finite.all()):
         bad = int((~finite).sum())
-        raise InputError(
-            f"{name} must be finite; got {described(points)} with {bad} entries that are NaN or infinite"
-        )
+        raise InputError(f"{name} must be finite; got {described(points)} with {bad} entries that are NaN or infinite")
     return points

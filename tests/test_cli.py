@@ -84,10 +84,7 @@ def test_evaluate_prints_or_writes_the_values(circle_file: Path, tmp_path: Path)
     np.save(tmp_path / "x.npy", x.numpy())
     printed = run("evaluate", circle_file, "--points", tmp_path / "x.npy")
     assert [float(line) for line in printed.stdout.split()] == want.tolist()
-    assert (
-        run("evaluate", circle_file, "--points", tmp_path / "x.npy", "--out", tmp_path / "y.npy").exit_code
-        == 0
-    )
+    assert run("evaluate", circle_file, "--points", tmp_path / "x.npy", "--out", tmp_path / "y.npy").exit_code == 0
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "y.npy")), want)
 
 
@@ -95,17 +92,11 @@ def test_evaluate_refuses_points_that_are_none(circle_file: Path, tmp_path: Path
     np.save(tmp_path / "wrong.npy", np.zeros((5, 3)))
     assert "4" in refused("evaluate", circle_file, "--points", tmp_path / "wrong.npy")
     np.save(tmp_path / "text.npy", np.array(["a"]))
-    assert "points: expected real numbers" in refused(
-        "evaluate", circle_file, "--points", tmp_path / "text.npy"
-    )
+    assert "points: expected real numbers" in refused("evaluate", circle_file, "--points", tmp_path / "text.npy")
     (tmp_path / "not.npy").write_text("hello")
-    assert "points: expected a .npy file" in refused(
-        "evaluate", circle_file, "--points", tmp_path / "not.npy"
-    )
+    assert "points: expected a .npy file" in refused("evaluate", circle_file, "--points", tmp_path / "not.npy")
     np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
-    assert "points: expected a .npy file" in refused(
-        "evaluate", circle_file, "--points", tmp_path / "object.npy"
-    )
+    assert "points: expected a .npy file" in refused("evaluate", circle_file, "--points", tmp_path / "object.npy")
     assert "none.npy" in refused("evaluate", circle_file, "--points", tmp_path / "none.npy")
 
 
@@ -153,9 +144,7 @@ def test_an_unknown_option_is_refused_by_usage() -> None:
 
 
 def test_a_function_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_targets.py").write_text(
-        "import torch\n\ndef wave(x):\n    return torch.sin(2 * x[..., 0])\n"
-    )
+    (tmp_path / "my_targets.py").write_text("import torch\n\ndef wave(x):\n    return torch.sin(2 * x[..., 0])\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     result = run(
         *("approximate", "--manifold", "circle", "--target", "my_targets:wave", "--epsilon", "1e-2"),

@@ -93,9 +93,7 @@ def test_external_packages_are_declared_and_in_their_place(path: Path) -> None:
         if top == "construct" or top in sys.stdlib_module_names:
             continue
         assert top in EXTERNAL | set(ONLY_IN), f"{path.relative_to(ROOT)} imports {top}"
-        assert part_of_file(path) in ONLY_IN.get(top, {part_of_file(path)}), (
-            f"{top} in {path.relative_to(ROOT)}"
-        )
+        assert part_of_file(path) in ONLY_IN.get(top, {part_of_file(path)}), f"{top} in {path.relative_to(ROOT)}"
 
 
 def test_every_layer_is_checked() -> None:

@@ -57,9 +57,7 @@ def test_a_peak_below_the_worst_points_of_the_sample_is_found_by_its_region() ->
 
     def error(x: torch.Tensor) -> torch.Tensor:
         distance = (x - centre).norm(dim=-1)
-        return (
-            torch.where(distance > 1.9, 1.0, 0.0) + 2 * torch.relu(1 - distance / 2e-3) + 0.1 / (1 + distance)
-        )
+        return torch.where(distance > 1.9, 1.0, 0.0) + 2 * torch.relu(1 - distance / 2e-3) + 0.1 / (1 + distance)
 
     assert search_sup(error, circle, 3000, starts=4).sup > 1.9
 

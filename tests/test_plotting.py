@@ -30,9 +30,7 @@ class Almost(torch.nn.Module):
         return TARGET(x) + self.size * torch.cos(9 * x[..., 0])
 
 
-@pytest.mark.parametrize(
-    "manifold", [Circle(ambient=5), Helix(), Sphere(dim=2, ambient=6), FlatTorus(dim=2)], ids=repr
-)
+@pytest.mark.parametrize("manifold", [Circle(ambient=5), Helix(), Sphere(dim=2, ambient=6), FlatTorus(dim=2)], ids=repr)
 def test_three_panels_and_a_title(manifold: Manifold) -> None:
     drawn = figure(Almost(manifold), TARGET, manifold)
     titles = [axes.get_title() for axes in drawn.axes]

@@ -150,9 +150,7 @@ def test_values_are_detached_and_float32_is_widened() -> None:
 
 
 def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
-    torch.testing.assert_close(
-        evaluate_target(lambda x: x.numpy()[::-1, 0], points(4, 3)), points(4, 3).flip(0)[:, 0]
-    )
+    torch.testing.assert_close(evaluate_target(lambda x: x.numpy()[::-1, 0], points(4, 3)), points(4, 3).flip(0)[:, 0])
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,11 @@ class ProductBasis:
     def right_depth(self) -> int:
         return max(len(atoms) for atoms in self.right)
 
+    @property
+    def middle_blocks(self) -> int:
+        """Blocks between the basis and the read-out: one atom of every factor each."""
+        return max(self.left_depth, self.right_depth, 1)
+
     def atom_indices(self) -> set[int]:
         """Degrees of the polynomial atoms that occur."""
         return {a.index for atoms in self.left + self.right for a in atoms if a.knot is None}

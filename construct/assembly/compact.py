@@ -87,7 +87,7 @@ class CompactDesign:
 
     @property
     def middle_blocks(self) -> int:
-        return max(self.basis.left_depth, self.basis.right_depth, 1)
+        return self.basis.middle_blocks
 
     @property
     def blocks(self) -> int:

@@ -18,16 +18,14 @@ import torch
 
 from construct.assembly.builder import NetworkBuilder, largest_outside
 from construct.assembly.paper_layout import PaperDesign, paper_design, ramp_doublings
-from construct.gadgets import ffn, heads
-from construct.gadgets.heads import ONE, A, B
+from construct.gadgets import ffn, products
+from construct.gadgets.heads import ONE, A, B, Entries
 from construct.gadgets.weights import FeedForward, Heads
 from construct.local.taylor_grid import TaylorApproximator
 from construct.progress import Progress
 from construct.tokens.codes import Float, Int
 from construct.transformer import Transformer
 from construct.transformer.pairs import Intervals
-
-Entries = dict[tuple[int, int], Float | float]
 
 
 class PaperAssembler:
@@ -163,29 +161,15 @@ class PaperAssembler:
 
     def _heads(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
         """`register_t += weight relu(u_t^T G u_s)`, one narrow head per pair of tokens."""
-        target, source = np.asarray(target).ravel(), np.asarray(source).ravel()
-        weights = weight if isinstance(weight, float) else np.asarray(weight).ravel()
-        return heads.interaction(
-            self.layout,
-            heads.form(target.size, entries),
-            heads.value(target.size, {(register, ONE): weights}),
-            self.builder.bound,
-            target=heads.point(self.layout, target),
-            source=heads.point(self.layout, source),
-        )
+        return products.narrow(self.layout, target, source, entries, register, weight, self.builder.bound)
 
     def _signed(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
-        """`register_t += weight u_t^T G u_s` for a form of unknown sign: `relu(G) - relu(-G)`."""
-        negated: Entries = {key: -entry for key, entry in entries.items()}
-        parts = [
-            self._heads(target, source, entries, register, weight),
-            self._heads(target, source, negated, register, -weight),
-        ]
-        return Heads.stack(parts, self.layout.embedding_dim)
+        """`register_t += weight u_t^T G u_s` for a form of unknown sign."""
+        return products.signed(self.layout, target, source, entries, register, weight, self.builder.bound)
 
     def _multiply(self, target: Int, source: Int, register: int) -> Heads:
-        """In place, `register_t <- register_t a_s`: adds `register_t (a_s - 1)`."""
-        return self._signed(target, source, {(register, A): 1.0, (register, ONE): -1.0}, register, 1.0)
+        """In place, `register_t <- register_t a_s`."""
+        return products.multiply(self.layout, target, source, register, self.builder.bound)
 
     def _clip(self, *groups: str, row: str = "a", limit: float = 1.0) -> Callable[[Intervals], FeedForward]:
         """An FFN that clips a register of some groups, an identity on its true values."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from construct.atlas import Atlas
 from construct.errors import InputError
+from construct.gadgets import products
 from construct.local.families import multi_indices
 from construct.local.taylor import TaylorApproximator, constant_doublings, kept_nodes
 from construct.tokens.codes import Float, Int
@@ -111,7 +112,7 @@ class PaperDesign:
     @property
     def power_blocks(self) -> int:
         """p: doubling the exponent reaches s in ceil(log2 s) blocks; the bump's FFN needs one in any case."""
-        return max(1, ceil(log2(self.degree))) if self.degree else 1
+        return products.power_levels(self.degree)
 
     @property
     def product_blocks(self) -> int:
@@ -145,23 +146,12 @@ class PaperDesign:
     # -- counting -------------------------------------------------------------------------------------
 
     def power_steps(self, level: int) -> list[tuple[int, int]]:
-        """At level 1..p, the pairs (j, partner) with `U_j.a <- U_j.a U_partner.a`.
-
-        `U_j` goes from `u^e`, `e = ceil(j/2^(p-level+1))`, to `u^e'`, `e' = ceil(j/2^(p-level))`: the partner
-        is U_j itself if `e' = 2e`, and `U_(j - 2^(p-level+1))`, which holds `u^(e-1)`, if `e' = 2e - 1 > e`.
-        """
-        stride = 2 ** (self.power_blocks - level + 1)
-        steps = []
-        for j in range(1, self.degree + 1):
-            before, after = -(-j // stride), -(-j // (stride // 2))
-            if after > before:
-                steps.append((j, j if after == 2 * before else j - stride))
-        return steps
+        """At level 1..p, the pairs (j, partner) with `U_j.a <- U_j.a U_partner.a`."""
+        return products.power_steps(self.degree, level)
 
     def product_steps(self, level: int) -> list[tuple[int, int]]:
-        """At level 1..ceil(log2 d), the pairs (i, j) with `P_i <- P_i P_j`: a binary tree onto i = 0."""
-        stride = 2**level
-        return [(i, i + stride // 2) for i in range(0, self.dim, stride) if i + stride // 2 < self.dim]
+        """At level 1..ceil(log2 d), the pairs (i, j) with `P_i <- P_i P_j`."""
+        return products.tree_steps(self.dim, level)
 
     def heads_per_block(self) -> list[int]:
         """Heads of every block, in order."""

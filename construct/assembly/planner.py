@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.assembly.realise import compact_counts
+from construct.assembly.realise import compact_counts, ranking_nonzeros
 from construct.atlas import Atlas, candidate_atlases
 from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate, sweep
@@ -43,12 +43,15 @@ SEARCH_SAMPLES = 20_000
 
 @dataclass(frozen=True)
 class Candidate:
-    """An atlas and a local space with what they cost and how well they fit on the nodes."""
+    """An atlas and a local space with what they cost and how well they fit on the nodes.
+
+    parameters: dense count in R^D, for the budget. cost: non-zeros on the canonical form.
+    """
 
     atlas: Atlas
     space: PolynomialSpace | SplineSpace
     parameters: int
-    nonzero: int
+    cost: int
     fitted: float
 
     def describe(self) -> str:
@@ -102,7 +105,7 @@ class Planner:
             EpsilonNotReached: no candidate reaches it; both carry the best error found.
         """
         candidates = self.spline_candidates() if self.rough else self.polynomial_candidates()
-        for candidate in sorted(candidates, key=lambda c: c.nonzero):
+        for candidate in sorted(candidates, key=lambda c: c.cost):
             plan = self.settle(candidate)
             if plan is not None:
                 return plan
@@ -136,8 +139,8 @@ class Planner:
         self, atlas: Atlas, space: PolynomialSpace | SplineSpace, fitted: float, coefficients: Tensor | None = None
     ) -> Candidate:
         kept = None if coefficients is None else float(coefficients.count_nonzero()) / atlas.count
-        parameters, nonzero = compact_counts(atlas, space, kept)
-        return Candidate(atlas, space, parameters, nonzero, fitted)
+        parameters, _ = compact_counts(atlas, space, kept)
+        return Candidate(atlas, space, parameters, ranking_nonzeros(atlas, space, kept), fitted)
 
     def _within_budget(self, candidate: Candidate) -> bool:
         if candidate.parameters <= self.max_parameters:
@@ -152,8 +155,8 @@ class Planner:
         dearer = 0
         for atlas in candidate_atlases(self.manifold, MOST_CHARTS, growth=GROWTH):
             floor = self._candidate(atlas, PolynomialSpace(self.manifold.dim, 0), math.inf)
-            cheapest = min((c.nonzero for c in found), default=None)
-            if cheapest is not None and floor.nonzero > cheapest:
+            cheapest = min((c.cost for c in found), default=None)
+            if cheapest is not None and floor.cost > cheapest:
                 break
             if not self._within_budget(floor):
                 break
@@ -162,7 +165,7 @@ class Planner:
             if candidate is None:
                 dearer += bool(found)
             elif self._within_budget(candidate):
-                dearer = 0 if cheapest is None or candidate.nonzero < cheapest else dearer + 1
+                dearer = 0 if cheapest is None or candidate.cost < cheapest else dearer + 1
                 found.append(candidate)
             if dearer >= 2:
                 break
@@ -177,10 +180,7 @@ class Planner:
             if top <= tried:
                 break
             degrees = range(tried + 1 if tried else 0, top + 1)
-            if (
-                cheapest is not None
-                and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).nonzero > cheapest
-            ):
+            if cheapest is not None and self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0).cost > cheapest:
                 return None
             found = sweep(self.target, atlas, degrees, lawson=SWEEP_LAWSON)
             sups = found.sups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -92,11 +93,23 @@ def compact_design(atlas: Atlas, space: LocalSpace, *, position_code: str = "int
     return CompactDesign(manifold.ambient, chart_geometry(atlas, project=project), basis, position_code)
 
 
+def ranking_nonzeros(atlas: Atlas, space: LocalSpace, coefficients: float | None = None) -> int:
+    """Non-zeros of the network on the canonical form of the manifold, in R^k: what the planner ranks candidates by.
+
+    The choice of charts and degree, and with it the number of coefficients, then does not depend on D.
+    """
+    geometry = chart_geometry(atlas, project=True)
+    canonical = replace(geometry, hull=None)
+    design = CompactDesign(geometry.centres.shape[1], canonical, network_basis(space).product)
+    return design_counts(design, space.count if coefficients is None else ceil(coefficients))[1]
+
+
 def compact_counts(atlas: Atlas, space: LocalSpace, coefficients: float | None = None) -> tuple[int, int]:
     """Dense and non-zero parameters of the compact network, counted from its design without building it.
 
-    coefficients: how many of a chart's are not zero, on average; default all of the space. The non-zeros are those of the
-    heads as `gadgets.heads` writes them (8 for the gates of a pair, one less where constants fold), to a few per cent.
+    coefficients: how many of a chart's are not zero, on average; default all of the space. The non-zeros are those
+    of the heads as `gadgets.heads` writes them (8 for the gates of a pair, one less where constants fold); tests
+    compare them with built networks.
     """
     design = compact_design(atlas, space)
     return design_counts(design, space.count if coefficients is None else ceil(coefficients))

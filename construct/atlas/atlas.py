@@ -98,11 +98,7 @@ class Atlas:
     @cached_property
     def hull_frames(self) -> Tensor:
         """(n, k, d) the tangent bases in canonical coordinates."""
-        return (
-            self.frames
-            if self.manifold.ambient == self.manifold.canonical
-            else self.manifold.frame.T @ self.frames
-        )
+        return self.frames if self.manifold.ambient == self.manifold.canonical else self.manifold.frame.T @ self.frames
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (P, D) as canonical coordinates y (P, k) and the squared distance (P,) to the linear hull of M, so
@@ -137,12 +133,8 @@ class Atlas:
         on the manifold's smooth extension.
         """
         if z.ndim != 3 or z.shape[0] != self.count or z.shape[-1] != self.manifold.dim:
-            raise InputError(
-                f"z must have the shape ({self.count}, q, {self.manifold.dim}); got {tuple(z.shape)}"
-            )
-        return self.manifold.chart_inverse(
-            self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale
-        )
+            raise InputError(f"z must have the shape ({self.count}, q, {self.manifold.dim}); got {tuple(z.shape)}")
+        return self.manifold.chart_inverse(self.centres.unsqueeze(1), self.frames.unsqueeze(1), z * self.scale)
 
     def bumps(self, squared_distance: Tensor) -> Tensor:
         """w = relu((r^2 - dist^2)/(r^2 - r_core^2)): >= 1 in the core, 0 outside the ball. Any shape."""

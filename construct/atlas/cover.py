@@ -103,9 +103,7 @@ def enclosing_centres(points: Tensor, cell: Tensor, centres: Tensor) -> Tensor:
     """
     for j in range(FIRST_STEP, FIRST_STEP + BALL_STEPS):
         distance = (points - centres[cell]).square().sum(-1)
-        largest = torch.full((len(centres),), -1.0, dtype=points.dtype).scatter_reduce_(
-            0, cell, distance, "amax"
-        )
+        largest = torch.full((len(centres),), -1.0, dtype=points.dtype).scatter_reduce_(0, cell, distance, "amax")
         hits = (distance == largest[cell]).nonzero().squeeze(-1).flip(0)
         far = centres.clone()
         far[cell[hits]] = points[hits]
@@ -134,9 +132,7 @@ def optimised(nets: NetLadder, charts: int) -> tuple[Tensor, float]:
     return centres, _proved(nets, centres)
 
 
-def cover(
-    manifold: Manifold, max_core_radius: float | None = None, charts: int | None = None
-) -> tuple[Tensor, float]:
+def cover(manifold: Manifold, max_core_radius: float | None = None, charts: int | None = None) -> tuple[Tensor, float]:
     """Centres (n, D) and a proved covering radius: every point of M is within it of a centre.
 
     Args:

@@ -112,9 +112,7 @@ def bump(
     return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
 
 
-def clamp(
-    layout: TokenLayout, span: tuple[int, int], argument: Affine, *, target: str = "b"
-) -> FeedForward:
+def clamp(layout: TokenLayout, span: tuple[int, int], argument: Affine, *, target: str = "b") -> FeedForward:
     """`target += clamp(u, 0, 1)` on a range, `u` affine in the rows: `relu(1 - relu(1 - u))`. Three layers.
 
     Exactly 1 where u >= 1 and exactly 0 where u <= 0; the gated value never exceeds 1.

@@ -54,9 +54,7 @@ def node_values(target: Target, nodes: Nodes) -> Tensor:
     """
     values = torch.zeros(nodes.mask.shape, dtype=torch.float64)
     points = nodes.x[nodes.mask]
-    parts = [
-        evaluate_target(target, points[k : k + CHUNK_POINTS]) for k in range(0, len(points), CHUNK_POINTS)
-    ]
+    parts = [evaluate_target(target, points[k : k + CHUNK_POINTS]) for k in range(0, len(points), CHUNK_POINTS)]
     values[nodes.mask] = torch.cat(parts)
     check_values(values, nodes.mask)
     return values

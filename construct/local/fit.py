@@ -50,9 +50,7 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     """
     bad = mask & ~torch.isfinite(values)
     if bool(bad.any()):
-        raise InputError(
-            f"target must be finite on the manifold; got {int(bad.sum())} bad values of {int(mask.sum())}"
-        )
+        raise InputError(f"target must be finite on the manifold; got {int(bad.sum())} bad values of {int(mask.sum())}")
 
 
 def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:

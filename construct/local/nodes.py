@@ -233,9 +233,7 @@ def rim_lengths(manifold: Manifold, centres: Tensor, frames: Tensor, radius: flo
     return best
 
 
-def _accept(
-    manifold: Manifold, centres: Tensor, frames: Tensor, radius: float, y: Tensor
-) -> tuple[Tensor, Tensor]:
+def _accept(manifold: Manifold, centres: Tensor, frames: Tensor, radius: float, y: Tensor) -> tuple[Tensor, Tensor]:
     """Points of M over tangent coordinates y (n, q, d), and which of them lie in the balls."""
     base = centres.unsqueeze(1)
     # the projection is the identity where the inverse exists, moves points past an edge to the edge, and

@@ -59,9 +59,7 @@ class PiecewiseApproximator:
     def __post_init__(self) -> None:
         expected = (self.atlas.count, self.space.count)
         if self.coefficients.shape != expected:
-            raise InputError(
-                f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}"
-            )
+            raise InputError(f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}")
         if not bool(torch.isfinite(self.coefficients).all()):
             raise InputError("coefficients must be finite; got non-finite entries")
         if self.space.dim != self.atlas.manifold.dim:

@@ -56,9 +56,7 @@ class _Operator:
         return data.new_zeros(len(data), self.count).scatter_add_(1, self.index, terms.flatten(1))
 
 
-def _fit_charts(
-    space: SplineSpace, z: Tensor, values: Tensor, mask: Tensor, lawson: int
-) -> tuple[Tensor, Tensor]:
+def _fit_charts(space: SplineSpace, z: Tensor, values: Tensor, mask: Tensor, lawson: int) -> tuple[Tensor, Tensor]:
     present = mask.to(z.dtype)
     f = torch.where(mask, values, 0.0)
     operator = _Operator(space, torch.where(mask.unsqueeze(-1), z, 0.0), mask)

@@ -156,8 +156,7 @@ class Manifold(ABC):
         distance = (finite_points(x, name, self.ambient) - self.project(x)).norm(dim=-1)
         if not bool((distance <= tolerance).all()):
             raise OffManifoldError(
-                f"{name} must lie on {self!r} up to {tolerance:g}; "
-                f"got a point at distance {float(distance.max()):.3g}"
+                f"{name} must lie on {self!r} up to {tolerance:g}; got a point at distance {float(distance.max()):.3g}"
             )
         return x
 

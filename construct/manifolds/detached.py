@@ -35,9 +35,7 @@ class _Detached(torch.autograd.Function):
         return None
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], function: Any, *tensors: Tensor
-    ) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], function: Any, *tensors: Tensor) -> tuple[Tensor, int]:
         spread = [
             t.unsqueeze(0).expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             for t, dim in zip(tensors, in_dims[1:], strict=True)

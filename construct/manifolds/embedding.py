@@ -23,11 +23,7 @@ def isometry(canonical: int, ambient: int | None, seed: int) -> Tensor:
     seed = integer(seed, "seed")
     if ambient is None or ambient == canonical:
         return torch.eye(canonical, dtype=torch.float64)
-    if (
-        isinstance(ambient, bool)
-        or not isinstance(ambient, int)
-        or not canonical <= ambient <= LARGEST_AMBIENT
-    ):
+    if isinstance(ambient, bool) or not isinstance(ambient, int) or not canonical <= ambient <= LARGEST_AMBIENT:
         raise InputError(
             f"ambient must be None or an integer from {canonical} (the canonical dimension) "
             f"to {LARGEST_AMBIENT}; got {ambient!r}"

@@ -56,9 +56,7 @@ class FlatTorus(Manifold):
         return y.unflatten(-1, (self.dim, 2))
 
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return self._point(
-            2 * math.pi * torch.rand(n, self.dim, generator=generator, dtype=torch.float64) - math.pi
-        )
+        return self._point(2 * math.pi * torch.rand(n, self.dim, generator=generator, dtype=torch.float64) - math.pi)
 
     def _project(self, y: Tensor) -> Tensor:
         return self._point(self._coordinates(y))

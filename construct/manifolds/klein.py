@@ -25,9 +25,7 @@ class KleinBottle(Parametrised):
 
     name = "klein_bottle"
 
-    def __init__(
-        self, major: float = 2.0, minor: float = 1.0, *, ambient: int | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, major: float = 2.0, minor: float = 1.0, *, ambient: int | None = None, seed: int = 0) -> None:
         self.major, self.minor = positive_real(major, "major"), positive_real(minor, "minor")
         if self.minor >= self.major:
             raise InputError(f"minor must be less than major = {self.major:g}; got {self.minor:g}")

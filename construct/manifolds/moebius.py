@@ -42,9 +42,7 @@ def moebius_reach(half_width: float) -> float:
     Numeric: neither the edge nor a bottleneck is closer for half widths 0.1 to 0.7, seen on Federer's
     quotient over 4000 x 4000 pairs of points, not proved.
     """
-    u, v = np.meshgrid(
-        np.linspace(-math.pi, math.pi, 721), np.linspace(-half_width, half_width, 41), indexing="ij"
-    )
+    u, v = np.meshgrid(np.linspace(-math.pi, math.pi, 721), np.linspace(-half_width, half_width, 41), indexing="ij")
     curvature = _curvature(u, v)
     worst = np.unravel_index(curvature.argmax(), curvature.shape)
     refined = minimize(

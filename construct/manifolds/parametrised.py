@@ -142,9 +142,7 @@ class Parametrised(Manifold):
             kept.append(u)
             missing -= len(u)
         if missing > 0:
-            raise InputError(
-                f"lipschitz must be near the true speeds for sampling by rejection; got {self.lipschitz}"
-            )
+            raise InputError(f"lipschitz must be near the true speeds for sampling by rejection; got {self.lipschitz}")
         return self._point(torch.cat(kept)[:n])
 
     # -- nearest points --------------------------------------------------------------------------------------
@@ -183,9 +181,7 @@ class Parametrised(Manifold):
         at_edge = ((u <= lower) | (u >= upper)).any(-1).cpu()
         if bool(at_edge.any()):
             flat = self._flat(y)
-            u[at_edge] = newton.nearest(
-                self._formulas, flat[at_edge], u[at_edge], *self._extended_limits, self._cap
-            )
+            u[at_edge] = newton.nearest(self._formulas, flat[at_edge], u[at_edge], *self._extended_limits, self._cap)
         return u.reshape(*y.shape[:-1], self.dim).to(y)
 
     def _project(self, y: Tensor) -> Tensor:

@@ -27,9 +27,7 @@ class Product(Manifold):
 
     name = "product"
 
-    def __init__(
-        self, first: Manifold, second: Manifold, *, ambient: int | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, first: Manifold, second: Manifold, *, ambient: int | None = None, seed: int = 0) -> None:
         for argument, factor in (("first", first), ("second", second)):
             if not isinstance(factor, Manifold):
                 raise InputError(f"{argument} must be a Manifold; got {factor!r}")
@@ -87,9 +85,7 @@ class Product(Manifold):
 
     def _covers(self) -> Iterator[tuple[Tensor, float]]:
         def affordable(factor: Manifold) -> list[Cover]:
-            return list(
-                itertools.takewhile(lambda cover: len(cover.centres) <= MOST_CENTRES, factor.covers())
-            )
+            return list(itertools.takewhile(lambda cover: len(cover.centres) <= MOST_CENTRES, factor.covers()))
 
         products = itertools.product(affordable(self.first), affordable(self.second))
         options = [(len(a[0]) * len(b[0]), math.hypot(a[1], b[1]), a[0], b[0]) for a, b in products]

@@ -16,9 +16,7 @@ LIPSCHITZ = 2 * math.sqrt(2)
 """Of unit quaternions -> rotations: |1 - q| = 2 sin(a/4) and |I - R| = 2 sqrt 2 sin(a/2) for a turn by the
 angle a."""
 
-_SERIES = (
-    1e-3  # below this argument the power series are exact to rounding, with their derivatives to order six
-)
+_SERIES = 1e-3  # below this argument the power series are exact to rounding, with their derivatives to order six
 
 
 def _series(m: Tensor, coefficients: list[float]) -> Tensor:

@@ -24,9 +24,7 @@ class Sphere(Manifold):
 
     name = "sphere"
 
-    def __init__(
-        self, dim: int = 2, radius: float = 1.0, *, ambient: int | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, dim: int = 2, radius: float = 1.0, *, ambient: int | None = None, seed: int = 0) -> None:
         dim, self.radius = positive_integer(dim, "dim", maximum=999), positive_real(radius, "radius")
         bounds = torch.tensor([[0.0, math.pi]] * (dim - 1) + [[-math.pi, math.pi]], dtype=torch.float64)
         super().__init__(

@@ -34,9 +34,7 @@ def covering_radius(centres: Tensor) -> float:
     hull = ConvexHull(centres.double().numpy())
     inradius = float(-hull.equations[:, -1].max())
     if inradius <= 0:
-        raise InputError(
-            f"centres must have the origin inside their convex hull; got facet distance {inradius:.3g}"
-        )
+        raise InputError(f"centres must have the origin inside their convex hull; got facet distance {inradius:.3g}")
     return math.sqrt(2 - 2 * inradius) * (1 + 1e-9)
 
 
@@ -106,9 +104,7 @@ def capped_antiprism(k: int) -> Tensor:
 
 def icosahedron() -> Tensor:
     """12 unit vectors; covering radius 0.640852."""
-    points = [
-        np.roll((0.0, s, t * GOLDEN), shift) for shift in range(3) for s in (1.0, -1.0) for t in (1.0, -1.0)
-    ]
+    points = [np.roll((0.0, s, t * GOLDEN), shift) for shift in range(3) for s in (1.0, -1.0) for t in (1.0, -1.0)]
     return torch.from_numpy(np.array(points) / math.sqrt(1 + GOLDEN**2))
 
 
@@ -122,9 +118,7 @@ def dodecahedron() -> Tensor:
 def geodesic(frequency: int) -> Tensor:
     """10 f^2 + 2 unit vectors: each face of the icosahedron cut into f^2 triangles, pushed to the sphere."""
     vertices = icosahedron().numpy()
-    weights = np.array(
-        [(i, j, frequency - i - j) for i in range(frequency + 1) for j in range(frequency + 1 - i)]
-    )
+    weights = np.array([(i, j, frequency - i - j) for i in range(frequency + 1) for j in range(frequency + 1 - i)])
     points = np.concatenate([weights @ vertices[face] for face in ConvexHull(vertices).simplices]) / frequency
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     _, first = np.unique(points.round(9) + 0.0, axis=0, return_index=True)

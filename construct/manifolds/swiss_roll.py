@@ -29,9 +29,7 @@ class SwissRoll(Parametrised):
 
     name = "swiss_roll"
 
-    def __init__(
-        self, scale: float = 0.1, width: float = 1.0, *, ambient: int | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, scale: float = 0.1, width: float = 1.0, *, ambient: int | None = None, seed: int = 0) -> None:
         self.scale, self.width = positive_real(scale, "scale"), positive_real(width, "width")
         outer = self.scale * END
         super().__init__(

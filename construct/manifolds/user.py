@@ -22,14 +22,10 @@ _CHECKED = 512
 
 
 def _as_reach(reach: object) -> Reach:
-    return (
-        reach if isinstance(reach, Reach) else Reach(positive_real(reach, "reach", infinite=True), "numeric")
-    )
+    return reach if isinstance(reach, Reach) else Reach(positive_real(reach, "reach", infinite=True), "numeric")
 
 
-def _evaluated(
-    function: Callable[[Tensor], Tensor], name: str, x: Tensor, width: int | None = None
-) -> Tensor:
+def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor, width: int | None = None) -> Tensor:
     """function(x) for x (n, m), if it is finite, of shape (n, width) and float64."""
     value = function(x)
     shown = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
@@ -46,9 +42,7 @@ def _evaluated(
 def _check_reach(manifold: Manifold, points: Tensor) -> None:
     bound = federer_bound(points, manifold.basis_unchecked(points), closest=1e-3 * float(manifold.box.max()))
     if not manifold.reach <= bound * (1 + 1e-6):
-        raise InputError(
-            f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}"
-        )
+        raise InputError(f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}")
 
 
 class ParametricManifold(Parametrised):
@@ -118,15 +112,11 @@ class ParametricManifold(Parametrised):
         j = newton.jacobian(self._function, trial)[1]
         speeds = j.norm(dim=-2).amax(0)
         if not bool((speeds <= torch.tensor(self.lipschitz, dtype=torch.float64) * (1 + 1e-9)).all()):
-            raise InputError(
-                f"lipschitz must bound the speeds, at least {speeds.tolist()}; got {self.lipschitz}"
-            )
+            raise InputError(f"lipschitz must bound the speeds, at least {speeds.tolist()}; got {self.lipschitz}")
         unit = j / j.norm(dim=-2, keepdim=True)
         gram = unit.mT @ unit
         if self.dim > values.shape[1] or not float(torch.linalg.det(gram).min()) >= 1e-12:
-            raise InputError(
-                "function must be an immersion: its Jacobian has a rank below the number of parameters"
-            )
+            raise InputError("function must be an immersion: its Jacobian has a rank below the number of parameters")
         if self.orthogonal and float((gram - torch.eye(self.dim)).abs().max()) > 1e-9:
             raise InputError("orthogonal must be False: the partial derivatives are not orthogonal")
         _check_reach(self, self.embed(values))
@@ -177,9 +167,7 @@ class ProjectedManifold(Manifold):
         if dim > ambient:
             raise InputError(f"dim must be at most ambient = {ambient}; got {dim}")
         self._user_project, self._user_sample, self.has_boundary = project, sample, bool(has_boundary)
-        bounds = torch.tensor(
-            [positive_real(b, "box") for b in reals(box, "box", ambient)], dtype=torch.float64
-        )
+        bounds = torch.tensor([positive_real(b, "box") for b in reals(box, "box", ambient)], dtype=torch.float64)
         super().__init__(
             dim=dim,
             canonical=ambient,
@@ -198,15 +186,11 @@ class ProjectedManifold(Manifold):
         if moved > 1e-8 * max(1.0, self.radius_bound):
             raise InputError(f"project must leave the points of M where they are; got a step of {moved:.3g}")
         if bool((x.abs() > self.box * (1 + 1e-9)).any()):
-            raise InputError(
-                f"box must bound |x_j| on M, at least {x.abs().amax(0).tolist()}; got {self.box.tolist()}"
-            )
+            raise InputError(f"box must bound |x_j| on M, at least {x.abs().amax(0).tolist()}; got {self.box.tolist()}")
         eigenvalues = torch.linalg.eigvalsh(self._differential(x)).flip(-1)
         ones = (eigenvalues > 0.5).sum(-1)
         if bool((ones != self.dim).any()):
-            raise InputError(
-                f"dim must be the rank of project's derivative, {int(ones.max())}; got {self.dim}"
-            )
+            raise InputError(f"dim must be the rank of project's derivative, {int(ones.max())}; got {self.dim}")
         _check_reach(self, x)
 
     def _arguments(self) -> dict[str, Any]:
@@ -279,11 +263,7 @@ class ProjectedManifold(Manifold):
         return torch.cat([x, basis.flatten(-2), chord.flatten(-2)], dim=-1)
 
     def _coordinates(self, y: Tensor) -> Tensor:
-        raise InputError(
-            "a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point"
-        )
+        raise InputError("a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point")
 
     def _point(self, u: Tensor) -> Tensor:
-        raise InputError(
-            "a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point"
-        )
+        raise InputError("a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point")

@@ -85,9 +85,7 @@ def test_partition_is_the_naive_formula(name: str) -> None:
 def test_neighbours_are_all_pairs_of_balls_that_meet(name: str) -> None:
     atlas = atlas_of(name)
     gaps = (atlas.centres.unsqueeze(1) - atlas.centres).norm(dim=-1)
-    expected = [
-        [m, n] for m in range(atlas.count) for n in range(m + 1, atlas.count) if gaps[m, n] < 2 * atlas.radius
-    ]
+    expected = [[m, n] for m in range(atlas.count) for n in range(m + 1, atlas.count) if gaps[m, n] < 2 * atlas.radius]
     assert atlas.neighbours.tolist() == expected
     earlier = [sum(pair[1] == n for pair in expected) for n in range(atlas.count)]
     assert atlas.most_earlier_neighbours == max(earlier)
@@ -143,16 +141,10 @@ def test_scale_is_attained_on_symmetric_spaces(name: str) -> None:
 def test_charts_and_inverse(name: str) -> None:
     atlas = atlas_of(name)
     d = atlas.manifold.dim
-    z = (
-        0.5
-        / math.sqrt(d)
-        * (2 * torch.rand(atlas.count, 5, d, dtype=torch.float64, generator=torch.Generator()) - 1)
-    )
+    z = 0.5 / math.sqrt(d) * (2 * torch.rand(atlas.count, 5, d, dtype=torch.float64, generator=torch.Generator()) - 1)
     x = atlas.inverse(z)
     n = torch.arange(atlas.count)
-    back = atlas.chart_coordinates(x.reshape(-1, x.shape[-1])).reshape(atlas.count, 5, atlas.count, d)[
-        n, :, n
-    ]
+    back = atlas.chart_coordinates(x.reshape(-1, x.shape[-1])).reshape(atlas.count, 5, atlas.count, d)[n, :, n]
     torch.testing.assert_close(back, z, rtol=0, atol=1e-9)
     distances = atlas.squared_distance(x.reshape(-1, x.shape[-1]))
     torch.testing.assert_close(
@@ -234,9 +226,7 @@ def test_atlas_for_a_radius() -> None:
     assert "Atlas(cube, charts=1" in repr(cube)
 
 
-@pytest.mark.parametrize(
-    "manifold", [Circle(), Sphere(2), Torus(), MoebiusStrip(), Cube(2)], ids=lambda m: m.name
-)
+@pytest.mark.parametrize("manifold", [Circle(), Sphere(2), Torus(), MoebiusStrip(), Cube(2)], ids=lambda m: m.name)
 def test_candidates_grow_geometrically(manifold: Manifold) -> None:
     atlases = list(candidate_atlases(manifold, 90))
     counts = [a.count for a in atlases]

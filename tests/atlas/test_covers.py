@@ -53,9 +53,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("manifold", "charts"), CASES, ids=lambda v: v.name if isinstance(v, Manifold) else str(v)
-)
+@pytest.mark.parametrize(("manifold", "charts"), CASES, ids=lambda v: v.name if isinstance(v, Manifold) else str(v))
 def test_balls_of_the_proved_radius_cover(manifold: Manifold, charts: int) -> None:
     centres, radius = cover(manifold, charts=charts)
     assert centres.shape == (charts, manifold.ambient)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gadgets.oracle import head_output
 
 from construct.errors import InputError
 from construct.gadgets import products
 from construct.tokens import TokenGroup, TokenLayout
+from tests.gadgets.oracle import head_output
 
 
 def run(batch, hidden):

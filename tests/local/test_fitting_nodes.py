@@ -47,9 +47,7 @@ def spaces(dim: int) -> list[LocalSpace]:
     return [PolynomialSpace(dim, 4 if dim < 3 else 2), SplineSpace(dim, 3 if dim < 3 else 2)]
 
 
-@pytest.mark.parametrize(
-    ("manifold", "charts"), CASES, ids=lambda v: v.name if isinstance(v, Manifold) else str(v)
-)
+@pytest.mark.parametrize(("manifold", "charts"), CASES, ids=lambda v: v.name if isinstance(v, Manifold) else str(v))
 def test_nodes_are_points_of_the_balls(manifold: Manifold, charts: int | None) -> None:
     atlas = atlas_for(manifold, charts=charts)
     for space in spaces(manifold.dim):
@@ -111,9 +109,7 @@ def test_density_and_determinism() -> None:
     atlas = atlas_for(Sphere(2), charts=12)
     space = PolynomialSpace(2, 5)
     assert torch.equal(fitting_nodes(atlas, space).x, fitting_nodes(atlas, space).x)
-    assert (
-        fitting_nodes(atlas, space, density=2).mask.shape[1] > 3 * fitting_nodes(atlas, space).mask.shape[1]
-    )
+    assert fitting_nodes(atlas, space, density=2).mask.shape[1] > 3 * fitting_nodes(atlas, space).mask.shape[1]
 
 
 def test_guards() -> None:

@@ -130,17 +130,13 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     values = node_values(EXP_SIN, nodes)
     whole = fit(space, nodes.z, values, nodes.mask)
     monkeypatch.setattr(sys.modules["construct.local.fit"], "MEMORY_BYTES", 1)
-    torch.testing.assert_close(
-        fit(space, nodes.z, values, nodes.mask).residual, whole.residual, rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(fit(space, nodes.z, values, nodes.mask).residual, whole.residual, rtol=1e-6, atol=0)
 
 
 # -- figures of the theory -----------------------------------------------------------------------------
 
 
-def dense_chart_sup(
-    atlas: Atlas, space: PolynomialSpace, coefficients: Tensor, target: targets.Target
-) -> float:
+def dense_chart_sup(atlas: Atlas, space: PolynomialSpace, coefficients: Tensor, target: targets.Target) -> float:
     """max_n sup |P_n - f| on nodes three times as dense in every direction."""
     nodes = fitting_nodes(atlas, space, density=3.1)
     error = (space.combine(nodes.z, coefficients) - node_values(target, nodes)).abs()
@@ -177,9 +173,7 @@ def test_sphere_of_the_theory(degree: int, coefficients: int, bound: float) -> N
     assert blended <= 1.25 * found.error_bound  # the measured bound is no proof, but close
 
 
-@pytest.mark.parametrize(
-    ("manifold", "charts"), [(Circle(), 4), (Sphere(2), 12), (Torus(), 60), (Cube(2), 1)]
-)
+@pytest.mark.parametrize(("manifold", "charts"), [(Circle(), 4), (Sphere(2), 12), (Torus(), 60), (Cube(2), 1)])
 def test_error_falls_geometrically_with_the_degree(manifold: Manifold, charts: int) -> None:
     result = sweep(EXP_SIN, atlas_for(manifold, charts=charts), range(2, 11))
     factors = [b / a for a, b in zip(result.sups[::2], result.sups[2::2], strict=False)]

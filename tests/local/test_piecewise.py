@@ -80,9 +80,7 @@ def test_dense_and_sparse_ways_agree(charts: int, monkeypatch: pytest.MonkeyPatc
 
 def test_equal_constants_blend_to_the_constant() -> None:
     atlas = atlas_for(Helix(), charts=20)
-    found = PiecewiseApproximator(
-        atlas, PolynomialSpace(1, 0), torch.full((20, 1), math.pi, dtype=torch.float64)
-    )
+    found = PiecewiseApproximator(atlas, PolynomialSpace(1, 0), torch.full((20, 1), math.pi, dtype=torch.float64))
     x = Helix().sample(5000, seed=5)
     assert float((found(x) - math.pi).abs().max()) < 1e-12
 

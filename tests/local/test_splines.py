@@ -43,9 +43,7 @@ def test_splines_are_reproduced() -> None:
     for dim, cells in ((1, 9), (2, 4), (3, 2)):
         space = SplineSpace(dim, cells)
         nodes = fitting_nodes(atlas_for(Cube(dim)), space)
-        wanted = torch.randn(
-            1, space.count, dtype=torch.float64, generator=torch.Generator().manual_seed(dim)
-        )
+        wanted = torch.randn(1, space.count, dtype=torch.float64, generator=torch.Generator().manual_seed(dim))
         found = fit(space, nodes.z, space.combine(nodes.z, wanted), nodes.mask)
         torch.testing.assert_close(found.coefficients, wanted, rtol=0, atol=1e-7)
 

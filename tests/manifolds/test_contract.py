@@ -87,15 +87,11 @@ CASES: dict[str, Callable[[], Manifold]] = {
     "interval": lambda: Cube(1),
     "cube in R^8": lambda: Cube(3, ambient=8, seed=11),
     "circle x sphere": lambda: Product(Circle(), Sphere(2, 0.8)),
-    "(circle in R^4) x helix in R^12": lambda: Product(
-        Circle(ambient=4, seed=1), Helix(), ambient=12, seed=12
-    ),
+    "(circle in R^4) x helix in R^12": lambda: Product(Circle(ambient=4, seed=1), Helix(), ambient=12, seed=12),
     "parametric skew torus": lambda: ParametricManifold(
         sheared_torus, (0.0, 0.0), (TURN, TURN), (True, True), 1.0, (1.0, math.sqrt(2)), ambient=6
     ),
-    "parametric parabola": lambda: ParametricManifold(
-        parabola, (-1.0,), (1.0,), (False,), 0.5, (math.sqrt(5),)
-    ),
+    "parametric parabola": lambda: ParametricManifold(parabola, (-1.0,), (1.0,), (False,), 0.5, (math.sqrt(5),)),
     "parametric saddle": lambda: ParametricManifold(
         saddle, (-1.0,) * 3, (1.0,) * 3, (False,) * 3, 0.8, (math.sqrt(1.25),) * 3
     ),
@@ -258,8 +254,7 @@ class TestSamples:
             u = u[u.norm(dim=1) < math.pi]
         h = 1e-5
         columns = [
-            (manifold.point(u + h * e) - manifold.point(u - h * e)) / (2 * h)
-            for e in torch.eye(manifold.dim).double()
+            (manifold.point(u + h * e) - manifold.point(u - h * e)) / (2 * h) for e in torch.eye(manifold.dim).double()
         ]
         j = torch.stack(columns, dim=-1)
         weight = torch.linalg.det(j.mT @ j).clamp_min(0).sqrt()

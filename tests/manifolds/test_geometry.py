@@ -275,9 +275,7 @@ class TestCovers:
 
         rng = np.random.default_rng(0)
         starts = [rng.standard_normal(d + 1) for _ in range(60)]
-        least = min(
-            minimize(support, start, method="Nelder-Mead", options={"maxiter": 4000}).fun for start in starts
-        )
+        least = min(minimize(support, start, method="Nelder-Mead", options={"maxiter": 4000}).fun for start in starts)
         assert least >= 1 - radius**2 / 2 - 1e-12
         assert least <= 1 - radius**2 / 2 + 0.02
 
@@ -287,22 +285,10 @@ class TestCovers:
             a, b = group[:, None], group[None]
             product = torch.stack(
                 [
-                    a[..., 0] * b[..., 0]
-                    - a[..., 1] * b[..., 1]
-                    - a[..., 2] * b[..., 2]
-                    - a[..., 3] * b[..., 3],
-                    a[..., 0] * b[..., 1]
-                    + a[..., 1] * b[..., 0]
-                    + a[..., 2] * b[..., 3]
-                    - a[..., 3] * b[..., 2],
-                    a[..., 0] * b[..., 2]
-                    - a[..., 1] * b[..., 3]
-                    + a[..., 2] * b[..., 0]
-                    + a[..., 3] * b[..., 1],
-                    a[..., 0] * b[..., 3]
-                    + a[..., 1] * b[..., 2]
-                    - a[..., 2] * b[..., 1]
-                    + a[..., 3] * b[..., 0],
+                    a[..., 0] * b[..., 0] - a[..., 1] * b[..., 1] - a[..., 2] * b[..., 2] - a[..., 3] * b[..., 3],
+                    a[..., 0] * b[..., 1] + a[..., 1] * b[..., 0] + a[..., 2] * b[..., 3] - a[..., 3] * b[..., 2],
+                    a[..., 0] * b[..., 2] - a[..., 1] * b[..., 3] + a[..., 2] * b[..., 0] + a[..., 3] * b[..., 1],
+                    a[..., 0] * b[..., 3] + a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1] + a[..., 3] * b[..., 0],
                 ],
                 dim=-1,
             ).reshape(-1, 4)
@@ -382,15 +368,11 @@ class TestMachineryAgainstClosedForms:
     def test_projected_sphere(self) -> None:
         """Known by its projection only, the sphere has the sphere's charts."""
         sphere = Sphere(2)
-        blind = ProjectedManifold(
-            lambda x: x / x.norm(dim=-1, keepdim=True), 2, 3, Reach(1.0, "exact"), (1.0,) * 3
-        )
+        blind = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True), 2, 3, Reach(1.0, "exact"), (1.0,) * 3)
         x = sphere.sample(40, seed=1)
         centre, frame = x[0], sphere.tangent_basis(x[0])
         y = 0.6 * (2 * torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1)
-        assert torch.allclose(
-            blind.chart_inverse(centre, frame, y), sphere.chart_inverse(centre, frame, y), atol=1e-12
-        )
+        assert torch.allclose(blind.chart_inverse(centre, frame, y), sphere.chart_inverse(centre, frame, y), atol=1e-12)
         assert blind.reach.kind == "exact"
         points, radius = blind.net(0.3)
         assert float(torch.cdist(sphere.sample(3000, seed=2), points).amin(1).max()) <= radius
@@ -401,9 +383,7 @@ class TestMachineryAgainstClosedForms:
         def sheared(u: Tensor) -> Tensor:
             return torch.stack([u[..., 0] + u[..., 1], 0.1 * u[..., 1]], dim=-1)
 
-        strip = ParametricManifold(
-            sheared, (0.0, 0.0), (1.0, 1.0), (False, False), math.inf, (1.0, math.sqrt(1.01))
-        )
+        strip = ParametricManifold(sheared, (0.0, 0.0), (1.0, 1.0), (False, False), math.inf, (1.0, math.sqrt(1.01)))
         points, radius = strip.net(0.5)
         corner = torch.tensor([[2.0, 0.1]], dtype=torch.float64)
         assert float(torch.cdist(corner, points).min()) <= radius

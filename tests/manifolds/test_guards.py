@@ -65,9 +65,7 @@ BAD_CONSTRUCTIONS: list[tuple[Callable[[], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("construction", "message"), BAD_CONSTRUCTIONS, ids=[m for _, m in BAD_CONSTRUCTIONS]
-)
+@pytest.mark.parametrize(("construction", "message"), BAD_CONSTRUCTIONS, ids=[m for _, m in BAD_CONSTRUCTIONS])
 def test_constructors(construction: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         construction()
@@ -113,9 +111,7 @@ class TestMethods:
     def test_sample_arguments(self) -> None:
         with pytest.raises(InputError, match="seed must be"):
             self.sphere.sample(1, -1)
-        with pytest.raises(
-            InputError, match=r"dtype must be a real floating point torch\.dtype; got torch\.int64"
-        ):
+        with pytest.raises(InputError, match=r"dtype must be a real floating point torch\.dtype; got torch\.int64"):
             self.sphere.sample(1, 0, dtype=torch.int64)
 
     @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan, math.inf, "1"])
@@ -147,9 +143,7 @@ class TestMethods:
 
 class TestRegistry:
     def test_names(self) -> None:
-        wanted = (
-            "circle sphere flat_torus torus trefoil helix swiss_roll moebius klein_bottle so3 cube product"
-        )
+        wanted = "circle sphere flat_torus torus trefoil helix swiss_roll moebius klein_bottle so3 cube product"
         assert set(manifolds.names()) == set(wanted.split())
 
     def test_get(self) -> None:
@@ -309,9 +303,7 @@ def test_so3_projects_singular_matrices() -> None:
     """Zero, a reflection and a matrix of rank one have no unique nearest rotation; one of them comes back."""
     so3 = SpecialOrthogonal3()
     eye = torch.eye(3, dtype=torch.float64)
-    singular = torch.stack(
-        [0 * eye, -eye, torch.diag(torch.tensor([1.0, 1.0, -1.0])).double(), eye[:1].T @ eye[:1]]
-    )
+    singular = torch.stack([0 * eye, -eye, torch.diag(torch.tensor([1.0, 1.0, -1.0])).double(), eye[:1].T @ eye[:1]])
     near = so3.project(singular.flatten(-2)).unflatten(-1, (3, 3))
     assert torch.allclose(near @ near.mT, eye.expand(4, 3, 3), atol=1e-12)
     assert torch.allclose(torch.linalg.det(near), torch.ones(4, dtype=torch.float64))

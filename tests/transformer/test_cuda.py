@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.transformer.networks import sphere_network
 
 import construct
 from construct import PrecisionError
+from tests.transformer.networks import sphere_network
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
