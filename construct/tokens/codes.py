@@ -113,8 +113,8 @@ class IntegerCode(PositionCode):
         return np.array(rows, dtype=np.float64).reshape(-1, 3), 1.0
 
     def check(self, dtype: torch.dtype) -> None:
-        # every partial sum of a gate is an integer of size at most 2 (l/2)^2 * 4 = 2 l^2 before centring
-        # halves v: with |v| <= l/2 the largest is (|v| + |v0|)^2 <= l^2, and 2 |v| |v0| + v^2 + v0^2 <= l^2
+        # with |v|, |v0| <= l/2 every partial sum of a gate is an integer of size at most
+        # 2 |v| |v0| + v^2 + v0^2 <= l^2, hence exact up to 2^(bits of the significand)
         limit = 2 ** significand_bits(dtype)
         if self.tokens**2 > limit:
             raise PrecisionError(
