@@ -49,7 +49,8 @@ def evaluate(name: str, ambient: int, epsilon: float, seed: int, **resolution: A
     coefficients = int(net.labels["coefficients"])
     return {
         "coefficients": coefficients,
-        "rest_nonzero": report.nonzero_parameters - coefficients,
+        "nonzero_coefficients": int(net.labels["nonzero_coefficients"]),
+        "rest_nonzero": report.nonzero_parameters - int(net.labels["nonzero_coefficients"]),
         "projected": "Y[" in str(net.labels["layout"]),
         "charts": report.charts,
         "degree": report.degree,

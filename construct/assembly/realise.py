@@ -167,7 +167,8 @@ def compact_network(
         "charts": atlas.count,
         "cells": 1 if polynomial else space.cells,  # type: ignore[attr-defined]
         "degree": space.degree if polynomial else 1,  # type: ignore[attr-defined]
-        "coefficients": int(approximator.coefficients.count_nonzero()),
+        "coefficients": int(approximator.coefficients.numel()),
+        "nonzero_coefficients": int(approximator.coefficients.count_nonzero()),
         "manifold_text": repr(atlas.manifold),
     }
     net = builder.build(

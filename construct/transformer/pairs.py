@@ -21,7 +21,7 @@ from construct.tokens.codes import Float, Int
 
 GUARD = 1e-12  # relative widening at inner nodes, far above float64 rounding of a dozen operations
 TINY = 1e-300
-HEADS_PER_CHUNK = 8192
+HEADS_PER_CHUNK = 1024  # fits the cache
 PAIRS_PER_CHUNK = 1 << 18
 DIRECT_PAIRS = 4096
 

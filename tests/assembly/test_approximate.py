@@ -177,7 +177,7 @@ def test_a_target_of_one_coordinate_keeps_few_coefficients():
     torus = FlatTorus(2)
     net = construct.approximate(lambda x: torch.sin(3 * x[..., 0]), torus, epsilon=1e-3)
     full = net.approximator.coefficients.numel()
-    assert net.labels["coefficients"] < 0.9 * full
+    assert net.labels["nonzero_coefficients"] < 0.9 * full
 
 
 @pytest.mark.parametrize("dimension", [3, 10, 100])
