@@ -91,7 +91,7 @@ class Planner:
         self.smoothness, self.max_parameters = smoothness, max_parameters
         self.seed, self.progress = seed, progress
         self.best_measured = self.best_fitted = math.inf
-        self.over_budget: Candidate | None = None
+        self.over_budget: tuple[int, str] | None = None  # fewest parameters that were too many, and what for
 
     @property
     def rough(self) -> bool:
@@ -120,10 +120,10 @@ class Planner:
         """What to say when no candidate is left."""
         best = f"the best sup error reached is {self.best_error:.3g}"
         if self.over_budget is not None:
-            needed = self.over_budget
+            needed, resolution = self.over_budget
             return BudgetExceeded(
                 f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} needs about "
-                f"{needed.parameters:,} parameters ({needed.describe()}), the budget is {self.max_parameters:,}; "
+                f"{needed:,} parameters ({resolution}), the budget is {self.max_parameters:,}; "
                 f"{best}",
                 self.best_error,
             )
@@ -145,9 +145,12 @@ class Planner:
     def _within_budget(self, candidate: Candidate) -> bool:
         if candidate.parameters <= self.max_parameters:
             return True
-        if self.over_budget is None or candidate.parameters < self.over_budget.parameters:
-            self.over_budget = candidate
+        self._refuse(candidate.parameters, candidate.describe())
         return False
+
+    def _refuse(self, parameters: int, resolution: str) -> None:
+        if self.over_budget is None or parameters < self.over_budget[0]:
+            self.over_budget = parameters, resolution
 
     def polynomial_candidates(self) -> list[Candidate]:
         """For growing atlases the smallest degree that fits; stops when more charts only cost more."""
@@ -216,6 +219,8 @@ class Planner:
             if candidate.fitted <= self.epsilon:
                 passed = candidate
             else:
+                if self._hopeless(candidate):
+                    return None
                 failed, cells = cells, 2 * cells
             if cells > MOST_CELLS or dim * math.log(cells + 1) > math.log(4e6):
                 return None
@@ -227,6 +232,19 @@ class Planner:
             else:
                 failed = middle
         return passed
+
+    def _hopeless(self, candidate: Candidate) -> bool:
+        """Whether the order of the target predicts twice the budget and more, from a fit with 16 cells or more."""
+        cells, dim = _size(candidate.space), self.manifold.dim
+        if cells < 16:
+            return False
+        order = min(self.smoothness or SPLINE_BELOW, SPLINE_BELOW)
+        needed = math.ceil(cells * (candidate.fitted / self.epsilon) ** (1 / order))
+        parameters = 75 * candidate.atlas.count * (needed + 1) ** dim
+        if parameters <= 2 * self.max_parameters:
+            return False
+        self._refuse(parameters, f"{candidate.atlas.count} charts, {needed:,} cells, extrapolated from {cells}")
+        return True
 
     def _fit_cells(self, atlas: Atlas, cells: int) -> Candidate | None:
         space = SplineSpace(self.manifold.dim, cells)

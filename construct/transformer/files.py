@@ -35,19 +35,30 @@ def export_dense(net: Transformer, path: str | PathLike[str]) -> None:
     save_file(_tensors(net), str(path))
 
 
-def save(net: Transformer, path: str | PathLike[str]) -> None:
-    """Write the open weights with the labels, the box and the manifold (when it can be named) as metadata."""
-    spec = net.manifold.spec() if net.manifold is not None and hasattr(net.manifold, "spec") else None
+def _named_manifold(net: Transformer) -> dict[str, Any] | None:
+    """Specification of the network's manifold, None for a user's own: functions are not written to files."""
+    if net.manifold is None:
+        return None
     try:
-        spec_text = json.dumps(spec)
-    except TypeError:  # a user's manifold holds functions: the network is saved, the manifold is not
-        spec_text = "null"
+        spec: dict[str, Any] = net.manifold.spec()
+        manifolds.from_spec(spec)
+        json.dumps(spec)
+    except (InputError, TypeError):
+        return None
+    return spec
+
+
+def save(net: Transformer, path: str | PathLike[str]) -> None:
+    """Write the open weights with the labels, the box and the manifold (when it can be named) as metadata.
+
+    A network on a user's own manifold is saved whole, but loads with `manifold` None: `check=True` needs it set again.
+    """
     metadata = {
         "format": FORMAT,
         "ambient": str(net.ambient),
         "box": json.dumps(net.box.double().tolist()),
         "labels": json.dumps(net.labels),
-        "manifold": spec_text,
+        "manifold": json.dumps(_named_manifold(net)),
     }
     save_file(_tensors(net), str(path), metadata=metadata)
 

@@ -186,3 +186,9 @@ def test_the_number_of_coefficients_does_not_depend_on_the_ambient_dimension(dim
     net = construct.approximate(lambda x: exp_sin(manifold.restrict(x)), manifold, epsilon=1e-2)
     reference = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2)
     assert net.approximator.coefficients.shape == reference.approximator.coefficients.shape
+
+
+def test_a_rough_target_at_a_small_epsilon_exceeds_the_budget():
+    with pytest.raises(BudgetExceeded, match=r"max_parameters: .* extrapolated from \d+") as caught:
+        construct.approximate(construct.targets.get("root"), CIRCLE, epsilon=1e-5, smoothness=0.5)
+    assert 1e-5 < caught.value.best < 1

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file
 
 import construct
 from construct.errors import InputError
+from construct.manifolds import ParametricManifold
 from tests.transformer.networks import circle_network, sphere_network
 
 
@@ -70,3 +71,21 @@ def test_files_of_others_are_refused(tmp_path):
         construct.load(tmp_path / "text")
     with pytest.raises(InputError, match="path: no such file"):
         construct.load(tmp_path / "missing")
+
+
+def test_a_network_on_a_users_manifold_is_saved_without_it(tmp_path):
+    ellipse = ParametricManifold(
+        lambda u: torch.stack([2 * torch.cos(u[..., 0]), torch.sin(u[..., 0])], -1),
+        lower=[-np.pi],
+        upper=[np.pi],
+        periodic=[True],
+        reach=0.5,
+        lipschitz=[2.0],
+    )
+    net = construct.approximate(lambda x: x[..., 0] * x[..., 1], ellipse, epsilon=1e-2)
+    net.save(tmp_path / "net.safetensors")
+    other = construct.load(tmp_path / "net.safetensors")
+    x = ellipse.sample(20, seed=0)
+    assert torch.equal(net(x), other(x)) and other.manifold is None
+    with pytest.raises(InputError, match="knows no manifold"):
+        other(x, check=True)
