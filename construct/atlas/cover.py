@@ -182,7 +182,9 @@ def fewest(manifold: Manifold, nets: NetLadder, limit: float) -> tuple[Tensor, f
     points, slack = nets.finest(SEARCH_POINTS * 8, limit / 20)
     order, gaps = farthest_points(points, most, gap=0.9 * limit - slack)
     if float(gaps[-1]) + slack <= limit:
-        best = manifold.embed(points[order]), _proved(nets, points[order])
+        radius = _proved(nets, points[order])
+        if radius <= limit:  # the proof has a net of its own, whose slack may be larger
+            best = manifold.embed(points[order]), radius
     failed, count = 0, max(1, round(LLOYD_GAIN * len(order)))
     while best is None or len(best[0]) - failed > max(1, len(best[0]) // 14):
         centres, radius = optimised(nets, count)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from construct.atlas import canonical_form, cover, proved_radius
+from construct.atlas import atlas_for, canonical_form, cover, proved_radius
 from construct.atlas.cover import equal_arcs, farthest_points, optimised
 from construct.atlas.nets import NetLadder
 from construct.errors import InputError
@@ -20,6 +20,7 @@ from construct.manifolds import (
     KleinBottle,
     Manifold,
     MoebiusStrip,
+    ProjectedManifold,
     SpecialOrthogonal3,
     Sphere,
     Torus,
@@ -140,3 +141,13 @@ def test_guards() -> None:
         cover(Sphere(2), -0.5)
     with pytest.raises(InputError, match="centres must"):
         proved_radius(Sphere(2), torch.zeros(3, 2, dtype=torch.float64))
+
+
+def test_fewest_charts_respect_the_limit_when_only_a_projection_is_known() -> None:
+    """The proof's net is coarser than the search's here: a cover that only the search admits must not be used.
+
+    The projection fixes the origin, so the set that it describes is the sphere with an isolated point.
+    """
+    sphere = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12), 2, 3, 1.0, [1.0] * 3)
+    atlas = atlas_for(sphere)
+    assert atlas.core_radius < atlas.radius < sphere.chart_radius_bound
