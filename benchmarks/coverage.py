@@ -111,9 +111,10 @@ def plot(study: Study) -> Figure:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, target in zip(axes, TARGETS[:2], strict=True):
-        for name in MANIFOLDS:
+        for number, name in enumerate(MANIFOLDS):
+            style = "o-" if number < 10 else "s--"  # ten colours, then other marks
             rows = [r for r in study.rows if r["manifold"] == name and r["target"] == target and r["nonzero"]]
-            axis.loglog([float(r["sup"]) for r in rows], [int(r["nonzero"]) for r in rows], "o-", label=name)
+            axis.loglog([float(r["sup"]) for r in rows], [int(r["nonzero"]) for r in rows], style, label=name)
         axis.set(title=target, xlabel="measured sup error")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("non-zero parameters")
