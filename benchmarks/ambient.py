@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def main() -> None:
                     continue
                 given = {c: int(first[0][c]) for c in ("charts", "degree")} if resolution == "same" else {}
                 key = {"manifold": name, "resolution": resolution, "D": ambient}
-                study.run(key, lambda n=name, a=ambient, g=given: evaluate(n, a, EPSILON, options.seed, **g))  # type: ignore[misc]
+                study.run(key, partial(evaluate, name, ambient, EPSILON, options.seed, **given))
     lines = notes(study.rows)
     print("\n".join(lines))
     study.markdown([f"Epsilon {EPSILON:g}.", "", *(f"- {line}" for line in lines)])

@@ -14,6 +14,7 @@ gate constant is split between Q and K in powers of two.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ def main() -> None:
                     heads, states = min(heads, 20), min(states, 2)
                 key = {"dtype": dtype, "code": kind, "l": length}
                 run = (dtype, kind, length, options.seed, heads, states)
-                study.run(key, lambda r=run: evaluate(*r))  # type: ignore[misc]
+                study.run(key, partial(evaluate, *run))
     leaking = [row for row in study.rows if float(row["leak"]) != 0.0]
     line = f"{len(study.rows)} rows, {len(leaking)} with leakage into another token."
     print(line)

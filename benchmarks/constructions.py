@@ -8,6 +8,7 @@ code uses the resolution found with the integer code: it needs the same tokens a
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -161,7 +162,7 @@ def main() -> None:
     for case, level, resolution in BY_HAND:
         text = ", ".join(f"{name} {value}" for name, value in resolution.items())
         key = {"case": case, "epsilon": level, "construction": f"compact, {text}", "code": "integer"}
-        study.run(key, lambda c=case, r=resolution: evaluate(c, options.seed, **r))  # type: ignore[misc]
+        study.run(key, partial(evaluate, case, options.seed, **resolution))
     lines = ratios(study.rows)
     print("\n".join(lines))
     study.markdown(["Paper divided by compact, both with the integer code:", "", *lines])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ def main() -> None:
     study = Study("coverage", ("manifold", "target", "epsilon"), options)
     for name, target, epsilon in cases(options.quick):
         key = {"manifold": name, "target": target, "epsilon": epsilon}
-        study.run(key, lambda n=name, t=target, e=epsilon: evaluate(n, t, e, options.seed))  # type: ignore[misc]
+        study.run(key, partial(evaluate, name, target, epsilon, options.seed))
     built = [row for row in study.rows if row["used"]]
     used = sorted(float(row["used"]) for row in built)
     missed = sum(row["outcome"] == "MISSED" for row in built)

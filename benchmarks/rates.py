@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -244,10 +245,10 @@ def main() -> None:
     for case in cases:
         for cells in case.cells:
             key = {"case": case.name, "cells": cells}
-            study.run(key, lambda c=case, n=cells: measure_row(c, n, built, options.seed))  # type: ignore[misc]
+            study.run(key, partial(measure_row, case, cells, built, options.seed))
     depth = Study("rates_depth", ("dim",), options)
     for dim in DEPTH_DIMENSIONS:
-        depth.run({"dim": dim}, lambda d=dim: depth_row(d, built, options.seed))  # type: ignore[misc]
+        depth.run({"dim": dim}, partial(depth_row, dim, built, options.seed))
     table = markdown_lines(fits(study.rows, cases))
     print("\n".join(table))
     study.markdown([*(__doc__ or "").splitlines()[4:], "", *table])

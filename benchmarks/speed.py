@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -134,10 +135,10 @@ def main() -> None:
     for name in NETWORKS:
         if options.quick and name.startswith("paper, sphere"):
             continue
-        study.run({"case": name}, lambda n=name: evaluate(n, 5 if options.quick else RUNS, options.seed))  # type: ignore[misc]
+        study.run({"case": name}, partial(evaluate, name, 5 if options.quick else RUNS, options.seed))
     for name in BUILDS:
         heads = 10_000 if options.quick else 100_000
-        study.run({"case": name}, lambda n=name, h=heads: build(n, h))  # type: ignore[misc]
+        study.run({"case": name}, partial(build, name, heads))
     study.markdown(
         ["`ratio`: seconds of the network divided by those of the reference beside it; medians of interleaved runs."]
     )

@@ -49,7 +49,7 @@ MEANINGS = {
     "embedding_dim": "rows of a token",
     "tokens": "tokens",
     "weight_bound": "largest |weight|",
-    "output_bound": "proved bound of |output|",
+    "output_bound": "interval bound of |output|",
     "parameters": "dense parameters, as the paper counts",
     "nonzero_parameters": "those that are not zero",
     "code_entries": "position codes and ones, counted in neither",

@@ -63,27 +63,37 @@ class NetworkBuilder:
 
     def build(
         self,
-        readout: tuple[int, str],
+        approximator: Any,
         *,
-        ambient: int,
         labels: dict[str, Any],
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> Transformer:
-        """The module; its sparse plan reuses the builder's bounds, which were found from the weights."""
+        """The module of an approximator with an atlas, read out at `out.b`.
+
+        Its sparse plan reuses the builder's bounds, which were found from the weights.
+        """
+        atlas = approximator.atlas
+        common = {
+            "charts": atlas.count,
+            "manifold_text": repr(atlas.manifold),
+            "position_code": self.layout.code_name,
+            "layout": str(self.layout),
+        }
         self.layout.code.check(dtype)
         net = Transformer(
             self.hidden,
             self.blocks,
-            ambient=ambient,
-            readout=(readout[0], self.layout.row(readout[1])),
+            ambient=atlas.manifold.ambient,
+            readout=(int(self.layout.tokens("out")[0]), self.layout.row("b")),
             box=self.box,
-            labels={**labels, "position_code": self.layout.code_name, "layout": str(self.layout)},
+            labels={**labels, **common},
             dtype=dtype,
             device=device,
         )
         if dtype == torch.float64:
             net.adopt_bounds(self.bounds)
+        net.manifold, net.approximator = atlas.manifold, approximator
         return net
 
 

@@ -202,28 +202,16 @@ def paper_network(
         InputError: an unknown code or ramp.
         PrecisionError: the dtype cannot hold the position code of that many tokens.
     """
-    atlas = approximator.atlas
     approximator = replace(approximator, doublings=ramp_doublings(approximator, ramp, epsilon))
     design = paper_design(approximator, position_code=position_code)
     design.layout.code.check(dtype)
     builder = PaperAssembler(design, approximator.coefficients.numpy(), progress).assemble()
     labels = {
         "construction": "paper",
-        "charts": atlas.count,
         "cells": approximator.cells,
         "degree": approximator.degree,
         "coefficients": approximator.parameters,
         "bump": approximator.bump,
         "ramp": ramp,
-        "manifold_text": repr(atlas.manifold),
     }
-    net = builder.build(
-        (int(design.layout.tokens("out")[0]), "b"),
-        ambient=atlas.manifold.ambient,
-        labels=labels,
-        dtype=dtype,
-        device=device,
-    )
-    net.manifold = atlas.manifold
-    net.approximator = approximator
-    return net
+    return builder.build(approximator, labels=labels, dtype=dtype, device=device)

@@ -164,20 +164,9 @@ def compact_network(
     polynomial = isinstance(space, PolynomialSpace)
     labels = {
         "construction": "compact",
-        "charts": atlas.count,
         "cells": 1 if polynomial else space.cells,  # type: ignore[attr-defined]
         "degree": space.degree if polynomial else 1,  # type: ignore[attr-defined]
         "coefficients": int(approximator.coefficients.numel()),
         "nonzero_coefficients": int(approximator.coefficients.count_nonzero()),
-        "manifold_text": repr(atlas.manifold),
     }
-    net = builder.build(
-        (int(design.layout.tokens("out")[0]), "b"),
-        ambient=atlas.manifold.ambient,
-        labels=labels,
-        dtype=dtype,
-        device=device,
-    )
-    net.manifold = atlas.manifold
-    net.approximator = approximator
-    return net
+    return builder.build(approximator, labels=labels, dtype=dtype, device=device)

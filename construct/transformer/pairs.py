@@ -8,6 +8,9 @@ Method: branch and bound over a binary tree of consecutive tokens. A node holds 
 position code measured against its own chord, so that the value of a quadratic gate over a node of W tokens is known to
 `O(W^2)`. Each head keeps candidate nodes for its targets and for its sources; a node is dropped when the score
 cannot be positive for any candidate of the other side. What is left at the leaves is checked pair by pair.
+
+Rounding: inner nodes are widened by far more than float64 can lose. A leaf is evaluated in plain float64, which is
+exact for integer gates; otherwise a pair whose score is at most the rounding error of its own terms may be dropped.
 """
 
 from __future__ import annotations

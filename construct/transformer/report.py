@@ -40,7 +40,7 @@ class Architecture:
         embedding_dim: rows of the hidden state [d_embd].
         tokens: columns of the hidden state [l].
         weight_bound: largest absolute weight, position codes and initial registers included [kappa].
-        output_bound: proved bound on the absolute output over the admissible box [R]; interval arithmetic, loose.
+        output_bound: bound on the absolute output over the admissible box [R]: float64 intervals, widened, loose.
         parameters: dense count: 3 w^2 per head, w^2 + w per FFN layer, initial registers that are not zero.
         nonzero_parameters: those of them that are not zero.
         code_entries: entries of position codes and of the row of ones, counted in neither.
