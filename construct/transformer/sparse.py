@@ -1,8 +1,9 @@
 """Sparse execution: the same weights, only the token pairs on which a head can be non-zero.
 
-The pairs come from `bounds.propagate_block` (branch and bound on the weights, with interval bounds on the data). Rows
-that no block writes (position code, row of ones) are known numbers, so every pair's score is a bilinear form over the written
-rows and 1, the paper's `u_t^T G u_s`; `folding` turns these forms into a few tensor operations a block (`steps`).
+The pairs come from `bounds.propagate_block` (branch and bound on the weights, with interval bounds on the data).
+Rows that no block writes (position code, row of ones) are known numbers, so every pair's score is a bilinear form
+over the written rows and 1, the paper's `u_t^T G u_s`; `folding` turns these forms into a few tensor operations a
+block (`steps`).
 State is kept as (entries, points), points last, in chunks of points that stay in the cache.
 
 When gradients in the weights are wanted, every row counts as written, no pair is dropped for a zero value and the
