@@ -9,8 +9,9 @@
 Theorem: A. Havrilla and W. Liao, NeurIPS 2024, arXiv 2411.06646.
 """
 
-from construct import manifolds, targets
+from construct import expressions, manifolds, targets
 from construct.assembly.approximation import approximate
+from construct.certify import Certificate, certify, load_certificate
 from construct.errors import (
     BudgetExceeded,
     ConstructError,
@@ -20,6 +21,7 @@ from construct.errors import (
     PrecisionError,
 )
 from construct.measurement import Measurement, measure
+from construct.statistics import generalization_bound
 from construct.transformer import Architecture, Claim, Transformer, load
 
 __version__ = "0.1.0"
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "BudgetExceeded",
+    "Certificate",
     "Claim",
     "ConstructError",
     "EpsilonNotReached",
@@ -36,7 +39,11 @@ __all__ = [
     "PrecisionError",
     "Transformer",
     "approximate",
+    "certify",
+    "expressions",
+    "generalization_bound",
     "load",
+    "load_certificate",
     "manifolds",
     "measure",
     "targets",

@@ -1,4 +1,4 @@
-"""The command line: `python -m construct approximate | evaluate | info | manifolds | targets`.
+"""The command line: `python -m construct approximate | certify | evaluate | info | manifolds | targets`.
 
 Exit codes: 0 done; 1 built and saved, but the measured error is above epsilon; 2 refused, with one line on
 stderr.
@@ -92,6 +92,9 @@ def approximate(
     charts: Annotated[int | None, typer.Option(help="Charts, instead of what epsilon needs.")] = None,
     cells: Annotated[int | None, typer.Option(help="Cells per chart and coordinate, likewise.")] = None,
     degree: Annotated[int | None, typer.Option(help="Polynomial degree, likewise.")] = None,
+    bound: Annotated[
+        str, typer.Option(help="What epsilon bounds: the measured or the rigorous (proved) error.")
+    ] = "measured",
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
@@ -131,6 +134,7 @@ def approximate(
             charts=charts,
             cells=cells,
             degree=degree,
+            bound=bound,
             dtype=DTYPES[dtype],
             device=device,
             seed=seed,
@@ -145,11 +149,51 @@ def approximate(
     if out is not None:
         net.save(out)
         typer.echo(f"network written to {out}")
+        if net.certificate is not None:
+            certificate = out.with_suffix(".json")
+            net.certificate.save(certificate)
+            typer.echo(f"certificate written to {certificate}")
     if plot is not None:
         plotting.figure(net, function, space, measurement=measured).savefig(plot, dpi=150)
         typer.echo(f"figure written to {plot}")
     if epsilon is not None and not measured.sup <= epsilon:
         typer.echo(f"error: measured sup error {measured.sup:.3e} is above epsilon = {epsilon:g}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+@one_line_errors
+def certify(
+    file: Annotated[Path, typer.Argument(help="Network written by `approximate --out`, on a named manifold.")],
+    target: Annotated[str, typer.Option(help="A name listed by `targets`, or module:expression.")],
+    out: Annotated[Path | None, typer.Option(help="File to write the certificate to (.json).")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Stop when this is proved.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Otherwise stop this close to an error that is attained.")] = 0.2,
+    max_cells: Annotated[int, typer.Option(help="Most cells.")] = 200_000,
+) -> None:
+    """Prove a bound of a saved network's error; check it with `python -m proofs_as_code verify`."""
+    if out is not None and not out.resolve().parent.is_dir():
+        raise InputError(f"out: expected a file in an existing folder, got {out}")
+    net = construct.load(file)
+    if net.manifold is None:
+        raise InputError(f"file: expected a network that knows its manifold, {file} holds none")
+    function = targets.load_target(target)
+    with progress_on(Console(stderr=True)) as progress:
+        certificate = construct.certify(
+            net,
+            function,
+            net.manifold,
+            epsilon=epsilon,
+            tolerance=tolerance,
+            max_cells=max_cells,
+            progress=progress,
+        )
+    typer.echo(repr(certificate))
+    if out is not None:
+        certificate.save(out)
+        typer.echo(f"certificate written to {out}")
+    if epsilon is not None and not certificate.bound <= epsilon:
+        typer.echo(f"error: proved bound {certificate.bound:.3e} is above epsilon = {epsilon:g}", err=True)
         raise typer.Exit(1)
 
 

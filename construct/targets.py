@@ -2,7 +2,8 @@
 
 A built-in takes `x (..., D)` of any `D >= 1` and returns `(...)` in the dtype and on the device of `x`; of
 `x` it reads the first three coordinates `x0, x1, x2`, those that a small `D` lacks counting as 0. All are
-differentiable by torch, a Hölder one with gradient 0 where it has none. To state a function of a manifold's
+differentiable by torch, a Hölder one with gradient 0 where it has none. Each is defined by an `Expression`, so that
+ball arithmetic and jets see the same function as torch does. To state a function of a manifold's
 intrinsic coordinates instead, use `manifold.lift`.
 
 Length scales are in units of the coordinates: the distance over which the feature takes place.
@@ -10,8 +11,10 @@ Length scales are in units of the coordinates: the distance over which the featu
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ import torch
 from torch import Tensor
 
 from construct.errors import ConstructError, InputError
+from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
 
 __all__ = ["Target", "evaluate_target", "get", "load_target", "names"]
 
@@ -35,6 +39,8 @@ class Target:
 
     `smoothness` is the Hölder exponent beta (theory: `s` derivatives, the last one alpha-Hölder, beta = s +
     alpha), `inf` for an analytic function. `length_scale` is None where no feature is sharper than the unit.
+    `expression` is the function for other number types than tensors, None where it is known to torch only; of x
+    it reads coordinates 0 to arity - 1, and those that R^D lacks count as 0 (`Expression.restricted`).
     """
 
     name: str
@@ -42,6 +48,7 @@ class Target:
     function: Callable[[Tensor], Tensor]
     smoothness: float = math.inf
     length_scale: float | None = None
+    expression: Expression | None = None
 
     def __post_init__(self) -> None:
         if not self.smoothness > 0:
@@ -61,107 +68,52 @@ class Target:
         return f"Target({self.name!r}: {self.description}; {beta}{scale})"
 
 
-def _coordinates(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`x0, x1, x2` of `x (..., D)`, zeros for those that D lacks."""
-    zero = torch.zeros_like(x[..., 0])
-    first, second, third = (x[..., j] if j < x.shape[-1] else zero for j in range(3))
-    return first, second, third
+def _values(expression: Expression, x: Tensor) -> Tensor:
+    """Values of an expression at `x (..., D)`, coordinates past D counting as 0."""
+    return expression.restricted(x.shape[-1])(x)
 
 
-def _root(square: Tensor, exponent: float) -> Tensor:
-    """`square^exponent` of a number >= 0, with derivative 0 (not NaN) at 0."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0) ** exponent, 0.0)
+def _built_in(
+    name: str,
+    description: str,
+    expression: Expression,
+    smoothness: float = math.inf,
+    length_scale: float | None = None,
+) -> Target:
+    function = functools.partial(_values, expression)
+    return Target(name, description, function, smoothness, length_scale, expression)
 
 
-def _exp_sin(x: Tensor) -> Tensor:
-    x0, x1, x2 = _coordinates(x)
-    return torch.exp(x0) * torch.sin(3 * x1 + x2)
-
-
-def _sin_product(x: Tensor) -> Tensor:
-    x0, x1, x2 = _coordinates(x)
-    return torch.sin(2 * x0) * torch.cos(3 * x1) * torch.cos(x2)
-
-
-def _polynomial(x: Tensor) -> Tensor:
-    x0, x1, x2 = _coordinates(x)
-    return x0**3 - 3 * x0 * x1**2 + x0 * x2 / 2 + 0.25
-
-
-def _oscillation(x: Tensor) -> Tensor:
-    x0, x1, _ = _coordinates(x)
-    return torch.cos(10 * x0 + 4 * x1)
-
-
-def _gaussian_bump(x: Tensor) -> Tensor:
-    x0, x1, x2 = _coordinates(x)
-    return torch.exp(-((x0 - 1) ** 2 + x1**2 + x2**2) / (2 * 0.25**2))
-
-
-def _runge(x: Tensor) -> Tensor:
-    x0, _, _ = _coordinates(x)
-    return 1 / (1 + (x0 / 0.2) ** 2)
-
-
-def _tanh_front(x: Tensor) -> Tensor:
-    x0, x1, _ = _coordinates(x)
-    return torch.tanh((x0 - x1 / 2) / 0.2)
-
-
-def _root_plane(x: Tensor) -> Tensor:
-    x0, _, _ = _coordinates(x)
-    return _root(x0.abs(), 0.5)
-
-
-def _cusp(x: Tensor) -> Tensor:
-    x0, x1, x2 = _coordinates(x)
-    return _root((x0 - 1) ** 2 + x1**2 + x2**2, 0.25)
-
-
-def _weierstrass(x: Tensor) -> Tensor:
-    x0, _, _ = _coordinates(x)
-    total = torch.zeros_like(x0)
-    for k in range(WEIERSTRASS_TERMS):
-        total = total + 2 ** (-k / 2) * torch.cos(2**k * math.pi * x0)
-    return total
-
-
-def _kink(x: Tensor) -> Tensor:
-    x0, _, _ = _coordinates(x)
-    return x0.abs()
-
-
-def _cubic_kink(x: Tensor) -> Tensor:
-    x0, _, _ = _coordinates(x)
-    return x0.abs() ** 3
-
+x0, x1, x2 = variables(3)
 
 _BUILT_IN = {
     target.name: target
     for target in (
-        Target("exp_sin", "exp(x0) sin(3 x1 + x2), entire", _exp_sin),
-        Target("sin_product", "sin(2 x0) cos(3 x1) cos(x2), entire", _sin_product),
-        Target("polynomial", "x0^3 - 3 x0 x1^2 + x0 x2 / 2 + 1/4", _polynomial),
-        Target("oscillation", "cos(10 x0 + 4 x1), entire", _oscillation, length_scale=0.1),
-        Target(
+        _built_in("exp_sin", "exp(x0) sin(3 x1 + x2), entire", exp(x0) * sin(3 * x1 + x2)),
+        _built_in("sin_product", "sin(2 x0) cos(3 x1) cos(x2), entire", sin(2 * x0) * cos(3 * x1) * cos(x2)),
+        _built_in("polynomial", "x0^3 - 3 x0 x1^2 + x0 x2 / 2 + 1/4", x0**3 - 3 * x0 * x1**2 + x0 * x2 / 2 + 0.25),
+        _built_in("oscillation", "cos(10 x0 + 4 x1), entire", cos(10 * x0 + 4 * x1), length_scale=0.1),
+        _built_in(
             "gaussian_bump",
             "exp(-|(x0,x1,x2) - (1,0,0)|^2 / (2 w^2)), entire",
-            _gaussian_bump,
+            exp(-((x0 - 1) ** 2 + x1**2 + x2**2) / (2 * 0.25**2)),
             length_scale=0.25,
         ),
-        Target("runge", "1 / (1 + (x0/w)^2), poles at x0 = +-i w", _runge, length_scale=0.2),
-        Target("tanh_front", "tanh((x0 - x1/2) / w), a smooth front", _tanh_front, length_scale=0.2),
-        Target("root", "sqrt|x0|", _root_plane, smoothness=0.5),
-        Target("cusp", "sqrt|(x0,x1,x2) - (1,0,0)|", _cusp, smoothness=0.5),
-        Target(
+        _built_in("runge", "1 / (1 + (x0/w)^2), poles at x0 = +-i w", 1 / (1 + (x0 / 0.2) ** 2), length_scale=0.2),
+        _built_in("tanh_front", "tanh((x0 - x1/2) / w), a smooth front", tanh((x0 - x1 / 2) / 0.2), length_scale=0.2),
+        _built_in("root", "sqrt|x0|", sqrt(abs(x0)), smoothness=0.5),
+        _built_in("cusp", "sqrt|(x0,x1,x2) - (1,0,0)|", ((x0 - 1) ** 2 + x1**2 + x2**2) ** 0.25, smoothness=0.5),
+        _built_in(
             "weierstrass",
             f"sum over k < {WEIERSTRASS_TERMS} of 2^(-k/2) cos(2^k pi x0), rough to 2^-{WEIERSTRASS_TERMS}",
-            _weierstrass,
+            functools.reduce(
+                operator.add,
+                (2 ** (-k / 2) * cos(2**k * math.pi * x0) for k in range(WEIERSTRASS_TERMS)),
+            ),
             smoothness=0.5,
         ),
-        Target("kink", "|x0|", _kink, smoothness=1.0),
-        Target("cubic_kink", "|x0|^3", _cubic_kink, smoothness=3.0),
+        _built_in("kink", "|x0|", abs(x0), smoothness=1.0),
+        _built_in("cubic_kink", "|x0|^3", abs(x0) ** 3, smoothness=3.0),
     )
 }
 

@@ -12,6 +12,7 @@ FACE = "construct"  # the package itself: construct/__init__.py, `import constru
 LAYERS = (
     "errors",
     "validation",
+    "expressions",
     "progress",
     "manifolds",
     "targets",
@@ -20,7 +21,9 @@ LAYERS = (
     "tokens",
     "gadgets",
     "transformer",
+    "statistics",
     "measurement",
+    "certify",
     "assembly",
     "report",
     "plotting",
@@ -28,8 +31,8 @@ LAYERS = (
     "cli",
     "__main__",
 )
-EXTERNAL = {"numpy", "rich", "safetensors", "scipy", "torch", "typer"}
-ONLY_IN = {"matplotlib": {"plotting"}, "typer": {"cli"}}
+EXTERNAL = {"flint", "numpy", "rich", "safetensors", "scipy", "torch", "typer"}
+ONLY_IN = {"flint": {"expressions", "certify"}, "matplotlib": {"plotting"}, "typer": {"cli"}}
 
 
 def part_of(dotted: str) -> str:

@@ -1,13 +1,16 @@
 """Built-in targets, targets by name, and the door through which a user's function is called."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
+from flint import arb
 
 from construct import targets
 from construct.errors import InputError, OffManifoldError
+from construct.expressions import sin, variables
 from construct.targets import Target, evaluate_target, load_target
 
 DIMENSIONS = (1, 2, 3, 8)
@@ -22,6 +25,64 @@ def test_exp_sin_is_the_function_of_the_contract() -> None:
     x = points(50, 8)
     want = [math.exp(p[0]) * math.sin(3 * p[1] + p[2]) for p in x.tolist()]
     torch.testing.assert_close(targets.get("exp_sin")(x), torch.tensor(want, dtype=torch.float64))
+
+
+def naive(name: str, x0: float, x1: float, x2: float) -> float:
+    """The twelve functions in plain Python, an oracle that shares nothing with their expressions."""
+    beside = (x0 - 1) ** 2 + x1**2 + x2**2
+    return {
+        "exp_sin": lambda: math.exp(x0) * math.sin(3 * x1 + x2),
+        "sin_product": lambda: math.sin(2 * x0) * math.cos(3 * x1) * math.cos(x2),
+        "polynomial": lambda: x0**3 - 3 * x0 * x1**2 + x0 * x2 / 2 + 0.25,
+        "oscillation": lambda: math.cos(10 * x0 + 4 * x1),
+        "gaussian_bump": lambda: math.exp(-8 * beside),
+        "runge": lambda: 1 / (1 + (x0 / 0.2) ** 2),
+        "tanh_front": lambda: math.tanh((x0 - x1 / 2) / 0.2),
+        "root": lambda: math.sqrt(abs(x0)),
+        "cusp": lambda: math.sqrt(math.sqrt(beside)),
+        "weierstrass": lambda: math.fsum(2 ** (-k / 2) * math.cos(2**k * math.pi * x0) for k in range(24)),
+        "kink": lambda: abs(x0),
+        "cubic_kink": lambda: abs(x0) ** 3,
+    }[name]()
+
+
+@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("ambient", DIMENSIONS)
+def test_values_are_those_of_the_formula(name: str, ambient: int) -> None:
+    x = points(200, ambient, seed=5)
+    want = [naive(name, *[*p, 0.0, 0.0][:3]) for p in x.tolist()]
+    torch.testing.assert_close(targets.get(name)(x), torch.tensor(want, dtype=torch.float64), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_expression_is_the_function(name: str) -> None:
+    """In ball arithmetic, too: a box of coordinates is enclosed, and a point of it to rounding."""
+    target = targets.get(name)
+    assert target.expression is not None and 1 <= target.expression.arity <= 3
+    rounding = 1e-11 if name == "weierstrass" else 1e-14  # its arguments are as large as 2^23 pi
+    x = points(50, 3, seed=6)
+    assert torch.equal(target.expression(x), target(x))
+    for point, value in zip(x.tolist(), target(x).tolist(), strict=True):
+        narrow = target.expression.ball([arb(t) for t in point])
+        assert float(abs(narrow - value).upper()) < rounding
+        wide = target.expression.ball([arb(t, 2.0**-10) for t in point])
+        assert wide.is_finite() and wide.contains(narrow)
+
+
+def test_an_expression_is_a_target() -> None:
+    x0, x1 = variables(2)
+    x = points(9, 3)
+    torch.testing.assert_close(evaluate_target(x0**2 + sin(x1), x), x[:, 0] ** 2 + x[:, 1].sin())
+    with pytest.raises(InputError, match="D >= 2"):
+        evaluate_target(x0 + x1, x[:, :1])
+    assert Target("mine", "", lambda x: x[..., 0]).expression is None
+
+
+def test_a_built_in_can_be_pickled() -> None:
+    for name in targets.names():
+        again = pickle.loads(pickle.dumps(targets.get(name)))
+        assert again.expression is targets.get(name).expression
+        torch.testing.assert_close(again(points(3, 2)), targets.get(name)(points(3, 2)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", targets.names())

@@ -9,6 +9,7 @@ from construct.errors import InputError
 from construct.manifolds.base import Cover, Manifold, Net, Reach
 from construct.manifolds.cube import Cube
 from construct.manifolds.flat_torus import FlatTorus
+from construct.manifolds.formula import Formula
 from construct.manifolds.helix import Helix
 from construct.manifolds.klein import KleinBottle
 from construct.manifolds.moebius import MoebiusStrip
@@ -25,6 +26,7 @@ __all__ = [
     "Cover",
     "Cube",
     "FlatTorus",
+    "Formula",
     "Helix",
     "KleinBottle",
     "Manifold",

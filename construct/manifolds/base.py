@@ -18,6 +18,7 @@ from torch import Tensor
 
 from construct.errors import InputError, OffManifoldError
 from construct.manifolds.embedding import isometry
+from construct.manifolds.formula import Formula
 from construct.validation import (
     finite_points,
     floating_dtype,
@@ -235,6 +236,16 @@ class Manifold(ABC):
             return g(self.coordinates(x))
 
         return lifted
+
+    def formula(self) -> Formula:
+        """M's canonical form as expressions on a box, for ball arithmetic; x = embed(y) of its points y.
+
+        Its coordinates need not be those of `coordinates`. Raises InputError where M is known by functions only.
+        """
+        raise InputError(
+            f"{type(self).__name__} must be given by expressions to have a formula; got functions: use a named "
+            "manifold, or ParametricManifold with its argument formula"
+        )
 
     # -- description -----------------------------------------------------------------------------------------
 

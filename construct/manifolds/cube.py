@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import variables
 from construct.manifolds.base import Manifold, Reach, grid, tangent_vector
+from construct.manifolds.formula import Formula
 from construct.validation import positive_integer
 
 MOST_CENTRES = 4096
@@ -39,6 +41,9 @@ class Cube(Manifold):
 
     def _arguments(self) -> dict[str, Any]:
         return {"dim": self.dim}
+
+    def formula(self) -> Formula:
+        return Formula(variables(self.dim), (-1.0,) * self.dim, (1.0,) * self.dim)
 
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
         return 2 * torch.rand(n, self.dim, generator=generator, dtype=torch.float64) - 1

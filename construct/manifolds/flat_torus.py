@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.validation import positive_integer, positive_real, reals
 
 MOST_CENTRES = 4096
@@ -51,6 +53,11 @@ class FlatTorus(Manifold):
 
     def _arguments(self) -> dict[str, Any]:
         return {"dim": self.dim, "radii": list(self.radii)}
+
+    def formula(self) -> Formula:
+        angles = zip(self.radii, variables(self.dim), strict=True)
+        components = tuple(a * circular(u) for a, u in angles for circular in (cos, sin))
+        return Formula(components, (-PI_ABOVE,) * self.dim, (PI_ABOVE,) * self.dim)
 
     def _pairs(self, y: Tensor) -> Tensor:
         return y.unflatten(-1, (self.dim, 2))

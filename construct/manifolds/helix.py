@@ -9,8 +9,10 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
+from construct.expressions import cos, sin, variable
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
 
@@ -74,6 +76,12 @@ class Helix(Parametrised):
 
     def _arguments(self) -> dict[str, Any]:
         return {"radius": self.radius, "pitch": self.pitch, "turns": self.turns}
+
+    def formula(self) -> Formula:
+        """The upper end is 2 pi turns, rounded up twice: pi, and the product (whose error is half an ulp)."""
+        t = variable(0)
+        end = math.nextafter(2 * PI_ABOVE * self.turns, math.inf)
+        return Formula((self.radius * cos(t), self.radius * sin(t), self.pitch * t), (0.0,), (end,))
 
     def _point(self, u: Tensor) -> Tensor:
         t = u[..., 0]

@@ -12,8 +12,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.expressions import cos, sin, variables
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
 
@@ -82,6 +84,11 @@ class MoebiusStrip(Parametrised):
 
     def _arguments(self) -> dict[str, Any]:
         return {"half_width": self.half_width}
+
+    def formula(self) -> Formula:
+        u, v = variables(2)
+        ring, w = 1 + v * cos(u / 2), self.half_width
+        return Formula((ring * cos(u), ring * sin(u), v * sin(u / 2)), (-PI_ABOVE, -w), (PI_ABOVE, w))
 
     def _point(self, u: Tensor) -> Tensor:
         u, v = u.unbind(-1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from construct.errors import InputError
 from construct.manifolds.base import Cover, Manifold, Reach, tangent_vector
+from construct.manifolds.formula import Formula
 
 MOST_CENTRES = 4096
 _ORDER = ("exact", "lower bound", "numeric")
@@ -48,6 +49,14 @@ class Product(Manifold):
 
     def _arguments(self) -> dict[str, Any]:
         return {"first": self.first.spec(), "second": self.second.spec()}
+
+    def formula(self) -> Formula:
+        """Coordinates of the first factor, then of the second; each factor in its own R^D."""
+        a, b = (
+            factor.formula().mapped(factor.frame) if factor.ambient != factor.canonical else factor.formula()
+            for factor in (self.first, self.second)
+        )
+        return Formula(a.components + b.shifted(a.dim), a.lower + b.lower, a.upper + b.upper)
 
     def __repr__(self) -> str:
         factors = f"{self.first!r}, {self.second!r}"

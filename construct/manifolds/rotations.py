@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.sphere_covers import covering_radius, icosians, twice_24_cell
 
 LIPSCHITZ = 2 * math.sqrt(2)
@@ -80,6 +82,22 @@ class SpecialOrthogonal3(Manifold):
 
     def _arguments(self) -> dict[str, Any]:
         return {}
+
+    def formula(self) -> Formula:
+        """Rotations of the unit quaternions q = (cos b cos s, sin b cos t, sin b sin t, cos b sin s).
+
+        0 <= b <= pi/2 and all angles s, t give all of them; q and -q, the pairs (s, t) and (s + pi, t + pi), are
+        one rotation, hence 0 <= s <= pi. With q put into I + 2 w hat(v) + 2 hat(v)^2, the entries are sums of at
+        most two products: sharper in ball arithmetic than Euler angles, whose entries have products of three.
+        """
+        b, s, t = variables(3)
+        wz, xy, both = cos(b) ** 2, sin(b) ** 2, sin(2 * b)  # w^2 + z^2, x^2 + y^2, twice the root of their product
+        components = (
+            *(wz * cos(2 * s) + xy * cos(2 * t), xy * sin(2 * t) - wz * sin(2 * s), both * sin(s + t)),
+            *(xy * sin(2 * t) + wz * sin(2 * s), wz * cos(2 * s) - xy * cos(2 * t), -(both * cos(s + t))),
+            *(both * sin(s - t), both * cos(s - t), cos(2 * b)),
+        )
+        return Formula(components, (0.0, 0.0, -PI_ABOVE), (PI_ABOVE / 2, PI_ABOVE, PI_ABOVE))
 
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Haar measure, from uniform unit quaternions."""

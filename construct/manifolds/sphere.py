@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import constant, cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.sphere_covers import sphere_covers
 from construct.validation import positive_integer, positive_real
 
@@ -41,6 +43,15 @@ class Sphere(Manifold):
 
     def _arguments(self) -> dict[str, Any]:
         return {"dim": self.dim, "radius": self.radius}
+
+    def formula(self) -> Formula:
+        """Hyperspherical angles; the ends of the box past pi are on the sphere, too."""
+        before, components = constant(self.radius), []
+        for u in variables(self.dim):
+            components.append(before * cos(u))
+            before = before * sin(u)
+        lower, upper = (0.0,) * (self.dim - 1) + (-PI_ABOVE,), (PI_ABOVE,) * self.dim
+        return Formula((*components, before), lower, upper)
 
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
         return self._project(torch.randn(n, self.canonical, generator=generator, dtype=torch.float64))

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import cos, sin, variables
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
+from construct.manifolds.formula import Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
 
@@ -47,6 +49,13 @@ class SwissRoll(Parametrised):
 
     def _arguments(self) -> dict[str, Any]:
         return {"scale": self.scale, "width": self.width}
+
+    def formula(self) -> Formula:
+        """START and END are multiples of pi up to an ulp: 4.5 (pi - math.pi) and half an ulp of the product."""
+        t, y = variables(2)
+        ends = math.nextafter(START, 0.0), math.nextafter(END, math.inf)
+        radius = self.scale * t
+        return Formula((radius * cos(t), y, radius * sin(t)), (ends[0], 0.0), (ends[1], self.width))
 
     def _point(self, u: Tensor) -> Tensor:
         t, y = u.unbind(-1)

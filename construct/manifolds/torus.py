@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from construct.errors import InputError
+from construct.expressions import cos, sin, variables
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import positive_real
 
@@ -43,6 +45,12 @@ class Torus(Parametrised):
 
     def _arguments(self) -> dict[str, Any]:
         return {"major": self.major, "minor": self.minor}
+
+    def formula(self) -> Formula:
+        u, v = variables(2)
+        ring = self.major + self.minor * cos(v)
+        components = (ring * cos(u), ring * sin(u), self.minor * sin(v))
+        return Formula(components, (-PI_ABOVE, -PI_ABOVE), (PI_ABOVE, PI_ABOVE))
 
     def _point(self, u: Tensor) -> Tensor:
         u, v = u.unbind(-1)

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.expressions import cos, sin, variable
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
+from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
 
 REACH = 0.8316361
@@ -42,6 +44,11 @@ class TrefoilKnot(Parametrised):
 
     def _arguments(self) -> dict[str, Any]:
         return {}
+
+    def formula(self) -> Formula:
+        t = variable(0)
+        ring = 2 + cos(3 * t)
+        return Formula((ring * cos(2 * t), ring * sin(2 * t), sin(3 * t)), (0.0,), (2 * PI_ABOVE,))
 
     def _point(self, u: Tensor) -> Tensor:
         t = u[..., 0]

@@ -13,9 +13,10 @@ from construct.errors import InputError
 from construct.manifolds import newton
 from construct.manifolds.base import Manifold, Reach, grid
 from construct.manifolds.detached import detached
+from construct.manifolds.formula import Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.manifolds.reach import federer_bound
-from construct.validation import positive_integer, positive_real, reals
+from construct.validation import described, positive_integer, positive_real, reals
 
 _CHECKED = 512
 """Random points on which the claims of a user's manifold are tried."""
@@ -45,6 +46,23 @@ def _check_reach(manifold: Manifold, points: Tensor) -> None:
         raise InputError(f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}")
 
 
+def _check_formula(formula: Formula, lower: Sequence[float], upper: Sequence[float], u: Tensor, values: Tensor) -> None:
+    """That the formula's box is [lower, upper] rounded outward, and its values at u (n, d) are `values` (n, k)."""
+    if not isinstance(formula, Formula):
+        raise InputError(f"formula must be a Formula; got {described(formula)}")
+    ends = zip(lower, upper, formula.lower, formula.upper, strict=False)
+    if formula.dim != len(lower) or not all(
+        0 <= a - outer_a <= 1e-12 * (b - a) and 0 <= outer_b - b <= 1e-12 * (b - a) for a, b, outer_a, outer_b in ends
+    ):
+        raise InputError(
+            f"formula must have the box {tuple(lower)} to {tuple(upper)} or that rounded outward; "
+            f"got {formula.lower} to {formula.upper}"
+        )
+    found, size = formula(u), max(1.0, float(values.abs().max()))
+    if found.shape != values.shape or not float((found - values).abs().max()) <= 1e-9 * size:
+        raise InputError("formula must have the values of function; got others on random points of the box")
+
+
 class ParametricManifold(Parametrised):
     """The image of a box under a smooth injective immersion.
 
@@ -54,9 +72,11 @@ class ParametricManifold(Parametrised):
     lipschitz:  per parameter, a bound of |d_i function| on the box; nets are proved as far as it is right.
     reach:  a `Reach`, or a number, which counts as "numeric".
     orthogonal:  whether the partial derivatives are orthogonal to each other; allows coarser grids.
+    formula:  the same function as a `Formula`, on the same box (rounded outward); ball arithmetic needs it. A
+    `Formula` may also be given as `function` itself.
 
-    Periods, Lipschitz constants, rank, orthogonality and the reach are tried on 512 random points: InputError
-    if one of them fails. `coordinates` are the parameters.
+    Periods, Lipschitz constants, rank, orthogonality, the formula and the reach are tried on 512 random points:
+    InputError if one of them fails. `coordinates` are the parameters.
     """
 
     name = "parametric"
@@ -71,6 +91,7 @@ class ParametricManifold(Parametrised):
         lipschitz: Sequence[float],
         *,
         orthogonal: bool = False,
+        formula: Formula | None = None,
         ambient: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -91,6 +112,9 @@ class ParametricManifold(Parametrised):
             shift = torch.eye(d, dtype=torch.float64)[i] * span
             if repeats and float((function(trial + shift) - values).abs().max()) > 1e-9 * size:
                 raise InputError(f"periodic[{i}] must be False: function does not repeat after upper - lower")
+        self._formula = function if formula is None and isinstance(function, Formula) else formula
+        if self._formula is not None:
+            _check_formula(self._formula, low, high, trial, values)
         slack = sum(s * w for s, w in zip(speeds, span.tolist(), strict=True)) / 2
         middle = function((torch.tensor([low], dtype=torch.float64) + torch.tensor([high])) / 2)[0]
         box = middle.abs() + slack  # |x_j - middle_j| <= sum of L_i times half the width of the box
@@ -130,6 +154,9 @@ class ParametricManifold(Parametrised):
             "lipschitz": list(self.lipschitz),
             "orthogonal": self.orthogonal,
         }
+
+    def formula(self) -> Formula:
+        return super().formula() if self._formula is None else self._formula
 
     def _point(self, u: Tensor) -> Tensor:
         return self._function(u)

@@ -112,6 +112,7 @@ class Transformer(nn.Module):
         self.labels: dict[str, Any] = dict(labels or {})
         self.manifold: Any = None
         self.approximator: Any = None
+        self.certificate: Any = None
         self._execution = "sparse"
         self._plan: SparsePlan | None = None
         self._plan_signature: tuple[Any, ...] | None = None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Claim:
     """What is said about `sup_M |T - f|`: `epsilon` asked for, `bound` found, and how (`kind`).
 
-    kind "measured": the largest error over `samples` points, refined around the worst ones; not a proof.
+    kind "measured": the largest error over `samples` points, refined around the worst ones; not a proof. "rigorous": a proved
+    bound, over `samples` cells that cover M.
     """
 
     epsilon: float | None
@@ -94,7 +95,12 @@ class Architecture:
         )
         if claim is not None:
             asked = "" if claim.epsilon is None else f"epsilon {claim.epsilon:g} asked, "
-            lines.append(f"  error     {asked}sup error {claim.bound:.3e} ({claim.kind}, {claim.samples:,} points)")
+            seen = (
+                f"proved, {claim.samples:,} cells"
+                if claim.kind == "rigorous"
+                else f"{claim.kind}, {claim.samples:,} points"
+            )
+            lines.append(f"  error     {asked}sup error {claim.bound:.3e} ({seen})")
         return "\n".join(lines)
 
 

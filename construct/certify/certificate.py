@@ -1,0 +1,120 @@
+"""What was proved, in a form that can be kept, sent and checked by somebody else.
+
+A certificate holds the statement (target and manifold as formulas, the digest of the weights), the bound, and the proof's one
+creative part: how to divide the box of parameters. Everything else is recomputed by whoever checks it.
+`python -m proofs_as_code verify` does that without this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from construct.errors import InputError
+from construct.transformer import Transformer
+
+FORMAT = "construct-certificate/1"
+CLAIM = (
+    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u), is within "
+    "bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other sums in any"
+)
+_NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A proved bound of `sup_M |T - f|`, rounding included.
+
+    Attributes:
+        bound: the proved bound, `local + error`.
+        local: max over all cells of |T - f| in exact arithmetic.
+        error: gates that are not exactly closed, signs known up to 2^-60, and the rounding of the network's dtype.
+        measured: the largest error that a search found, a lower bound of the supremum.
+        cells: leaves of the subdivision.
+        seconds: what the proof took.
+        kind: "rigorous".
+        document: the JSON object that `save` writes.
+    """
+
+    bound: float
+    local: float
+    error: float
+    measured: float
+    cells: int
+    seconds: float
+    kind: str
+    document: dict[str, Any]
+
+    @property
+    def ratio(self) -> float:
+        """Proved over measured, at least 1 up to rounding."""
+        return self.bound / self.measured if self.measured > 0 else math.inf
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the certificate as JSON."""
+        Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
+
+    def matches(self, net: Transformer) -> bool:
+        """Whether this is about a network with exactly these weights."""
+        return bool(self.document["network"]["sha256"] == weights_digest(net))
+
+    def __repr__(self) -> str:
+        return (
+            f"Certificate({self.kind}: sup |T - f| <= {self.bound:.4g} on {self.document['manifold']['text']}; measured "
+            f"{self.measured:.4g}, {self.cells:,} cells, {self.seconds:.1f} s)"
+        )
+
+
+def load_certificate(path: str | PathLike[str]) -> Certificate:
+    """Read a certificate; nothing is proved again, see `python -m proofs_as_code verify` for that.
+
+    Raises:
+        InputError: no such file, not a certificate, or its digest is not that of its contents.
+    """
+    try:
+        document = json.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"path: expected a certificate, got {path} ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"path: expected a certificate of format {FORMAT!r}, got {path}")
+    if document.get("digest") != digest(document):
+        raise InputError(f"path: expected an unchanged certificate, the digest of {path} is not that of its contents")
+    return from_document(document)
+
+
+def from_document(document: dict[str, Any]) -> Certificate:
+    """The certificate of a JSON object."""
+    return Certificate(
+        bound=float(document["bound"]),
+        local=float(document["local"]),
+        error=float(document["error"]),
+        measured=float(document["measured"]["sup"]),
+        cells=int(document["cells"]),
+        seconds=float(document["seconds"]),
+        kind=str(document["kind"]),
+        document=document,
+    )
+
+
+def digest(document: dict[str, Any]) -> str:
+    """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
+    rest = {key: value for key, value in document.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def weights_digest(net: Transformer) -> str:
+    """SHA-256 over the tensors sorted by name: name, shape, dtype, little-endian bytes, with zero bytes in between."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
+            total.update(part.encode() + b"\0")
+        total.update(array.numpy().tobytes())
+    return total.hexdigest()

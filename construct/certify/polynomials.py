@@ -1,0 +1,291 @@
+"""Sparse polynomials with rational coefficients over named quantities, and rigorous ranges of them.
+
+A float64 is a dyadic rational, so everything that the heads of a network do to its registers, as long as the signs inside
+the ReLUs are known, is polynomial arithmetic that can be carried out without any rounding.
+
+A `Quantity` is what a polynomial is written in: an input coordinate, `relu(q)` of a polynomial q whose sign is not known,
+a register after a feed-forward network (`clip(q)`, a partition weight), or a bounded unknown that nobody needs to know
+more of. Each has a range that holds for every admissible input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flint import arb, fmpq
+
+Monomial = tuple[int, ...]  # numbers of quantities, sorted, with repetition
+
+FLAT = 2.0**-70  # a sign is "known" up to this share of the size of the polynomial
+COARSE = 2.0**-8
+
+
+def rational(value: float) -> fmpq:
+    """The rational number that a float is."""
+    return fmpq(*float(value).as_integer_ratio())
+
+
+class Polynomial:
+    """`sum c_m prod_(i in m) quantity_i`; immutable."""
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: Mapping[Monomial, fmpq] | None = None) -> None:
+        self.terms: dict[Monomial, fmpq] = {m: c for m, c in (terms or {}).items() if c != 0}
+
+    @staticmethod
+    def constant(value: fmpq) -> Polynomial:
+        return Polynomial({(): value})
+
+    @staticmethod
+    def of(quantity: int) -> Polynomial:
+        return Polynomial({(quantity,): fmpq(1)})
+
+    @property
+    def is_constant(self) -> bool:
+        return not self.terms or (len(self.terms) == 1 and () in self.terms)
+
+    def value(self) -> fmpq:
+        """The constant term."""
+        return self.terms.get((), fmpq(0))
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Polynomial) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def key(self) -> tuple[tuple[Monomial, str], ...]:
+        """A hashable normal form."""
+        return tuple(sorted((m, str(c)) for m, c in self.terms.items()))
+
+    def __add__(self, other: Polynomial) -> Polynomial:
+        small, large = (self, other) if len(self.terms) < len(other.terms) else (other, self)
+        out = dict(large.terms)
+        for m, c in small.terms.items():
+            out[m] = out[m] + c if m in out else c
+        return Polynomial(out)
+
+    def __sub__(self, other: Polynomial) -> Polynomial:
+        return self + other * fmpq(-1)
+
+    def __mul__(self, other: Polynomial | fmpq) -> Polynomial:
+        if not isinstance(other, Polynomial):
+            return Polynomial({m: c * other for m, c in self.terms.items()})
+        out: dict[Monomial, fmpq] = {}
+        for m, c in self.terms.items():
+            for n, d in other.terms.items():
+                key = _merge(m, n)
+                out[key] = out[key] + c * d if key in out else c * d
+        return Polynomial(out)
+
+    def quantities(self) -> set[int]:
+        return {i for m in self.terms for i in m}
+
+    def without(self, quantity: int) -> Polynomial:
+        """The cofactor of a quantity that occurs exactly once in every term."""
+        return Polynomial({_remove(m, quantity): c for m, c in self.terms.items()})
+
+    def __repr__(self) -> str:
+        shown = [f"{float(c.p) / float(c.q):.6g}*{m}" for m, c in list(self.terms.items())[:6]]
+        return " + ".join(shown) + (" + ..." if len(self.terms) > 6 else "") if shown else "0"
+
+
+def _merge(m: Monomial, n: Monomial) -> Monomial:
+    if not m:
+        return n
+    if not n:
+        return m
+    return tuple(sorted(m + n))
+
+
+def _remove(m: Monomial, quantity: int) -> Monomial:
+    place = m.index(quantity)
+    return m[:place] + m[place + 1 :]
+
+
+def total(parts: Iterable[Polynomial]) -> Polynomial:
+    """The sum of many polynomials."""
+    out: dict[Monomial, fmpq] = {}
+    for part in parts:
+        for m, c in part.terms.items():
+            out[m] = out[m] + c if m in out else c
+    return Polynomial(out)
+
+
+@dataclass
+class Quantity:
+    """kind: "input", "relu", "clip", "rho" or "free"; low, high: its range; definition: what it is the value of
+    ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho": relu(definition[0]) -
+    relu(definition[1])); error: how far its floating-point value may be off."""
+
+    kind: str
+    low: arb
+    high: arb
+    definition: tuple[Polynomial, ...] = ()
+    label: object = None
+
+    @property
+    def nonnegative(self) -> bool:
+        return bool(self.low >= 0)
+
+
+@dataclass
+class Quantities:
+    """All quantities of one network, and the ranges of polynomials in them."""
+
+    table: list[Quantity] = field(default_factory=list)
+    _by_definition: dict[object, int] = field(default_factory=dict)
+    _ranges: dict[object, tuple[arb, arb]] = field(default_factory=dict)
+
+    def new(self, quantity: Quantity) -> int:
+        self.table.append(quantity)
+        return len(self.table) - 1
+
+    def shared(self, quantity: Quantity) -> int:
+        """The quantity with this kind and definition, made once."""
+        key = (quantity.kind, *(part.key() for part in quantity.definition))
+        if key not in self._by_definition:
+            self._by_definition[key] = self.new(quantity)
+        return self._by_definition[key]
+
+    def kinds(self, polynomial: Polynomial) -> set[str]:
+        return {self.table[i].kind for i in polynomial.quantities()}
+
+    def range(self, polynomial: Polynomial) -> tuple[arb, arb]:
+        """Proved bounds: exact signs as far as `FLAT` where the polynomial is one quantity's, times non-negative
+        quantities; term by term otherwise."""
+        if polynomial.is_constant:
+            value = arb(polynomial.value())
+            return value, value
+        common = self.common_factors(polynomial)
+        rest = polynomial
+        for i in common:
+            rest = rest.without(i)
+        low, high = self._separable(rest)
+        for i in common:
+            q = self.table[i]
+            corners = [low * q.low, low * q.high, high * q.low, high * q.high]
+            low, high = _least(corners), _largest(corners)
+        return low, high
+
+    def common_factors(self, polynomial: Polynomial) -> list[int]:
+        """Non-negative quantities that occur in every term."""
+        terms = iter(polynomial.terms)
+        shared = set(next(terms, ()))
+        for m in terms:
+            shared &= set(m)
+            if not shared:
+                return []
+        return sorted(i for i in shared if self.table[i].nonnegative)
+
+    def _separable(self, polynomial: Polynomial) -> tuple[arb, arb]:
+        """A sum of polynomials of one quantity each is bounded one by one; anything else term by term."""
+        if any(len(set(m)) > 1 for m in polynomial.terms):
+            return self._termwise(polynomial)
+        names = sorted(polynomial.quantities())
+        if len(names) == 1:
+            return self._univariate(polynomial, names[0], polynomial.value())
+        low = high = arb(polynomial.value())
+        for i in names:
+            part = self._univariate(polynomial, i, fmpq(0))
+            low, high = low + part[0], high + part[1]
+        return low.lower(), high.upper()
+
+    def _univariate(self, polynomial: Polynomial, name: int, constant: fmpq) -> tuple[arb, arb]:
+        """Range of `constant` and the terms in one quantity."""
+        q = self.table[name]
+        degree = max(len(m) for m in polynomial.terms if m and m[0] == name)
+        exact = [constant, *(polynomial.terms.get((name,) * k, fmpq(0)) for k in range(1, degree + 1))]
+        if degree == 1:
+            ends = [arb(exact[0]) + arb(exact[1]) * end for end in (q.low, q.high)]
+            return _least(ends), _largest(ends)
+        key = (tuple(map(str, exact)), str(q.low), str(q.high))
+        if key not in self._ranges:
+            self._ranges[key] = univariate_range(exact, q.low, q.high)
+        return self._ranges[key]
+
+    def _termwise(self, polynomial: Polynomial) -> tuple[arb, arb]:
+        low = high = arb(0)
+        for m, c in polynomial.terms.items():
+            t_low = t_high = arb(1)
+            for i in sorted(set(m)):
+                q, n = self.table[i], m.count(i)
+                corners = [q.low**n, q.high**n]
+                p_low, p_high = _least(corners), _largest(corners)
+                if n % 2 == 0 and not q.nonnegative and not q.high <= 0:
+                    p_low = arb(0)
+                products = [t_low * p_low, t_low * p_high, t_high * p_low, t_high * p_high]
+                t_low, t_high = _least(products), _largest(products)
+            weight = arb(c)
+            if c < 0:
+                t_low, t_high = t_high, t_low
+            low, high = low + weight * t_low, high + weight * t_high
+        return low.lower(), high.upper()
+
+
+def _least(values: list[arb]) -> arb:
+    out = values[0]
+    for value in values[1:]:
+        out = out.min(value)
+    return out.lower()
+
+
+def _largest(values: list[arb]) -> arb:
+    out = values[0]
+    for value in values[1:]:
+        out = out.max(value)
+    return out.upper()
+
+
+def univariate_range(coefficients: list[fmpq], low: arb, high: arb) -> tuple[arb, arb]:
+    """Proved bounds of `sum_k c_k v^k` for v in [low, high].
+
+    Both ends within `COARSE` of the size, and sharper near 0: an end whose sign is in doubt is followed down to `FLAT`
+    of the size, which is quick since centred forms converge quadratically.
+    """
+    lower = _minimum(coefficients, low, high)
+    upper = _minimum([-c for c in coefficients], low, high)
+    return lower, -upper
+
+
+def _minimum(coefficients: list[fmpq], low: arb, high: arb) -> arb:
+    """A proved lower bound of the polynomial on [low, high]."""
+    size = sum((arb(abs(c)) * arb(max(abs(float(low)), abs(float(high)), 1.0)) ** k for k, c in enumerate(coefficients)), arb(0))
+    values = [arb(c) for c in coefficients]
+    slopes = [arb(c) * k for k, c in enumerate(coefficients)][1:]
+    coarse, flat = size * COARSE, size * FLAT
+    best = _at(values, (low + high) / 2).upper()  # an upper bound of the minimum
+    proved: arb | None = None
+    work = [(low.lower(), high.upper())]
+    steps = 0
+    while work:
+        steps += 1
+        left, right = work.pop()
+        middle, half = (left + right) / 2, (right - left) / 2
+        value = _at(values, middle)
+        best = best.min(value.upper())
+        ball = middle + half * arb(0, 1)
+        bound = (value - (half * _at(slopes, ball)).abs_upper()).lower()
+        best_gap = best - bound
+        enough = flat if best >= 0 and bound < 0 else coarse
+        # near a zero of the minimum only the sign is worth more work
+        if best_gap <= enough or bound >= best or (bound >= 0 and best_gap <= coarse) or steps > 20000:
+            proved = bound if proved is None else proved.min(bound)
+            continue
+        work += [(left, middle), (middle, right)]
+    assert proved is not None
+    return proved.lower()
+
+
+def _at(values: list[arb], point: arb) -> arb:
+    out = arb(0)
+    for value in reversed(values):
+        out = out * point + value
+    return out
+
+

@@ -1,0 +1,91 @@
+"""Closed formulas of manifolds, for computations with other numbers than floating point (balls, jets)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from construct.errors import InputError
+from construct.expressions import Algebra, Expression, Program, as_expression, scheduled, variable
+from construct.validation import described, reals, shaped
+
+T = TypeVar("T")
+
+PI_ABOVE = math.nextafter(math.pi, 4.0)
+"""The float next above pi; math.pi is the one next below. Its multiples by powers of two are exact."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The image of the box lower <= u <= upper in R^d under `components`, functions of u_0, ..., u_(d-1), is M.
+
+    components: (k) expressions, the canonical coordinates y of a point (x = manifold.embed(y)).
+    lower, upper: (d) floats. The box is not smaller than the one meant: where this has an end that is no float, as
+        2 pi, it is rounded outward by an ulp or two. Where the coordinate is an angle, M is the image all the same;
+        at an edge of M the image is longer by as little.
+
+    Not always injective, nor an immersion: poles, and ends of the box that are glued, are covered more than once.
+    """
+
+    components: tuple[Expression, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.components, tuple) or not self.components:
+            raise InputError(f"components must be a tuple of expressions; got {described(self.components)}")
+        object.__setattr__(self, "components", tuple(as_expression(e, "component") for e in self.components))
+        d = len(self.lower)
+        object.__setattr__(self, "lower", reals(self.lower, "lower", d))
+        object.__setattr__(self, "upper", reals(self.upper, "upper", d))
+        if not all(a <= b for a, b in zip(self.lower, self.upper, strict=True)):
+            raise InputError(f"lower must not be above upper; got {self.lower} and {self.upper}")
+        arity = max(e.arity for e in self.components)
+        if arity > d:
+            raise InputError(
+                f"components must read u_0 .. u_{d - 1} only, as many as lower has entries; got u_{arity - 1}"
+            )
+
+    @property
+    def dim(self) -> int:
+        """d, the number of coordinates u."""
+        return len(self.lower)
+
+    @cached_property
+    def program(self) -> Program:
+        """All components as one straight-line program."""
+        return scheduled(self.components)
+
+    def fold(self, algebra: Algebra[T]) -> tuple[T, ...]:
+        """The k components in another number type; what they have in common is evaluated once."""
+        return self.program.run(algebra)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Canonical points, (..., d) -> (..., k)."""
+        u = shaped(u, "u", self.dim)
+        return torch.stack([component(u) for component in self.components], dim=-1)
+
+    def shifted(self, offset: int) -> tuple[Expression, ...]:
+        """The components as functions of u_offset, ..., u_(offset+d-1)."""
+        moved = {j: variable(j + offset) for j in range(self.dim)}
+        return tuple(component.substitute(moved) for component in self.components)
+
+    def mapped(self, matrix: Tensor) -> Formula:
+        """The formula of the image under a linear map, matrix (D, k): x = matrix @ y, its entries exact constants."""
+        rows = shaped(matrix, "matrix", len(self.components)).tolist()
+        return Formula(tuple(_combined(row, self.components) for row in rows), self.lower, self.upper)
+
+
+def _combined(weights: Iterable[float], terms: Iterable[Expression]) -> Expression:
+    """The sum of weight times term, without those of weight 0."""
+    products = [weight * term for weight, term in zip(weights, terms, strict=True) if weight]
+    total = products[0] if products else as_expression(0)
+    for product in products[1:]:
+        total = total + product
+    return total
