@@ -9,7 +9,8 @@ built.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -104,11 +105,15 @@ class Planner:
             BudgetExceeded: what would reach epsilon has more than `max_parameters`.
             EpsilonNotReached: no candidate reaches it; both carry the best error found.
         """
-        candidates = self.spline_candidates() if self.rough else self.polynomial_candidates()
-        for candidate in sorted(candidates, key=lambda c: c.cost):
-            plan = self.settle(candidate)
-            if plan is not None:
-                return plan
+        if self.rough:
+            rounds = iter([self.spline_candidates()])
+        else:
+            rounds = self.polynomial_rounds()
+        for candidates in rounds:
+            for candidate in sorted(candidates, key=lambda c: c.cost):
+                plan = self.settle(candidate)
+                if plan is not None:
+                    return plan
         raise self.failure()
 
     @property
@@ -152,14 +157,32 @@ class Planner:
         if self.over_budget is None or parameters < self.over_budget[0]:
             self.over_budget = parameters, resolution
 
-    def polynomial_candidates(self) -> list[Candidate]:
-        """For growing atlases the smallest degree that fits; stops when more charts only cost more."""
+    def polynomial_rounds(self) -> Iterator[list[Candidate]]:
+        """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
+        atlases = deque[Atlas]()
+        later = candidate_atlases(self.manifold, MOST_CHARTS, growth=GROWTH)
+        while True:
+            candidates = self.polynomial_candidates(atlases, later)
+            if not candidates:
+                return
+            yield candidates
+
+    def polynomial_candidates(self, waiting: deque[Atlas], later: Iterator[Atlas]) -> list[Candidate]:
+        """For growing atlases the smallest degree that fits; stops when more charts only cost more.
+
+        waiting: atlases that an earlier round drew from `later` and did not use.
+        """
         found: list[Candidate] = []
+        unused: list[Atlas] = []
         dearer = 0
-        for atlas in candidate_atlases(self.manifold, MOST_CHARTS, growth=GROWTH):
+        while dearer < 2:
+            atlas = waiting.popleft() if waiting else next(later, None)
+            if atlas is None:
+                break
             floor = self._candidate(atlas, PolynomialSpace(self.manifold.dim, 0), math.inf)
             cheapest = min((c.cost for c in found), default=None)
             if cheapest is not None and floor.cost > cheapest:
+                unused.append(atlas)
                 break
             if not self._within_budget(floor):
                 break
@@ -167,11 +190,11 @@ class Planner:
             candidate = self.smallest_degree(atlas, cheapest)
             if candidate is None:
                 dearer += bool(found)
+                unused.extend([atlas] if found else [])
             elif self._within_budget(candidate):
                 dearer = 0 if cheapest is None or candidate.cost < cheapest else dearer + 1
                 found.append(candidate)
-            if dearer >= 2:
-                break
+        waiting.extendleft(reversed(unused))
         return found
 
     def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:

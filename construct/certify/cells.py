@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from flint import arb, arb_poly
+from flint import arb, arb_poly, fmpq
 
 from construct.certify.charts import Chart, Coordinate, NetworkCharts, Quadratic
 from construct.certify.jets import NAN, ONE, ZERO, Jet, JetSpace, lagrange_bound, lagrange_range, lines_of
+from construct.errors import InputError
 from construct.expressions import Expression
 from construct.manifolds import Formula
 from construct.progress import Progress
@@ -76,9 +77,12 @@ class CellBounds:
     ) -> None:
         self.network, self.target, self.formula = charts, target, formula
         self.frame = [[arb(v) for v in row] for row in frame]
+        self.orphans = set(range(len(charts.cutoffs))) - {chart.cutoff for chart in charts.charts}  # never looked at
         self.space = JetSpace(formula.dim, order or ORDERS.get(formula.dim, 3))
         self.low_space = JetSpace(formula.dim, min(CUTOFF_ORDER, self.space.order))
-        self.read = sorted(j for j in range(len(self.frame)) if j < target.arity)
+        if target.arity > len(self.frame):
+            raise InputError(f"target: expected a function on R^{len(self.frame)}, it reads x_{target.arity - 1}")
+        self.read = range(target.arity)
 
     def everywhere(self) -> tuple[int, ...]:
         """All charts, the candidates on the whole box."""
@@ -94,7 +98,7 @@ class CellBounds:
         centre = self._points(middle)
         spread = self._points(ball)
         axis = self._longest(spread, half)
-        prefix, centre_prefix, lowest, on = ZERO, ZERO, {}, []
+        prefix, centre_prefix, on = ZERO, ZERO, []
         square: dict[object, tuple[Jet, Jet]] = {}
         cutoffs = {}
         for n in near:
@@ -104,25 +108,24 @@ class CellBounds:
             if not value <= 0:
                 on.append(n)
                 cutoffs[n] = (jets, value)
-        telescoped: dict[int, object] = {}
+        telescoped: dict[int, fmpq] = {}  # slopes of the cut-offs of `active`, as the next chart's prefix sum must have them
         active, seen_charts = [], []
         chained = True
+        open_cutoffs = {self.network.charts[n].cutoff for n in on} | self.orphans
         for n in on:
             chart = self.network.charts[n]
-            inside = {c: s for c, s in chart.before.items() if c in lowest or c in {self.network.charts[m].cutoff for m in on}}
-            if inside != telescoped:
-                chained = False
-                break
+            inside = {c: s for c, s in chart.before.items() if c in open_cutoffs}
+            if prefix.lower() >= 1:  # off, if its own prefix sum is no smaller
+                chained = chained and all(c in inside and inside[c] >= s for c, s in telescoped.items())
+                continue
+            chained = chained and inside == telescoped
             active.append(n)
             (thin, _), value = cutoffs[n]
             if thin[0] > 0 and not centre_prefix >= 1:
                 seen_charts.append(n)
-            lowest[chart.cutoff] = value
-            telescoped = {**telescoped, chart.cutoff: chart.exact_slope}
+            telescoped[chart.cutoff] = telescoped.get(chart.cutoff, fmpq(0)) + chart.exact_slope
             prefix += chart.slope * value.lower().max(ZERO)
             centre_prefix += chart.slope * thin[0].max(ZERO)
-            if prefix.lower() >= 1:
-                break
         if not chained or not active or len(active) > MOST_ACTIVE:
             return Bound(math.inf, 0.0, axis, tuple(on))
         deficit = (1 - prefix.lower()).max(ZERO)
@@ -237,7 +240,8 @@ class CellBounds:
         variables = list(z)
         for i, slope, shift in chart.knots:
             variables.append(tuple(self._ramp(jet, slope, shift) for jet in z[i]))  # type: ignore[arg-type]
-        if not chart.knots and chart.terms:
+        known = all(v.is_finite() for pair in z for jet in pair for v in jet)
+        if known and not chart.knots and chart.terms:
             return self._expanded(chart, z)
         return tuple(self._term_by_term(chart, [v[side] for v in variables]) for side in (0, 1))  # type: ignore[return-value]
 
@@ -287,30 +291,35 @@ class CellBounds:
         return total
 
     def _excess(self, chart: Chart, z: list[tuple[Jet, Jet]], cutoff: tuple[Jet, Jet], half: Sequence[arb]) -> arb:
-        """What clipping may cost where the cell reaches beyond |z| = 1 at points with b > 0."""
-        total = ZERO
+        """What clipping may cost where the cell reaches beyond |z| = 1 at points with b > 0.
+
+        There clip(z_i) is within `beyond_i` of z_i; from z to clip(z) one coordinate after the other.
+        """
+        beyond = [ZERO] * len(z)
         for i, (jets, coordinate) in enumerate(zip(z, chart.coordinates, strict=True)):
-            beyond = ZERO
             for sign, limit in ((1, coordinate.high), (-1, -coordinate.low)):
                 thin = [sign * v for v in jets[0][: self.low_space.size]]
                 wide = [sign * v for v in jets[1][: self.low_space.size]]
                 thin[0], wide[0] = thin[0] - limit, wide[0] - limit
-                if lagrange_range(self.low_space, thin, wide, half) <= 0:
+                plain = lagrange_range(self.low_space, thin, wide, half).upper()
+                if plain <= 0:
                     continue
                 factor = _multiplier(thin, cutoff[0], half)
                 thin = [a + factor * b for a, b in zip(thin, cutoff[0], strict=True)]
                 wide = [a + factor * b for a, b in zip(wide, cutoff[1], strict=True)]
-                beyond = beyond.max(lagrange_range(self.low_space, thin, wide, half).upper().max(ZERO))
-            if beyond > 0:
-                total += beyond * self._slope(chart, z, i)
-        return total
+                restricted = lagrange_range(self.low_space, thin, wide, half).upper()
+                beyond[i] = beyond[i].max(plain.min(restricted) if restricted.is_finite() else plain)
+        parts = (e * self._slope(chart, z, beyond, i) for i, e in enumerate(beyond) if not e <= 0)
+        return sum(parts, ZERO)
 
-    def _slope(self, chart: Chart, z: list[tuple[Jet, Jet]], i: int) -> arb:
-        """sup |d_i P| over the cell's z, from the expansion about its centre."""
+    def _slope(self, chart: Chart, z: list[tuple[Jet, Jet]], beyond: list[arb], i: int) -> arb:
+        """sup |d_i P| over the cell's z and what is within `beyond` of it, from the expansion about its centre."""
         points = [thin[0] for thin, _ in z]
+        reach = [
+            (jet[0] - point).abs_upper() + more for (_, jet), point, more in zip(z, points, beyond, strict=True)
+        ]
         if chart.knots:
-            return sum((abs(c) * sum(e) * arb(2) ** sum(e) for e, c in chart.terms), ZERO)
-        reach = [(jet[0] - point).abs_upper() for (_, jet), point in zip(z, points, strict=True)]
+            return self._knotted_slope(chart, [abs(p) + r for p, r in zip(points, reach, strict=True)], i)
         total = ZERO
         for b, c in shifted(chart.terms, points, chart.degree).items():
             if b[i]:
@@ -319,6 +328,22 @@ class CellBounds:
                     weight *= reach[j] ** (e - (j == i))
                 total += abs(c).upper() * weight
         return total
+
+    def _knotted_slope(self, chart: Chart, largest: list[arb], i: int) -> arb:
+        """The same for a spline, term by term; largest: bounds of |z_i|."""
+        sizes, slopes = list(largest), [ONE if j == i else ZERO for j in range(len(largest))]
+        for j, slope, shift in chart.knots:
+            sizes.append(abs(slope) * largest[j] + abs(shift))
+            slopes.append(abs(slope) if j == i else ZERO)
+        total = ZERO
+        for exponent, coefficient in chart.terms:
+            for j, e in enumerate(exponent):
+                if e and not slopes[j].is_zero():
+                    weight = abs(coefficient) * slopes[j] * e
+                    for k, f in enumerate(exponent):
+                        weight *= sizes[k] ** (f - (k == j))
+                    total += weight
+        return total.abs_upper()
 
 
 def _multiplier(thin: Jet, cutoff: Jet, half: Sequence[arb]) -> arb:

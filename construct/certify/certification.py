@@ -20,7 +20,7 @@ from construct.certify.cells import ORDERS, CellBounds, rounded_up, subdivide
 from construct.certify.certificate import CLAIM, FORMAT, Certificate, digest, from_document, weights_digest
 from construct.certify.charts import charts_of
 from construct.certify.extraction import extract
-from construct.errors import BudgetExceeded, InputError
+from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
 from construct.measurement import measure
@@ -69,6 +69,7 @@ def certify(
     Raises:
         InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are not
             those of a telescoping partition of local polynomials, d > 3.
+        EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
     """
     expression = exact_target(target, manifold)
@@ -82,6 +83,11 @@ def certify(
         box = canonical_box(formula)
         report("formula of the network from its weights", None)
         charts, error = _charts(net, manifold, box)
+        if epsilon is not None and error >= epsilon:
+            raise EpsilonNotReached(
+                f"epsilon: {epsilon:g} cannot be proved, the bound of what gates and rounding in {net.dtype} lose is {error:.3g}",
+                error,
+            )
         report("cells", None)
         bounds = CellBounds(charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim])
         found = subdivide(

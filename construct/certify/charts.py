@@ -93,6 +93,9 @@ class _Substitution:
         charts = tuple(
             self._chart(weight, terms) for weight, terms in zip(self.formula.weights, self.formula.terms, strict=True)
         )
+        owned = {chart.cutoff for chart in charts}
+        if any(not owned.issuperset(chart.before) for chart in charts):
+            raise _unexpected("a partition weight that is reduced by a cut-off of no chart")
         return NetworkCharts(tuple(self.cutoffs), charts, self.formula.error)
 
     def _chart(self, weight: int, terms: Polynomial) -> Chart:

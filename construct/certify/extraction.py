@@ -11,11 +11,12 @@ whoever assigned them, and an error that covers
 
 - pairs of tokens on which a head was taken to be silent: proved with the ranges of all registers, exactly where a gate is exact;
 - gates that are not exactly zero where they should be (trigonometric code);
-- signs known only up to 2^-70 of the size;
+- scores that are taken to be positive although they may be negative by a little (2^-20 of their size at most);
 - with `unit` = u > 0, the rounding of every operation and of the input (running error analysis, standard model
-  fl(a op b) = (a op b)(1 + e), |e| <= u). Sums are taken in any order, but for the rows of a score, which are added from the
-  first to the last as the dense execution does; a sparse execution leaves out rows that cancel. Sums of terms that are integer
-  multiples of one power of two, with a total below 1/u of it, are exact in any order: so the integer code's gates are exact.
+  fl(a op b) = (a op b)(1 + e), |e| <= u, plus underflow). Sums are taken in any order, but for the rows of a score, which are
+  added from the first to the last as the dense execution does; what a sparse execution multiplies out is not covered. Sums of
+  numbers that are integer multiples of one power of two, with a total below 1/u of it, are exact in any order: so the integer
+  code's gates are exact.
 """
 
 from __future__ import annotations
@@ -24,16 +25,23 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from flint import arb, fmpq
+from flint import arb, ctx, fmpq
 
 from construct.certify.polynomials import Polynomial, Quantities, Quantity, rational, total
 from construct.errors import InputError
 from construct.tokens.codes import Float, Int
 from construct.transformer import Transformer
 
+PRECISION = 96  # bits, enough to know signs to 2^-70 of the size
 MARGIN = 1e-11  # relative, far above the rounding of the float64 screening of pairs
+MARGIN_UNITS = 64  # and, in unit round-offs of the network, above what it may itself lose in a score
+UNDERFLOW = arb(2) ** -100  # a product of this size and below: what it loses is covered by `_rounding` in any format
+LARGEST = 2.0**100  # of a register or score: nothing overflows, in float32 neither
+SMALLEST_STEP = 2**120  # numbers that are multiples of its inverse do not underflow
 HEADS_AT_ONCE = 64
-EXTRA_OPERATIONS = 3  # for what a sparse execution folds into its coefficients
+EXTRA_OPERATIONS = 3  # room for executions that regroup
+NEARLY = 2.0**-20  # a score that is negative by at most this share of its size counts as positive, at the price of an error
+NEGLIGIBLE = 2.0**-28  # with inexact gates, terms below this share of a register or score become part of its error
 MOST_TERMS = 40  # a register with more linear terms gets a name
 
 ZERO = arb(0)
@@ -74,14 +82,24 @@ def extract(net: Transformer, box: Float, unit: float = 0.0) -> NetworkFormula:
 
     Raises:
         InputError: the weights are not those of a telescoping partition of polynomials (a network of another kind, or
-            weights that were changed).
+            weights that were changed), or not finite; a box that does not fit.
     """
-    return _Execution(net, box, unit).run()
+    half = np.asarray(box, dtype=np.float64)
+    if half.shape != (net.ambient,) or not ((half >= 0) & (half <= LARGEST)).all():
+        raise InputError(f"box: expected {net.ambient} finite half-widths >= 0, got shape {half.shape}")
+    if not 0 <= unit <= 2.0**-8:
+        raise InputError(f"unit: expected a unit round-off, between 0 and 2^-8, got {unit}")
+    if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
+        raise InputError("net: expected finite weights, got NaN or infinity")
+    with ctx.workprec(max(ctx.prec, PRECISION)):
+        return _Execution(net, half, unit).run()
 
 
 class _Execution:
     def __init__(self, net: Transformer, box: Float, unit: float) -> None:
         self.unit = unit
+        self.margin = max(MARGIN, MARGIN_UNITS * unit)
+        self.negligible = NEGLIGIBLE if net.labels.get("position_code") == "trigonometric" else 0.0
         self.blocks = [
             (
                 *(getattr(block, name).detach().double().cpu().numpy() for name in ("query", "key", "value")),
@@ -94,6 +112,7 @@ class _Execution:
         ]
         self.readout = tuple(int(i) for i in net.readout)
         self.names = Quantities()
+        self.slopes: dict[tuple[int, ...], fmpq] = {}
         hidden = net.hidden0.detach().double().cpu().numpy()
         self.tokens, self.width = hidden.shape
         self.state = [[Register.fixed(value) for value in row] for row in hidden]
@@ -101,8 +120,8 @@ class _Execution:
         for j, half in enumerate(box):
             bound = arb(float(half))
             name = self.names.new(Quantity("input", -bound, bound, label=j))
-            start = self.state[j][0].polynomial
-            self.state[j][0] = Register(start + Polynomial.of(name), bound * unit)
+            start = Register(Polynomial.of(name), bound * unit)
+            self.state[j][0] = self._added(self.state[j][0], start) if hidden[j, 0] else start
             self._bound(j, 0)
 
     # -- ranges -----------------------------------------------------------------------------------
@@ -115,9 +134,8 @@ class _Execution:
         self.high[token, row] = np.nextafter(float((high + register.error).upper()), np.inf)
         if register.polynomial.is_constant and register.error == 0:
             self.low[token, row] = self.high[token, row] = float(arb(register.polynomial.value()).mid())
-
-    def _magnitude(self, token: int, row: int) -> float:
-        return float(max(abs(self.low[token, row]), abs(self.high[token, row])))
+        if not (self.low[token, row] >= -LARGEST and self.high[token, row] <= LARGEST):
+            raise InputError(f"net: expected registers below {LARGEST:.0e}, cannot bound row {row} of token {token}")
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -143,13 +161,26 @@ class _Execution:
                 error = error + e
             if self.unit:
                 sizes = [self._size(p) for p in polynomials]
-                if not self._exact_sum(polynomials):
-                    error += self._gamma(len(polynomials)) * sum(sizes, ZERO)
-            updates[token, row] = Register(total(polynomials), error)
+                if not self._exact_sum(polynomials, error):
+                    error += self._rounding(len(polynomials), sum(sizes, error))
+            updates[token, row] = self._pruned(Register(total(polynomials), error))
         for (token, row), register in updates.items():
             self.state[token][row] = register
             self._bound(token, row)
         return set(updates)
+
+    def _pruned(self, register: Register) -> Register:
+        """Terms that are traces of gates (trigonometric code) go into the error."""
+        terms = register.polynomial.terms
+        if len(terms) < 2 or not self.negligible:
+            return register
+        sizes = {m: self._size(Polynomial({m: c})) for m, c in terms.items()}
+        limit = max(float(s) for s in sizes.values()) * self.negligible
+        small = [m for m, s in sizes.items() if float(s) <= limit]
+        if not small:
+            return register
+        error = register.error + sum((sizes[m] for m in small), ZERO)
+        return Register(Polynomial({m: c for m, c in terms.items() if sizes[m] > limit}), error)
 
     def _act(
         self,
@@ -174,26 +205,32 @@ class _Execution:
             if not v and v_error == 0:
                 continue
             if high <= 0:  # silent in exact arithmetic, perhaps not in floating point
-                parts[target, row].append((Polynomial(), score_error * (v_size + v_error)))
+                leak = score_error * (v_size + v_error)
+                parts[target, row].append((Polynomial(), leak + self._rounding(1, leak)))
                 continue
             fired, doubt = self._relu(score, low, high, source, v)
             s_error = score_error + doubt
             error = s_error * (v_size + v_error) + size * v_error
-            if self.unit:
-                error += arb(self.unit) * 2 * (size + s_error) * (v_size + v_error) * (not self._exact_product(fired, v))
+            error += self._product_rounding((fired, s_error), (v, v_error), (size + s_error) * (v_size + v_error))
             if fired is None:
                 bound = (high + score_error).upper() * (v_size + v_error)
+                bound = (bound + self._rounding(1, bound)).upper()
                 name = self.names.new(Quantity("free", -bound, bound))
                 parts[target, row].append((Polynomial.of(name), ZERO))
             else:
                 parts[target, row].append((fired * v, error))
 
-    def _exact_product(self, left: Polynomial | None, right: Polynomial | None) -> bool:
-        """Whether a product is exact: one factor is 0 or +-2^k, or both are numbers whose product can be represented."""
-        known = [p.value() for p in (left, right) if p is not None and p.is_constant]
-        if any(value == 0 or _odd_part(value) == 1 for value in known):
-            return True
-        return len(known) == 2 and _odd_part(known[0] * known[1]) * self.unit <= 1
+    def _product_rounding(
+        self, left: tuple[Polynomial | None, arb], right: tuple[Polynomial | None, arb], size: arb
+    ) -> arb:
+        """What a product of two registers with their errors loses, its size being at most `size`.
+
+        Nothing if both are known numbers whose product can be represented; underflow only if one of them is 0 or +-2^k.
+        """
+        known = [p.value() for p, error in (left, right) if p is not None and p.is_constant and error == 0]
+        if len(known) == 2 and self._exact_sum([Polynomial.constant(known[0] * known[1])], ZERO):
+            return ZERO
+        return self._rounding(1, ZERO if any(v == 0 or _odd_part(v) == 1 for v in known) else size)
 
     def _score(self, query: Float, key: Float, target: int, source: int) -> tuple[Polynomial, arb, arb]:
         """`sum_r <Q_r, h_t> <K_r, h_s>`, a bound on its error, and one on its size."""
@@ -206,15 +243,14 @@ class _Execution:
                 continue
             q_size, k_size = self._size(q), self._size(k)
             error += q_error * k_size + q_size * k_error + q_error * k_error
-            if self.unit and not self._exact_product(q, k):
-                error += arb(self.unit) * (q_size + q_error) * (k_size + k_error)
+            error += self._product_rounding((q, q_error), (k, k_error), (q_size + q_error) * (k_size + k_error))
             product = q * k
             products.append(product)
-            exact = not self.unit or self._exact_sum(products)
             partial = partial + product
-            if len(products) > 1 and not exact:
-                error += self._gamma(1) * (self._size(partial) + error)
-        return partial, error, self._size(partial)
+            if len(products) > 1 and not self._exact_sum(products, error):
+                error += self._rounding(1, self._size(partial) + error)
+        kept = self._pruned(Register(partial, error))
+        return kept.polynomial, kept.error, self._size(kept.polynomial)
 
     def _functional(self, weights: Float, token: int) -> tuple[Polynomial, arb]:
         """`<w, h_token>` and a bound on its error."""
@@ -228,12 +264,16 @@ class _Execution:
             error += register.error * abs(arb(weight))
             if self.unit:
                 sizes += self._size(part) + register.error * abs(arb(weight))
-        if self.unit and not self._exact_sum(parts):
-            error += self._gamma(len(parts)) * sizes
+        if not self._exact_sum(parts, error):
+            error += self._rounding(len(parts), sizes)
         return total(parts), error
 
-    def _exact_sum(self, parts: list[Polynomial]) -> bool:
-        """Whether a sum of numbers is exact in any order: one number times a power of two is not asked for here."""
+    def _exact_sum(self, parts: list[Polynomial], error: arb) -> bool:
+        """Whether a sum is exact in any order, and every term can be represented; error: of the terms, all together."""
+        if not self.unit:
+            return True
+        if not error == 0:
+            return False
         values = []
         for part in parts:
             if not part.is_constant:
@@ -242,14 +282,19 @@ class _Execution:
                 values.append(part.value())
         if len(values) == 0:
             return True
-        scale = max(int(v.q) for v in values)  # a power of two, as weights are floats
+        scale = max(int(v.q) for v in values)
+        if scale & (scale - 1) or scale > SMALLEST_STEP:  # weights are floats: a power of two, unless it underflows
+            return False
         integers = [abs(int(v.p) * (scale // int(v.q))) for v in values]
         shift = min((i & -i) for i in integers)
         return sum(integers) // shift <= 1 / self.unit
 
-    def _gamma(self, operations: int) -> arb:
+    def _rounding(self, operations: int, size: arb) -> arb:
+        """What a number of roundings, each of at most `size`, may come to: gamma_n size; 0 in exact arithmetic."""
+        if not self.unit:
+            return ZERO
         n = arb(self.unit) * (operations + EXTRA_OPERATIONS)
-        return n / (1 - n)
+        return (n / (1 - n) * (size + UNDERFLOW)).upper() if n < 1 else arb.pos_inf()
 
     def _size(self, polynomial: Polynomial) -> arb:
         low, high = self.names.range(polynomial)
@@ -262,7 +307,7 @@ class _Execution:
         if low >= 0:
             return score, ZERO
         size = abs(low).max(high)
-        if -low <= size * 2.0**-60:
+        if -low <= size * NEARLY:
             return score, (-low).upper()
         if v is not None and not v.is_constant:
             common = self.names.common_factors(score)
@@ -270,7 +315,7 @@ class _Execution:
                 return None, ZERO
         candidates = []
         if source is not None:
-            candidates = [self.state[source][row].polynomial for row in range(2)]
+            candidates = [register.polynomial for register in self.state[source][:2]]
         for candidate in candidates:  # a gate that is not exactly zero: the register itself, off by little
             difference = score - candidate
             if difference and len(difference.terms) <= 2 and self._size(difference) <= size * 1e-6:
@@ -301,36 +346,38 @@ class _Execution:
         q_low, q_high = self.low, self.high
         for start in range(0, query.shape[0], HEADS_AT_ONCE):
             window = slice(start, start + HEADS_AT_ONCE)
-            q = _functional_range(query[window], q_low, q_high)
-            k = _functional_range(key[window], q_low, q_high)
-            v = _functional_range(value[window], q_low, q_high)
+            q = _functional_range(query[window], q_low, q_high, self.margin)
+            k = _functional_range(key[window], q_low, q_high, self.margin)
+            v = _functional_range(value[window], q_low, q_high, self.margin)
+            if not (np.abs(q).max() * np.abs(k).max() <= LARGEST and np.abs(v).max() <= LARGEST):
+                raise InputError(f"net: expected scores below {LARGEST:.0e}, cannot bound those of heads {start} and on")
             speaks = ((v[0] != 0) | (v[1] != 0)).any(axis=2)  # (m, l)
             k_low = np.where(speaks[:, :, None], k[0], np.inf).min(axis=1)[:, None, :]
             k_high = np.where(speaks[:, :, None], k[1], -np.inf).max(axis=1)[:, None, :]
             heard = speaks.any(axis=1)
             k_low, k_high = np.where(np.isfinite(k_low), k_low, 0.0), np.where(np.isfinite(k_high), k_high, 0.0)
-            targets = _upper(q, (k_low, k_high)) >= 0
+            targets = ~(_upper(q, (k_low, k_high), self.margin) < 0)
             q_low_t = np.where(targets[:, :, None], q[0], np.inf).min(axis=1)[:, None, :]
             q_high_t = np.where(targets[:, :, None], q[1], -np.inf).max(axis=1)[:, None, :]
             q_low_t = np.where(np.isfinite(q_low_t), q_low_t, 0.0)
             q_high_t = np.where(np.isfinite(q_high_t), q_high_t, 0.0)
-            sources = (_upper((q_low_t, q_high_t), k) >= 0) & speaks
+            sources = ~(_upper((q_low_t, q_high_t), k, self.margin) < 0) & speaks
             for h in np.flatnonzero(heard):
                 t, s = np.flatnonzero(targets[h]), np.flatnonzero(sources[h])
                 found += [(start + int(h), int(a), int(b)) for a, b in self._pairwise(q, k, int(h), t, s)]
         return found
 
-    @staticmethod
     def _pairwise(
-        q: tuple[Float, Float], k: tuple[Float, Float], head: int, targets: Int, sources: Int
+        self, q: tuple[Float, Float], k: tuple[Float, Float], head: int, targets: Int, sources: Int
     ) -> list[tuple[int, int]]:
         if targets.size == 0 or sources.size == 0:
             return []
         upper = _upper(
             (q[0][head][targets][:, None, :], q[1][head][targets][:, None, :]),
             (k[0][head][sources][None, :, :], k[1][head][sources][None, :, :]),
+            self.margin,
         )
-        i, j = np.nonzero(upper >= 0)
+        i, j = np.nonzero(~(upper < 0))
         return list(zip(targets[i].tolist(), sources[j].tolist(), strict=True))
 
     # -- feed-forward networks ---------------------------------------------------------------------
@@ -341,7 +388,9 @@ class _Execution:
             register = self.state[token][row]
             if "free" in self.names.kinds(register.polynomial):
                 self._forget(token, row)
-            elif len(register.polynomial.terms) > MOST_TERMS and all(len(m) <= 1 for m in register.polynomial.terms):
+            elif len(register.polynomial.terms) > MOST_TERMS and self.names.kinds(register.polynomial) == {"input"}:
+                if any(len(m) > 1 for m in register.polynomial.terms):
+                    continue
                 low, high = self.names.range(register.polynomial)
                 name = self.names.shared(Quantity("linear", low, high, (register.polynomial,)))
                 self.state[token][row] = Register(Polynomial.of(name), register.error)
@@ -383,8 +432,8 @@ class _Execution:
             error += channels[i].error * abs(arb(weight))
             if self.unit:
                 sizes += self._size(part) + channels[i].error * abs(arb(weight))
-        if self.unit and not self._exact_sum(parts):
-            error += self._gamma(len(parts)) * sizes
+        if not self._exact_sum(parts, error):
+            error += self._rounding(len(parts), sizes)
         return Register(total(parts), error)
 
     def _fire(self, channel: Register) -> Register:
@@ -395,7 +444,10 @@ class _Execution:
         if high <= 0:
             excess = (high + channel.error).upper()
             return Register(Polynomial(), channel.error if excess > 0 else ZERO)
-        polynomial, doubt = self._relu(self._flattened(channel.polynomial), low, high)
+        flat = self._flattened(channel.polynomial)
+        if flat is not channel.polynomial:  # its sign is another one where y < 0
+            low, high = self.names.range(flat)
+        polynomial, doubt = self._relu(flat, low, high)
         assert polynomial is not None
         return Register(polynomial, channel.error + doubt)
 
@@ -411,8 +463,8 @@ class _Execution:
     def _added(self, before: Register, channel: Register) -> Register:
         parts = [before.polynomial, channel.polynomial]
         error = before.error + channel.error
-        if self.unit and before.polynomial and not self._exact_sum(parts):
-            error += self._gamma(2) * (self._size(before.polynomial) + self._size(channel.polynomial))
+        if (before.polynomial or before.error != 0) and not self._exact_sum(parts, error):
+            error += self._rounding(1, self._size(before.polynomial) + self._size(channel.polynomial) + error)
         return Register(total(parts), error)
 
     def _alias(self, token: int, row: int, before: Register) -> None:
@@ -425,12 +477,38 @@ class _Execution:
         if quantity is None:
             self._forget(token, row)
             return
-        self.state[token][row] = Register(Polynomial.of(self.names.shared(quantity)), register.error)
+        error = register.error
+        if quantity.kind == "rho" and self.negligible:
+            quantity, more = self._telescoping(quantity)
+            error += more
+        self.state[token][row] = Register(Polynomial.of(self.names.shared(quantity)), error)
+
+    def _telescoping(self, weight: Quantity) -> tuple[Quantity, arb]:
+        """A weight whose slopes are those of the others, and what that changes.
+
+        With inexact gates the same cut-off arrives with slopes that differ in their last digits, and 1 is 1 up to a trace;
+        relu has Lipschitz constant 1.
+        """
+        sides, change = [], ZERO
+        for side in weight.definition:
+            terms = dict(side.terms)
+            for m, c in side.terms.items():
+                known = fmpq(1) if not m else self.slopes.setdefault(m, c)
+                if c != known and abs(float(arb(c / known)) - 1) < NEARLY:
+                    terms[m] = known
+            polynomial = Polynomial(terms)
+            change += self._size(side - polynomial)
+            sides.append(polynomial)
+        high = (weight.high + change).upper()
+        return Quantity("rho", ZERO, high, (sides[0], sides[1])), change
 
     def _as_clip(self, after: Polynomial, before: Polynomial) -> Quantity | None:
         """`q + relu(-limit - q) - relu(q - limit)`, or one side of it where the range of q needs no more."""
         low, high = self.names.range(before)
-        for m, c in (after - before).terms.items():
+        sides = (after - before).terms
+        if sum(c > 0 for c in sides.values()) > 1 or sum(c < 0 for c in sides.values()) > 1:
+            return None
+        for m, c in sides.items():
             if len(m) != 1 or self.names.table[m[0]].kind != "relu":
                 return None
             argument = self.names.table[m[0]].definition[0] * abs(c)
@@ -479,7 +557,7 @@ class _Execution:
                 grouped[present[0]][m[:place] + m[place + 1 :]] = c
             else:
                 raise InputError("net: expected an output that is linear in the partition weights, got a product of two")
-        if "free" in self.names.kinds(out.polynomial):
+        if "free" in self.names.kinds_below(out.polynomial):
             raise InputError(
                 "net: expected a network whose output is a partition of unity times polynomials of the chart coordinates "
                 "(compact construction); the signs inside its ReLUs are not decided by the ranges of its registers"
@@ -500,17 +578,17 @@ def _odd_part(value: fmpq) -> int:
     return p // (p & -p)
 
 
-def _functional_range(weight: Float, low: Float, high: Float) -> tuple[Float, Float]:
+def _functional_range(weight: Float, low: Float, high: Float, margin: float) -> tuple[Float, Float]:
     """Range of `weight @ h_token`, (m, r, w) and (l, w) -> two (m, l, r), widened for rounding."""
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     lower = np.einsum("mrw,lw->mlr", positive, low) + np.einsum("mrw,lw->mlr", negative, high)
     upper = np.einsum("mrw,lw->mlr", positive, high) + np.einsum("mrw,lw->mlr", negative, low)
-    widen = MARGIN * np.einsum("mrw,lw->mlr", np.abs(weight), np.maximum(np.abs(low), np.abs(high)))
+    widen = margin * np.einsum("mrw,lw->mlr", np.abs(weight), np.maximum(np.abs(low), np.abs(high)))
     return lower - widen, upper + widen
 
 
-def _upper(q: tuple[Float, Float], k: tuple[Float, Float]) -> Float:
+def _upper(q: tuple[Float, Float], k: tuple[Float, Float], margin: float) -> Float:
     """Upper bound of `sum_r q_r k_r`, widened for rounding, the network's own included."""
     products = np.stack([q[0] * k[0], q[0] * k[1], q[1] * k[0], q[1] * k[1]])
     upper = products.max(axis=0)
-    return np.asarray(upper.sum(axis=-1) + MARGIN * np.abs(products).max(axis=0).sum(axis=-1))
+    return np.asarray(upper.sum(axis=-1) + margin * np.abs(products).max(axis=0).sum(axis=-1))

@@ -22,6 +22,7 @@ from itertools import product
 from flint import arb, arb_mat
 
 from construct.expressions import Algebra
+from construct.expressions.balls import integer_power, magnitude, monotone
 
 ZERO, ONE, NAN = arb(0), arb(1), arb.nan()
 SIDES = arb(0, 1)
@@ -79,8 +80,10 @@ class JetSpace(Algebra[Jet]):
         return [p * factor for p in a]
 
     def multiply(self, a: Jet, b: Jet) -> Jet:
+        """Product; what is zero is left out, unless the other factor has a coefficient that is not known: 0 NaN is NaN."""
         out = []
-        nonzero_a, nonzero_b = [not v.is_zero() for v in a], [not v.is_zero() for v in b]
+        known = all(v.is_finite() for v in a) and all(v.is_finite() for v in b)
+        nonzero_a, nonzero_b = ([not (known and v.is_zero()) for v in jet] for jet in (a, b))
         for pairs in self.pairs:
             total = ZERO
             for i, j in pairs:
@@ -133,7 +136,7 @@ class JetSpace(Algebra[Jet]):
                 base = self.multiply(base, base)
         if out is None:
             return self.constant(1)
-        return self.nonnegative(out) if exponent % 2 == 0 else out
+        return [integer_power(a[0], exponent), *out[1:]]
 
     def exp(self, a: Jet) -> Jet:
         out: Jet = [a[0].exp()]
@@ -161,7 +164,7 @@ class JetSpace(Algebra[Jet]):
 
     def tanh(self, a: Jet) -> Jet:
         """`E g = (1 - g^2) E f`."""
-        out: Jet = [a[0].tanh()]
+        out: Jet = [monotone(arb.tanh, a[0])]
         slope: Jet = [1 - out[0] * out[0]]
         moving = self._moving(a)
         for k, pairs in enumerate(self.pairs[1:], start=1):
@@ -184,7 +187,7 @@ class JetSpace(Algebra[Jet]):
         if a[0] <= 0:
             return [-v for v in a]
         first = [v * SIDES for v in a[1 : 1 + self.dim]] if self.order else []
-        return [abs(a[0]), *first] + [NAN] * (self.size - 1 - len(first))
+        return [magnitude(a[0]), *first] + [NAN] * (self.size - 1 - len(first))
 
     def _moving(self, f: Jet) -> list[arb | None]:
         """Coefficients of `E f`, None where they vanish."""

@@ -91,7 +91,7 @@ class Polynomial:
         return Polynomial({_remove(m, quantity): c for m, c in self.terms.items()})
 
     def __repr__(self) -> str:
-        shown = [f"{float(c.p) / float(c.q):.6g}*{m}" for m, c in list(self.terms.items())[:6]]
+        shown = [f"{float(arb(c)):.6g}*{m}" for m, c in list(self.terms.items())[:6]]
         return " + ".join(shown) + (" + ..." if len(self.terms) > 6 else "") if shown else "0"
 
 
@@ -119,9 +119,9 @@ def total(parts: Iterable[Polynomial]) -> Polynomial:
 
 @dataclass
 class Quantity:
-    """kind: "input", "relu", "clip", "rho" or "free"; low, high: its range; definition: what it is the value of
+    """kind: "input", "relu", "clip", "rho", "linear" or "free"; low, high: its range; definition: what it is the value of
     ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho": relu(definition[0]) -
-    relu(definition[1])); error: how far its floating-point value may be off."""
+    relu(definition[1]); "linear": definition[0] itself)."""
 
     kind: str
     low: arb
@@ -147,14 +147,23 @@ class Quantities:
         return len(self.table) - 1
 
     def shared(self, quantity: Quantity) -> int:
-        """The quantity with this kind and definition, made once."""
-        key = (quantity.kind, *(part.key() for part in quantity.definition))
+        """The quantity with this kind, definition and range (which a clip is defined by), made once."""
+        key = (quantity.kind, _exactly(quantity.low), _exactly(quantity.high), *(p.key() for p in quantity.definition))
         if key not in self._by_definition:
             self._by_definition[key] = self.new(quantity)
         return self._by_definition[key]
 
     def kinds(self, polynomial: Polynomial) -> set[str]:
         return {self.table[i].kind for i in polynomial.quantities()}
+
+    def kinds_below(self, polynomial: Polynomial) -> set[str]:
+        """Kinds of all quantities that a polynomial depends on, those in definitions included."""
+        found, work = set[int](), [polynomial]
+        while work:
+            for i in work.pop().quantities() - found:
+                found.add(i)
+                work += self.table[i].definition
+        return {self.table[i].kind for i in found}
 
     def range(self, polynomial: Polynomial) -> tuple[arb, arb]:
         """Proved bounds: exact signs as far as `FLAT` where the polynomial is one quantity's, times non-negative
@@ -204,7 +213,7 @@ class Quantities:
         if degree == 1:
             ends = [arb(exact[0]) + arb(exact[1]) * end for end in (q.low, q.high)]
             return _least(ends), _largest(ends)
-        key = (tuple(map(str, exact)), str(q.low), str(q.high))
+        key = (tuple(map(str, exact)), _exactly(q.low), _exactly(q.high))
         if key not in self._ranges:
             self._ranges[key] = univariate_range(exact, q.low, q.high)
         return self._ranges[key]
@@ -226,6 +235,11 @@ class Quantities:
                 t_low, t_high = t_high, t_low
             low, high = low + weight * t_low, high + weight * t_high
         return low.lower(), high.upper()
+
+
+def _exactly(end: arb) -> object:
+    """A key that no other ball has: the text of a ball is rounded."""
+    return (end.mid().man_exp(), end.rad().man_exp()) if end.is_finite() else str(end)
 
 
 def _least(values: list[arb]) -> arb:
@@ -272,8 +286,8 @@ def _minimum(coefficients: list[fmpq], low: arb, high: arb) -> arb:
         ball = middle + half * arb(0, 1)
         bound = (value - (half * _at(slopes, ball)).abs_upper()).lower()
         best_gap = best - bound
-        enough = flat if best >= 0 and bound < 0 else coarse
-        # near a zero of the minimum only the sign is worth more work
+        # near 0 the sign is worth more work: an end just below 0 is followed to its own size
+        enough = coarse if bound >= 0 else flat if best >= 0 else coarse.min(flat.max(-best))
         if best_gap <= enough or bound >= best or (bound >= 0 and best_gap <= coarse) or steps > 20000:
             proved = bound if proved is None else proved.min(bound)
             continue

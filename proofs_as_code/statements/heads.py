@@ -106,7 +106,7 @@ def check_gate_constant(
     smallest = rational.rational(float(constants.smallest_gate_constant(form, bound, 1.0)[0]))
     chosen = rational.rational(constant_of(layout, form, bound))
     facts: dict[str, Any] = {"kind": "exact", "points": 1, "dtype": "rational", "worst_point": {"form": form.tolist()}}
-    if not exact * (1 + 7 * UNIT) <= smallest <= exact * (1 + 9 * UNIT):
+    if not exact * (1 + 15 * UNIT) <= smallest <= exact * (1 + 17 * UNIT):
         return verdict(ZERO, abs(smallest - exact * (1 + 16 * UNIT)), **facts)
     if not (chosen == 1 or chosen <= fmpq(203, 100) * exact) or not chosen >= fmpq(101, 100) * exact:
         return verdict(fmpq(203, 100) * exact, chosen, **facts)

@@ -1,0 +1,299 @@
+"""The first half of `verify`: from the weights of a network to its formula and the error of its evaluation.
+
+The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value is
+(polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation (relative
+`unit`; no underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes an unknown; clipped
+values and partition weights get names. What must come out is
+
+    T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
+
+with s_n and w_n sums of slope relu(quadratic in y). Whatever does not fit raises. Ranges are exact rationals; errors are
+sums and products of floats >= 0, raised by 1e-9 in the end for their own rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from flint import arb_poly, fmpq, fmpq_poly
+
+
+LARGEST = {2.0**-53: 2.0**1000, 2.0**-24: 2.0**120}  # by unit round-off: below it no sum of a few terms overflows
+
+
+def require(holds: bool, reason: str) -> None:
+    """A step of the proof; what does not hold, or is not understood, ends the check."""
+    if not holds:
+        raise ValueError(reason)
+
+
+class Poly(dict[tuple[int, ...], fmpq]):
+    """Non-zero coefficients by monomial, the sorted tuple of the numbers of its unknowns."""
+
+    @staticmethod
+    def of(terms: Iterable[tuple[tuple[int, ...], Any]]) -> Poly:
+        out: dict[tuple[int, ...], fmpq] = {}
+        for m, c in terms:
+            out[m] = out.get(m, 0) + c
+        return Poly({m: c for m, c in out.items() if c != 0})
+
+    def __mul__(self, other: Poly) -> Poly:
+        return Poly.of((tuple(sorted(m + n)), c * d) for m, c in self.items() for n, d in other.items())
+
+    def __add__(self, other: Poly) -> Poly:
+        return Poly.of((*self.items(), *other.items()))
+
+    def __sub__(self, other: Poly) -> Poly:
+        return self + other * number(-1)
+
+
+def rational(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def as_float(value: fmpq) -> float:
+    return int(value.p) / int(value.q)
+
+
+def number(value: float) -> Poly:
+    return Poly.of([((), rational(value))])
+
+
+Value = tuple[Poly, float]  # and a bound of the difference of the computed value
+
+
+class Unknown(NamedTuple):
+    kind: str  # "y"; "relu": of of[0]; "clip": of of[0] to the range; "rho": relu(of[0]) - relu(of[1]); "free"
+    low: fmpq
+    high: fmpq
+    of: tuple[Poly, ...] = ()
+
+
+class Chart(NamedTuple):
+    weight: tuple[int, fmpq]  # w = slope relu(cut-off): the number of that unknown, and the slope
+    before: dict[int, fmpq]  # the same for s
+    z: list[int]
+    knots: dict[int, Poly]  # relu(a z_i + b) in P
+    groups: dict[tuple[int, ...], dict[tuple[int, ...], fmpq]]  # P: knots of a term, exponents of z, coefficient
+
+
+class Network:
+    """The formula of a network for inputs F y, |y_k| <= box_k; `charts` and `error` are the result."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], frame: list[list[float]], box: list[float], unit: float) -> None:
+        self.unit, self.ranges, self.numbers, names = unit, {}, {}, {"hidden0", "readout"}  # type: ignore[var-annotated]
+        self.unknowns = [Unknown("y", -rational(b), rational(b)) for b in box]
+        self.state = [[(number(v), 0.0) for v in row] for row in tensors["hidden0"].tolist()]
+        for token, row in zip(self.state, frame, strict=False):
+            require(not token[0][0] and len(row) == len(box), "an input is added to something, or not of y")
+            x = Poly.of(((k,), rational(v)) for k, v in enumerate(row))
+            token[0] = x, unit * self.size(x)
+        for block in range(len(tensors)):
+            heads = [f"blocks.{block}.{name}" for name in ("query", "key", "value")]
+            layers = [[f"blocks.{block}.ffn.{j}.{name}" for name in ("weight", "bias")] for j in range(len(tensors))]
+            layers = [layer for layer in layers if layer[0] in tensors]
+            if heads[0] in tensors:
+                names |= {*heads, *(name for layer in layers for name in layer)}
+                self.attend(*(tensors[name].astype(np.float64) for name in heads))
+                self.feed_forward([[tensors[name].tolist() for name in layer] for layer in layers])
+        require(names == set(tensors) and len(frame) <= len(self.state), "tensors that fit no network")
+        out, error = self.state[int(tensors["readout"][0])][int(tensors["readout"][1])]
+        self.error, self.charts = error * (1 + 1e-9), self.partition(out)
+
+    def range(self, p: Poly) -> tuple[fmpq, fmpq]:
+        """Bounds: sharp for a monomial times a polynomial in one clipped z, added up over such parts."""
+        if (key := frozenset(p.items())) not in self.ranges:
+            parts: dict[Any, dict[int, fmpq]] = {}
+            for m, c in sorted(p.items(), key=lambda item: -len(item[0])):
+                clips = {i for i in m if self.unknowns[i].kind == "clip"}
+                z = min(clips) if len(clips) == 1 else None
+                rest = tuple(i for i in m if i != z)
+                if not clips:  # a constant part joins the polynomial with the same monomial
+                    z = next((other for factor, other in parts if factor == rest), None)
+                parts.setdefault((rest, z), {})[len(m) - len(rest)] = c
+            low = high = fmpq(0)
+            for (rest, z), powers in parts.items():
+                ends = (powers[0], powers[0]) if z is None else self.extremes(powers, z)
+                for i in set(rest):
+                    corners = [a * b for a in ends for b in self.extremes({rest.count(i): fmpq(1)}, i)]
+                    ends = min(corners), max(corners)
+                low, high = low + ends[0], high + ends[1]
+            self.ranges[key] = low, high
+        return self.ranges[key]
+
+    def extremes(self, powers: dict[int, fmpq], i: int) -> tuple[fmpq, fmpq]:
+        """Bounds of a polynomial in one unknown, from its ends and all its critical points."""
+        p, (_, low, high, _) = fmpq_poly([powers.get(k, 0) for k in range(max(powers) + 1)]), self.unknowns[i]
+        values = [p(low), p(high)]
+        for root, _ in p.derivative().complex_roots() if p.degree() > 1 else []:
+            if not (root.imag > 0 or root.imag < 0 or root.real < low or root.real > high):
+                ball = arb_poly(p)(root.real)
+                values += [ball.lower().fmpq(), ball.upper().fmpq()]
+        return min(values), max(values)
+
+    def size(self, p: Poly) -> float:
+        return as_float(max(map(abs, self.range(p))))
+
+    def unknown(self, kind: str, low: fmpq, high: fmpq, *of: Poly) -> Poly:
+        """A new unknown, or the one with the same definition."""
+        key = (kind, *(frozenset(p.items()) for p in of)) if of else len(self.unknowns)
+        if self.numbers.setdefault(key, len(self.unknowns)) == len(self.unknowns):
+            self.unknowns.append(Unknown(kind, low, high, of))
+        return Poly({(self.numbers[key],): fmpq(1)})
+
+    def kinds(self, p: Poly) -> set[str]:
+        return {self.unknowns[i].kind for m in p for i in m}
+
+    @staticmethod
+    def spread(*parts: Value) -> float:
+        """sum |v| in units of the largest power of two that divides all numbers v; inf for what is no known dyadic number.
+        Up to 1/unit a sum is exact in any order, and a single number can be represented; a power of two has 1."""
+        if any(e or any(p) or int(c.q) & (int(c.q) - 1) for p, e in parts for c in (p or {(): fmpq(0)}).values()):
+            return math.inf
+        scale = max((int(p[()].q) for p, _ in parts if p), default=1)
+        whole = [abs(int(p[()].p)) * (scale // int(p[()].q)) for p, _ in parts if p]
+        return sum(whole) // min((w & -w for w in whole), default=1)
+
+    def add(self, parts: Iterable[Value]) -> Value:
+        """fl of a sum, in any order, of values that may have been multiplied by a weight."""
+        parts = [(p, e) for p, e in parts if p or e]
+        error, size = sum(e for _, e in parts), sum(self.size(p) + e for p, e in parts)
+        require(size < LARGEST[self.unit], "numbers beyond the range of the arithmetic")
+        if self.spread(*parts) > 1 / self.unit:
+            error += len(parts) * self.unit / (1 - len(parts) * self.unit) * size
+        return Poly.of(item for p, _ in parts for item in p.items()), error
+
+    def times(self, a: Value, b: Value) -> Value:
+        (p, d), (q, e) = a, b
+        error = d * self.size(q) + self.size(p) * e + d * e
+        if min(self.spread(a), self.spread(b)) > 1 and self.spread((p * q, d + e)) > 1 / self.unit:
+            error += self.unit * (self.size(p) + d) * (self.size(q) + e)
+        return p * q, error
+
+    def functional(self, weights: list[float], values: list[Value], bias: float = 0.0) -> Value:
+        terms = [(v * number(w), e * abs(w)) for w, (v, e) in zip(weights, values, strict=True) if w]
+        return self.add([*terms, (number(bias), 0.0)])
+
+    def relu(self, value: Value, factor: Value | None = None) -> Value:
+        """fl of relu(value) times a factor."""
+        (p, error), factor = value, factor or (number(1), 0.0)
+        low, high = self.range(p)
+        if high <= 0:
+            p, error = Poly(), error if high + rational(error) > 0 else 0.0
+        elif -low * 2**50 <= max(high, -low):
+            error += max(0.0, as_float(-low))
+        elif any(factor[0]):
+            return self.free(Poly(), (as_float(high) + error) * (self.size(factor[0]) + factor[1]) * (1 + 1e-9))
+        else:
+            for m, c in p.items():  # relu(relu(y) + rest) = relu(y + rest) where rest <= 0
+                rest = p - Poly({m: c})
+                if self.is_relu(m) and c > 0 and self.range(rest)[1] <= 0:
+                    p = rest + self.unknowns[m[0]].of[0] * Poly({(): c})
+                    break
+            common = tuple(sorted(i for i in set.intersection(*map(set, p)) if self.unknowns[i].low >= 0))
+            for i in common:
+                p = Poly({m[: m.index(i)] + m[m.index(i) + 1 :]: c for m, c in p.items()})
+            scale = abs(p[min(p)])  # the same unknown for all positive multiples
+            p = p * Poly({(): 1 / scale})
+            p = self.unknown("relu", fmpq(0), max(self.range(p)[1], fmpq(0)), p) * Poly({common: scale})
+        return self.times((p, error), factor)
+
+    def is_relu(self, m: tuple[int, ...]) -> bool:
+        return len(m) == 1 and self.unknowns[m[0]].kind == "relu"
+
+    def free(self, p: Poly, error: float) -> Value:
+        low, high = self.range(p)
+        return self.unknown("free", low - rational(error), high + rational(error)), 0.0
+
+    def attend(self, query: np.ndarray, key: np.ndarray, value: np.ndarray) -> None:
+        """Add the heads. Pairs whose score is < 0 in floats, by a margin for all rounding, are silent."""
+        margin, parts = max(2.0**-36, 64 * self.unit), {}  # type: ignore[var-annotated]
+        ranges = [[(*map(as_float, self.range(p)), e) for p, e in token] for token in self.state]
+        low, high, error = np.array(ranges).transpose(2, 0, 1)
+
+        def linear(w: np.ndarray) -> np.ndarray:
+            widen = (margin * np.maximum(abs(low), abs(high)) + error * (1 + margin)) @ abs(w).T
+            up, down = np.maximum(w, 0).T, np.minimum(w, 0).T
+            return np.stack([low @ up + high @ down - widen, high @ up + low @ down + widen])
+
+        def top(q: Any, k: Any) -> np.ndarray:
+            corners = np.stack([a * b for a in q for b in k])
+            require(bool((abs(corners) < LARGEST[self.unit]).all()), "scores beyond the range of the arithmetic")
+            return (corners.max(0) + margin * abs(corners).max(0)).sum(-1)
+
+        for q, k, v in zip(query, key, value, strict=True):
+            left, right, heard = linear(q), linear(k), np.flatnonzero(linear(v).any(axis=(0, 2)))
+            open_ = (
+                np.flatnonzero(~(top(left, [right[0][heard].min(0), right[1][heard].max(0)]) < 0))
+                if heard.size
+                else heard
+            )
+            for i, j in np.argwhere(~(top(left[:, open_, None], right[:, None, heard]) < 0)):
+                target, source, score = open_[i], self.state[heard[j]], (Poly(), 0.0)
+                for q_row, k_row in zip(q.tolist(), k.tolist(), strict=True):
+                    term = self.times(self.functional(q_row, self.state[target]), self.functional(k_row, source))
+                    score = self.add([score, term])
+                for r in np.flatnonzero(v.any(axis=1)):
+                    term = self.relu(score, self.functional(v[r].tolist(), source))
+                    parts.setdefault((target, r), [self.state[target][r]]).append(term)
+        for (t, r), terms in parts.items():
+            total = self.add(terms)
+            self.state[t][r] = self.free(*total) if "free" in self.kinds(total[0]) else total
+
+    def feed_forward(self, layers: list[list[Any]]) -> None:
+        for token in self.state if layers else []:
+            channels = token
+            for depth, (weight, bias) in enumerate(layers):
+                fired = [self.relu(c) for c in channels] if depth else channels
+                channels = [self.functional(w, fired, b) for w, b in zip(weight, bias, strict=True)]
+            token[:] = [
+                self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in zip(token, channels, strict=True)
+            ]
+
+    def named(self, before: Poly, after: Poly, error: float) -> Value:
+        """Recognises clip(before, -1, 1), and relu(y) - relu(y') for y = 2 - before >= y'; of others with ReLUs the range is kept."""
+        one, kinds = number(1), self.kinds(after)
+        under, over, upper = (
+            self.relu((p, 0.0)) for p in (before * number(-1) - one, before - one, one + one - before)
+        )
+        if "relu" in kinds and (after, 0.0) == (before + under[0] - over[0], under[1] + over[1]):
+            low, high = self.range(before)
+            return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), before), error
+        for m, c in after.items():
+            if self.is_relu(m) and c < 0 and (after, 0.0) == (upper[0] + Poly({m: c}), upper[1]):
+                y, w = one + one - before, one + one - before + self.unknowns[m[0]].of[0] * Poly({(): c})
+                if self.range(w)[0] >= 0:
+                    return self.unknown("rho", fmpq(0), min(self.range(p)[1] for p in (y, w)), y, y - w), error
+        return self.free(after, error) if kinds & {"relu", "free"} else (after, error)
+
+    def partition(self, out: Poly) -> list[Chart]:
+        """T = sum rho P, term by term of the output."""
+        charts, seen = [], 0
+        for i, (kind, _, _, of) in enumerate(self.unknowns):
+            if kind == "rho":
+                s, w = number(1) - of[0], of[0] - of[1]
+                cuts = all(self.is_relu(m) and c > 0 for m, c in (*s.items(), *w.items())) and len(w) == 1
+                require(cuts, "a partition weight that is no difference of sums of cut-offs")
+                terms = {tuple(j for j in m if j != i): c for m, c in out.items() if m.count(i) == 1}
+                seen += len(terms)
+                knots = {j: self.unknowns[j].of[0] for m in terms for j in m if self.unknowns[j].kind == "relu"}
+                z = sorted({j for m in (*terms, *(m for p in knots.values() for m in p)) for j in m if j not in knots})
+                require(all(self.unknowns[j].kind == "clip" for j in z), "a local function of more than the chart's z")
+                require(
+                    all({len(m) for m in p} <= {0, 1} and len(p) <= 2 for p in knots.values()),
+                    "a knot of more than one z",
+                )
+                groups: dict[tuple[int, ...], dict[tuple[int, ...], fmpq]] = {}
+                for m, c in terms.items():  # by the knots in them; exponents of z, the last first
+                    exponents = tuple(m.count(j) for j in reversed(z))
+                    groups.setdefault(tuple(j for j in m if j in knots), {})[exponents] = c
+                charts.append(
+                    Chart(*((m[0], c) for m, c in w.items()), {m[0]: c for m, c in s.items()}, z, knots, groups)
+                )
+        owned = {chart.weight[0] for chart in charts}
+        require(seen == len(out) > 0, "an output that is no sum of partition weights times local functions")
+        require(all(set(chart.before) <= owned for chart in charts), "a prefix sum with a cut-off of no chart")
+        return charts

@@ -1,0 +1,300 @@
+"""From weights to formulas: against exact rational evaluation of the very weights, and against floating point.
+
+`proofs_as_code.rational` evaluates a network in Q; `AtPoint` evaluates a formula in Q by the definitions of its quantities.
+Neither shares code with the extraction.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flint import arb, ctx, fmpq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import construct
+from construct import manifolds, targets
+from construct.certify.extraction import PRECISION, NetworkFormula, _Execution, extract
+from construct.errors import InputError
+from construct.gadgets import FeedForward, Heads
+from construct.transformer import Transformer
+from construct.transformer.dense import attention
+from proofs_as_code import rational as exactly
+from tests.certify.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
+from tests.certify.random_networks import random_transformer, tampered
+
+SEEDS = st.integers(0, 2**31)
+
+SMALL: dict[str, dict[str, Any]] = {
+    "circle": {"charts": 3, "degree": 2},
+    "circle, degree 5": {"charts": 3, "degree": 5},
+    "circle, spline": {"charts": 4, "cells": 3},
+    "circle in R^12, projected": {"charts": 3, "degree": 2, "ambient": 12},
+    "circle, trigonometric": {"charts": 3, "degree": 2, "code": "trigonometric"},
+    "circle, cusp": {"charts": 3, "cells": 4, "target": "cusp"},
+    "circle, kink, float32": {"charts": 3, "cells": 4, "target": "kink", "dtype": torch.float32},
+    "circle, float32": {"charts": 4, "degree": 2, "dtype": torch.float32},
+    "sphere": {"name": "sphere", "charts": 6, "degree": 2},
+}
+LARGER: dict[str, dict[str, Any]] = {
+    "sphere, degree 4": {"name": "sphere", "charts": 6, "degree": 4},
+    "sphere in R^20": {"name": "sphere", "charts": 6, "degree": 2, "ambient": 20},
+    "sphere, float32": {"name": "sphere", "charts": 6, "degree": 3, "dtype": torch.float32},
+    "sphere, splines": {"name": "sphere", "charts": 6, "cells": 2, "target": "kink"},
+    "torus": {"name": "torus", "degree": 1},
+    "Klein bottle": {"name": "klein_bottle", "degree": 1},
+}
+
+
+def small(name: str) -> Transformer:
+    return network(**SMALL[name])
+
+
+@cache
+def formula_of(name: str, unit: float) -> NetworkFormula:
+    net = network(**{**SMALL, **LARGER}[name])
+    return extract(net, box_of(net), unit)
+
+
+def evaluated(net: Transformer, execution: str, x: list[fmpq]) -> fmpq:
+    """The number that the floating-point network returns."""
+    net.execution = execution
+    try:
+        return rational(float(net(tensor(x, net.dtype))))
+    finally:
+        net.execution = "sparse"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_formula_is_the_network(name):
+    """In exact arithmetic; what is left is the signs and, with the trigonometric code, the gates."""
+    net = small(name)
+    formula = extract(net, box_of(net))
+    for x in points_in(box_of(net), 4, seed=1):
+        assert abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - exactly.transformer(net, x))) <= formula.error
+    assert formula.error <= (1e-8 if "trigonometric" in name else 1e-13)
+
+
+@pytest.mark.parametrize("execution", ["dense", "sparse"])
+@pytest.mark.parametrize("name", [*SMALL, *LARGER])
+def test_error_covers_rounding(name, execution):
+    """On the manifold and anywhere in the box; the sparse execution is not what is proved, but no worse in practice."""
+    net = network(**{**SMALL, **LARGER}[name])
+    formula = formula_of(name, UNITS[net.dtype])
+    with ctx.workprec(200):
+        on = [[rational(float(np.round(v * 512) / 512)) for v in row] for row in net.manifold.sample(10, seed=3).tolist()]
+        for x in [*on, *points_in(box_of(net), 4, seed=2)]:
+            value = AtPoint(formula.quantities.table, x).formula(formula)
+            assert abs(arb(value - evaluated(net, execution, x))) <= formula.error
+    assert formula.error <= (1e-5 if net.dtype == torch.float64 else 10)
+
+
+@pytest.mark.parametrize("name", ["circle, degree 5", "circle, spline", "circle, trigonometric", "circle, float32"])
+def test_error_is_not_absurd(name):
+    """Within a factor 10^5 of what is really lost: a bound that is always huge would pass every other test."""
+    net = small(name)
+    formula = formula_of(name, UNITS[net.dtype])
+    lost = [
+        abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - evaluated(net, "dense", x)))
+        for x in points_in(box_of(net), 30, seed=4)
+    ]
+    assert formula.error <= max(float(v) for v in lost) * 1e5
+
+
+@settings(max_examples=150)
+@given(SEEDS)
+def test_tampered_network_is_refused_or_understood(seed):
+    """Whatever is done to the weights, the formula is that of the weights as they are now."""
+    rng = np.random.default_rng(seed)
+    base = small(list(SMALL)[rng.integers(len(SMALL) - 1)])
+    net, box, unit = tampered(base, rng), box_of(base), (0.0, UNITS[base.dtype])[rng.integers(2)]
+    try:
+        formula = extract(net, box, unit)
+    except InputError:
+        return
+    for x in points_in(box, 4, seed):
+        value = evaluated(net, "dense", x) if unit else exactly.transformer(net, x)
+        assert abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - value)) <= formula.error
+
+
+def execution(net: Transformer, unit: float = 0.0) -> _Execution:
+    """The registers after the last block, whether the output is a partition of unity or not."""
+    with ctx.workprec(PRECISION):
+        run = _Execution(net, net.box.double().numpy(), unit)
+        try:
+            run.run()
+        except InputError as error:
+            assert "partition of unity" in str(error) or "linear in the partition" in str(error), error
+    return run
+
+
+def final_state(net: Transformer, x: list[fmpq], unit: float) -> Any:
+    """Token by token, row by row: exactly, or as the dense execution has it."""
+    if not unit:
+        last = exactly.hidden_states(net, x)[-1]
+        return [[last[t, r] for r in range(last.ncols())] for t in range(last.nrows())]
+    hidden = net.embed(tensor(x, net.dtype))
+    for block in net.stack:
+        hidden = hidden + attention(block, hidden) if block.query.shape[0] else hidden
+        hidden = hidden + block.feed_forward(hidden) if len(block.ffn) else hidden
+    return [[rational(v) for v in row] for row in hidden[0].tolist()]
+
+
+def disagreements(net: Transformer, unit: float, seed: int) -> list[str]:
+    """Registers whose value is not what the symbolic execution says it is."""
+    run, found = execution(net, unit), []
+    for x in points_in(net.box.double().numpy(), 4, seed):
+        values, point = final_state(net, x, unit), AtPoint(run.names.table, x)
+        for token, row in np.ndindex(run.tokens, run.width):
+            register, value = run.state[token][row], values[token][row]
+            with ctx.workprec(PRECISION):
+                low, high = run.names.range(register.polynomial)
+                inside = low - register.error <= value + fmpq(0) <= high + register.error
+                outside = (low - register.error).lower() > value or (high + register.error).upper() < value
+                unknown = "free" in run.names.kinds_below(register.polynomial)
+                off = ZERO if unknown else abs(arb(value - point.of(register.polynomial)))
+                if (outside and not inside) or off > register.error:
+                    found.append(f"token {token}, row {row}: {value} at {x}, {register}")
+    return found
+
+
+ZERO = arb(0)
+
+
+@settings(max_examples=400)
+@given(SEEDS)
+def test_registers_of_any_network(seed):
+    """Every register of a network that nobody designed: its polynomial, its error and its range."""
+    rng = np.random.default_rng(seed)
+    dtype = torch.float64 if rng.random() < 0.7 else torch.float32
+    net, unit = random_transformer(rng, dtype), (0.0, UNITS[dtype])[rng.integers(2)]
+    try:
+        found = disagreements(net, unit, seed)
+    except AssertionError as error:
+        assert "expected registers below" in str(error) or "expected scores below" in str(error), error
+        return
+    assert not found
+
+
+# -- networks that were once misread ------------------------------------------------------------------------------
+
+
+def one_block(ffn: FeedForward, *, heads: Heads | None = None, box: float = 1.0, row: int = 0) -> Transformer:
+    """One token (x, 0, 0, 0, 1), read out at `row`."""
+    hidden = np.array([[0.0, 0, 0, 0, 1]])
+    blocks = [(heads or Heads.none(5), ffn)]
+    return Transformer(hidden, blocks, ambient=1, readout=(0, row), box=np.array([box]))
+
+
+def layer(entries: dict[tuple[int, int], float], bias: dict[int, float] | None = None) -> tuple[Any, Any]:
+    weight, offset = np.zeros((5, 5)), np.zeros(5)
+    for place, value in entries.items():
+        weight[place] = value
+    for place, value in (bias or {}).items():
+        offset[place] = value
+    return weight, offset
+
+
+def test_relu_of_a_relu_less_a_trifle():
+    """`relu(relu(x) - 1e-20)` is no `x - 1e-20` for x < 0, though its range is all but non-negative."""
+    deep = FeedForward((layer({(0, 0): 1}), layer({(0, 0): 1}, {0: -1e-20}), layer({(1, 0): 1})))
+    assert not disagreements(one_block(deep), 0.0, seed=0)
+
+
+def test_two_corners_on_one_side_are_no_clip():
+    """`x - relu(x - 1/2) - relu(x - 1/4)`."""
+    ffn = FeedForward((layer({(0, 0): 1, (1, 0): 1}, {0: -0.5, 1: -0.25}), layer({(0, 0): -1, (0, 1): -1})))
+    assert not disagreements(one_block(ffn), 0.0, seed=0)
+
+
+def test_two_clips_of_one_number_are_two():
+    """`a` is clipped to [-1, 1] and its copy `b` to [-1/2, 1/2]."""
+    copy = Heads(*(np.array([layer(entries)[0]]) for entries in ({(0, 4): 1}, {(0, 4): 1}, {(1, 0): 1})))
+    first = layer({(0, 0): -1, (1, 0): 1, (2, 1): -1, (3, 1): 1}, {0: -1, 1: -1, 2: -0.5, 3: -0.5})
+    ffn = FeedForward((first, layer({(0, 0): 1, (0, 1): -1, (1, 2): 1, (1, 3): -1})))
+    net = one_block(ffn, heads=copy, box=2.0)
+    assert not disagreements(net, 0.0, seed=0)
+    registers = execution(net).state[0][:2]
+    assert len({number for r in registers for number in r.polynomial.quantities()}) == 2
+
+
+def test_input_is_added_with_rounding():
+    """A register that is not 0 where the input is added."""
+    net = one_block(FeedForward())
+    net.hidden0.data[0, 0] = 100.1
+    error = execution(net, 2.0**-53).state[0][0].error
+    x = 1 / 3
+    lost = abs(rational(100.1 + x) - rational(100.1) - rational(x))
+    assert lost > 0 and arb(lost) + 2.0**-53 <= error
+
+
+def test_number_with_an_error_is_not_exact():
+    """A known number plus something that only floating point sees: what is done to it afterwards is rounded too."""
+    run = execution(one_block(FeedForward()), 2.0**-53)
+    three = arb(3)
+    assert run._exact_sum([run.state[0][4].polynomial * fmpq(3)], ZERO)
+    assert not run._exact_sum([run.state[0][4].polynomial * fmpq(3)], arb(2) ** -60)
+    one = run.state[0][4].polynomial
+    assert run._product_rounding((one * fmpq(3), ZERO), (one * fmpq(5), ZERO), three) == 0
+    assert run._product_rounding((one * fmpq(3), arb(2) ** -60), (one * fmpq(5), ZERO), three) >= 2.0**-53 * 3
+
+
+def test_almost_silent_pair_in_float32():
+    """A score of -2^-30 in exact arithmetic may be positive in float32: its margin grows with the unit."""
+    tenth = float(np.float32(0.1))
+    entries = ({(0, 0): tenth, (0, 4): 3.0}, {(0, 4): 1.0}, {(1, 4): 1.0})
+    heads = Heads(*(np.array([layer(e)[0]]) for e in entries))
+    net = one_block(FeedForward(), heads=heads, row=1)
+    block = net.stack[0]
+    block.query.data[0, 1, 4], block.key.data[0, 1, 4] = -3.0 - tenth - 2.0**-30, 1.0
+    narrow = execution(net.float(), 2.0**-24)
+    x = tensor([fmpq(1)], torch.float32)
+    hidden = attention(net.stack[0], net.embed(x))[0, 0, 1]
+    assert abs(float(hidden)) <= float(narrow.state[0][1].error) + float(narrow._size(narrow.state[0][1].polynomial))
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_paper_construction_is_refused():
+    net = construct.approximate(
+        targets.get("exp_sin"), manifolds.get("circle"), construction="paper", charts=3, cells=2, degree=1, smoothness=2.0
+    )
+    with pytest.raises(InputError, match="partition of unity"):
+        extract(net, box_of(net))
+
+
+def test_random_networks_are_refused():
+    for seed in range(20):
+        net = random_transformer(np.random.default_rng(seed))
+        with pytest.raises(InputError, match="net: expected"):
+            extract(net, net.box.numpy())
+
+
+@pytest.mark.parametrize(
+    ("box", "unit", "message"),
+    [
+        (np.ones(1), 0.0, "box: expected 2"),
+        (np.array([1.0, np.nan]), 0.0, "box: expected 2 finite"),
+        (np.array([1.0, np.inf]), 0.0, "box: expected 2 finite"),
+        (np.array([1.0, -1.0]), 0.0, "box: expected 2 finite"),
+        (np.ones(2), -1.0, "unit: expected"),
+        (np.ones(2), float("nan"), "unit: expected"),
+        (np.ones(2), 0.5, "unit: expected"),
+    ],
+)
+def test_arguments(box, unit, message):
+    with pytest.raises(InputError, match=message):
+        extract(small("circle"), box, unit)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
+def test_weights_that_are_no_numbers(value):
+    net = tampered(small("circle"), np.random.default_rng(0))
+    net.stack[0].value.data[0, 0, 4] = value
+    with pytest.raises(InputError, match="net: expected"):
+        extract(net, box_of(small("circle")), 2.0**-53)
