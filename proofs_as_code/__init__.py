@@ -1,5 +1,6 @@
-"""Place of the machine-checked statements of the construction; empty in this release.
+"""The lemmas and theorems as statements that can be run, and a verifier of certificates.
 
-The checks of the lemmas live in the test suite for now. Statements that can be imported and run on their own,
-each returning a verdict of its kind (exact, rigorous or sampled), come in a later release.
+`python -m proofs_as_code` checks every statement and its negative twins, one line each; `--json`, `--latex`, `--only NAME`,
+`--seed N`, `--list`. `python -m proofs_as_code verify NETWORK CERTIFICATE` checks a proved error bound without the library that
+made it. See `framework` for what a statement is, and for the three kinds of verdict (exact, rigorous, sampled).
 """

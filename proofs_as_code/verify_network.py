@@ -1,25 +1,25 @@
-"""The first half of `verify`: from the weights of a network to its formula and the error of its evaluation.
+"""From the weights of a network to its formula and the error of its evaluation; the first part of `verify`.
 
-The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value is
-(polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation (relative
-`unit`; no underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes an unknown; clipped
-values and partition weights get names. What must come out is
+The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value
+is (polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation
+(relative `unit`, no underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes an
+unknown; clipped values and partition weights get names. What must come out is
 
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
-with s_n and w_n sums of slope relu(quadratic in y). Whatever does not fit raises. Ranges are exact rationals; errors are
-sums and products of floats >= 0, raised by 1e-9 in the end for their own rounding.
+with s_n and w_n sums of slope relu(quadratic in y). Whatever does not fit raises. Ranges are exact rationals; errors
+are sums and products of floats >= 0, raised by 1e-9 in the end for their own rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb_poly, fmpq, fmpq_poly
-
 
 LARGEST = {2.0**-53: 2.0**1000, 2.0**-24: 2.0**120}  # by unit round-off: below it no sum of a few terms overflows
 
@@ -91,14 +91,13 @@ class Network:
             require(not token[0][0] and len(row) == len(box), "an input is added to something, or not of y")
             x = Poly.of(((k,), rational(v)) for k, v in enumerate(row))
             token[0] = x, unit * self.size(x)
-        for block in range(len(tensors)):
+        for block in takewhile(lambda block: f"blocks.{block}.query" in tensors, count()):
             heads = [f"blocks.{block}.{name}" for name in ("query", "key", "value")]
-            layers = [[f"blocks.{block}.ffn.{j}.{name}" for name in ("weight", "bias")] for j in range(len(tensors))]
-            layers = [layer for layer in layers if layer[0] in tensors]
-            if heads[0] in tensors:
-                names |= {*heads, *(name for layer in layers for name in layer)}
-                self.attend(*(tensors[name].astype(np.float64) for name in heads))
-                self.feed_forward([[tensors[name].tolist() for name in layer] for layer in layers])
+            depth = next(j for j in count() if f"blocks.{block}.ffn.{j}.weight" not in tensors)
+            layers = [[f"blocks.{block}.ffn.{j}.{name}" for name in ("weight", "bias")] for j in range(depth)]
+            names |= {*heads, *(name for layer in layers for name in layer)}
+            self.attend(*(tensors[name].astype(np.float64) for name in heads))
+            self.feed_forward([[tensors[name].tolist() for name in layer] for layer in layers])
         require(names == set(tensors) and len(frame) <= len(self.state), "tensors that fit no network")
         out, error = self.state[int(tensors["readout"][0])][int(tensors["readout"][1])]
         self.error, self.charts = error * (1 + 1e-9), self.partition(out)
@@ -128,9 +127,10 @@ class Network:
         """Bounds of a polynomial in one unknown, from its ends and all its critical points."""
         p, (_, low, high, _) = fmpq_poly([powers.get(k, 0) for k in range(max(powers) + 1)]), self.unknowns[i]
         values = [p(low), p(high)]
-        for root, _ in p.derivative().complex_roots() if p.degree() > 1 else []:
+        roots: list[Any] = p.derivative().complex_roots() if p.degree() > 1 else []
+        for root, _ in roots:
             if not (root.imag > 0 or root.imag < 0 or root.real < low or root.real > high):
-                ball = arb_poly(p)(root.real)
+                ball: Any = arb_poly(p)(root.real)
                 values += [ball.lower().fmpq(), ball.upper().fmpq()]
         return min(values), max(values)
 
@@ -149,8 +149,10 @@ class Network:
 
     @staticmethod
     def spread(*parts: Value) -> float:
-        """sum |v| in units of the largest power of two that divides all numbers v; inf for what is no known dyadic number.
-        Up to 1/unit a sum is exact in any order, and a single number can be represented; a power of two has 1."""
+        """sum |v| in units of the largest power of two that divides all of the numbers v, inf if not all are known.
+
+        Up to 1/unit a sum is exact in any order, and a single number can be represented; a power of two has 1.
+        """
         if any(e or any(p) or int(c.q) & (int(c.q) - 1) for p, e in parts for c in (p or {(): fmpq(0)}).values()):
             return math.inf
         scale = max((int(p[()].q) for p, _ in parts if p), default=1)
@@ -226,13 +228,12 @@ class Network:
 
         for q, k, v in zip(query, key, value, strict=True):
             left, right, heard = linear(q), linear(k), np.flatnonzero(linear(v).any(axis=(0, 2)))
-            open_ = (
-                np.flatnonzero(~(top(left, [right[0][heard].min(0), right[1][heard].max(0)]) < 0))
-                if heard.size
-                else heard
-            )
-            for i, j in np.argwhere(~(top(left[:, open_, None], right[:, None, heard]) < 0)):
-                target, source, score = open_[i], self.state[heard[j]], (Poly(), 0.0)
+            if heard.size == 0:
+                continue
+            hull = right[0][heard].min(0), right[1][heard].max(0)
+            hears = np.flatnonzero(~(top(left, hull) < 0))
+            for i, j in np.argwhere(~(top(left[:, hears, None], right[:, None, heard]) < 0)):
+                target, source, score = hears[i], self.state[heard[j]], (Poly(), 0.0)
                 for q_row, k_row in zip(q.tolist(), k.tolist(), strict=True):
                     term = self.times(self.functional(q_row, self.state[target]), self.functional(k_row, source))
                     score = self.add([score, term])
@@ -249,22 +250,20 @@ class Network:
             for depth, (weight, bias) in enumerate(layers):
                 fired = [self.relu(c) for c in channels] if depth else channels
                 channels = [self.functional(w, fired, b) for w, b in zip(weight, bias, strict=True)]
-            token[:] = [
-                self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in zip(token, channels, strict=True)
-            ]
+            pairs = zip(token, channels, strict=True)
+            token[:] = [self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in pairs]
 
     def named(self, before: Poly, after: Poly, error: float) -> Value:
-        """Recognises clip(before, -1, 1), and relu(y) - relu(y') for y = 2 - before >= y'; of others with ReLUs the range is kept."""
+        """Knows clip(before, -1, 1) and relu(y) - relu(y - w), y = 2 - before, w >= 0; else keeps the range only."""
         one, kinds = number(1), self.kinds(after)
-        under, over, upper = (
-            self.relu((p, 0.0)) for p in (before * number(-1) - one, before - one, one + one - before)
-        )
+        y = one + one - before
+        under, over, upper = (self.relu((p, 0.0)) for p in (y - number(3), before - one, y))
         if "relu" in kinds and (after, 0.0) == (before + under[0] - over[0], under[1] + over[1]):
             low, high = self.range(before)
             return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), before), error
         for m, c in after.items():
             if self.is_relu(m) and c < 0 and (after, 0.0) == (upper[0] + Poly({m: c}), upper[1]):
-                y, w = one + one - before, one + one - before + self.unknowns[m[0]].of[0] * Poly({(): c})
+                w = y + self.unknowns[m[0]].of[0] * Poly({(): c})
                 if self.range(w)[0] >= 0:
                     return self.unknown("rho", fmpq(0), min(self.range(p)[1] for p in (y, w)), y, y - w), error
         return self.free(after, error) if kinds & {"relu", "free"} else (after, error)
@@ -282,17 +281,14 @@ class Network:
                 knots = {j: self.unknowns[j].of[0] for m in terms for j in m if self.unknowns[j].kind == "relu"}
                 z = sorted({j for m in (*terms, *(m for p in knots.values() for m in p)) for j in m if j not in knots})
                 require(all(self.unknowns[j].kind == "clip" for j in z), "a local function of more than the chart's z")
-                require(
-                    all({len(m) for m in p} <= {0, 1} and len(p) <= 2 for p in knots.values()),
-                    "a knot of more than one z",
-                )
+                simple = all({len(m) for m in p} <= {0, 1} and len(p) <= 2 for p in knots.values())
+                require(simple, "a knot of more than one z")
                 groups: dict[tuple[int, ...], dict[tuple[int, ...], fmpq]] = {}
                 for m, c in terms.items():  # by the knots in them; exponents of z, the last first
                     exponents = tuple(m.count(j) for j in reversed(z))
                     groups.setdefault(tuple(j for j in m if j in knots), {})[exponents] = c
-                charts.append(
-                    Chart(*((m[0], c) for m, c in w.items()), {m[0]: c for m, c in s.items()}, z, knots, groups)
-                )
+                before, (weight,) = {m[0]: c for m, c in s.items()}, [(m[0], c) for m, c in w.items()]
+                charts.append(Chart(weight, before, z, knots, groups))
         owned = {chart.weight[0] for chart in charts}
         require(seen == len(out) > 0, "an output that is no sum of partition weights times local functions")
         require(all(set(chart.before) <= owned for chart in charts), "a prefix sum with a cut-off of no chart")

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import ambient, codes, constructions, speed
+from benchmarks import ambient, certificates, codes, constructions, speed
 from benchmarks.tables import Study
 
 
@@ -49,6 +49,13 @@ def test_compact_is_smaller_than_paper_at_equal_error(tmp_path):
     assert 5 * int(compact["parameters"]) < int(paper["parameters"])
     assert len(constructions.ratios(study.rows)) == 3
     assert constructions.plot(study.rows).axes
+
+
+def test_a_certificate_is_proved_and_verified(tmp_path):
+    row = certificates.prove("circle", "exp_sin", 1e-1, "rigorous", tmp_path, 0)
+    assert float(row["measured"]) <= float(row["proved"]) <= 1e-1 and float(row["ratio"]) >= 1.0
+    assert certificates.verify("circle", "exp_sin", 1e-1, "rigorous", tmp_path)["verified"]
+    assert ("klein_bottle", "sin_product", 1e-4, "measured") in certificates.cases(False)
 
 
 def test_a_refused_network_is_a_row():

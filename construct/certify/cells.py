@@ -33,6 +33,7 @@ ORDERS = {1: 9, 2: 5, 3: 4}
 CUTOFF_ORDER = 2
 WIDEST = 0.5  # a cell wider than this in chart coordinates is divided before polynomials are looked at
 MOST_ACTIVE = 12
+DEEPEST = 30  # halvings of an axis after which a cell without any bound is given up
 
 
 def rounded_up(value: arb) -> float:
@@ -387,13 +388,17 @@ def shifted(
 
 @dataclass
 class Subdivision:
-    """The cells that were looked at: a binary tree whose leaves cover the box, each with a bound."""
+    """The cells that were looked at: a binary tree whose leaves cover the box, each with a bound.
+
+    stuck: a tiny cell on which there is no finite bound, where the search gave up.
+    """
 
     root: Cell
     bound: float
     seen: float
     leaves: int
     splits: dict[Cell, int] = field(default_factory=dict)
+    stuck: Cell | None = None
 
     def tree(self) -> str:
         """Preorder: an axis for a cell that is divided, a point for a leaf."""
@@ -424,19 +429,20 @@ def subdivide(
     root = Cell(bounds.formula.lower, bounds.formula.upper)
     ticket = count()
     first = bounds.bound(root, bounds.everywhere())
-    heap = [(-first.bound, next(ticket), root, first)]
+    heap = [(-first.bound, 0, next(ticket), root, first)]  # of equal bounds (inf) the smallest cell first
     seen, leaves = first.seen, 1
     splits: dict[Cell, int] = {}
     while True:
-        worst = -heap[0][0]
-        if worst <= max(target, (1 + tolerance) * seen) or leaves >= most_cells:
-            return Subdivision(root, worst, seen, leaves, splits)
-        _, _, cell, known = heapq.heappop(heap)
+        worst, depth = -heap[0][0], -heap[0][1]
+        stuck = worst == math.inf and depth >= DEEPEST * bounds.formula.dim
+        if stuck or worst <= max(target, (1 + tolerance) * seen) or leaves >= most_cells:
+            return Subdivision(root, worst, seen, leaves, splits, heap[0][3] if stuck else None)
+        _, _, _, cell, known = heapq.heappop(heap)
         splits[cell] = known.axis
         for half in cell.halves(known.axis):
             found = bounds.bound(half, known.near)
             seen = max(seen, found.seen)
-            heapq.heappush(heap, (-found.bound, next(ticket), half, found))
+            heapq.heappush(heap, (-found.bound, -depth - 1, next(ticket), half, found))
         leaves += 1
         if leaves % 50 == 0:
             progress(f"{leaves} cells: bound {worst:.3g}, seen {seen:.3g}", None)

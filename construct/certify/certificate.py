@@ -1,7 +1,7 @@
 """What was proved, in a form that can be kept, sent and checked by somebody else.
 
-A certificate holds the statement (target and manifold as formulas, the digest of the weights), the bound, and the proof's one
-creative part: how to divide the box of parameters. Everything else is recomputed by whoever checks it.
+A certificate holds the statement (target and manifold as formulas, the digest of the weights), the bound, and the
+proof's one creative part: how to divide the box of parameters. Everything else is recomputed by whoever checks it.
 `python -m proofs_as_code verify` does that without this package.
 """
 
@@ -22,8 +22,9 @@ from construct.transformer import Transformer
 
 FORMAT = "construct-certificate/1"
 CLAIM = (
-    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u), is within "
-    "bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other sums in any"
+    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u), is "
+    "within bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other "
+    "sums in any"
 )
 _NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
 
@@ -110,7 +111,7 @@ def digest(document: dict[str, Any]) -> str:
 
 
 def weights_digest(net: Transformer) -> str:
-    """SHA-256 over the tensors sorted by name: name, shape, dtype, little-endian bytes, with zero bytes in between."""
+    """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(net.state_dict().items()):
         array = tensor.detach().cpu().contiguous()

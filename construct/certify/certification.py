@@ -1,7 +1,7 @@
 """`certify`: a proved sup-norm bound for a network that is there.
 
-extract (weights -> formula, exact) -> substitute the manifold -> divide its parameter box until the bound is good enough
--> measure, for comparison -> certificate
+extract (weights -> formula, exact) -> substitute the manifold -> divide its parameter box until the bound is good
+enough -> measure, for comparison -> certificate
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def certify(
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
     """
-    expression = exact_target(target, manifold)
     formula = _checked(net, manifold, kind)
+    expression = exact_target(target, manifold)
     tolerance, max_cells = positive_real(tolerance, "tolerance"), positive_integer(max_cells, "max_cells")
     wanted = 0.0 if epsilon is None else positive_real(epsilon, "epsilon")
     report: Progress = printed if progress is True else progress if callable(progress) else silent
@@ -92,6 +92,11 @@ def certify(
         bounds = CellBounds(charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim])
         found = subdivide(
             bounds, target=wanted / LOCAL_MARGIN - error, tolerance=tolerance, most_cells=max_cells, progress=report
+        )
+    if found.stuck is not None:
+        raise InputError(
+            f"net: expected a partition of unity that covers {manifold!r} and a bounded target; nothing can be proved near "
+            f"u = {found.stuck.lower} (parameters of the manifold's formula)"
         )
     if not math.isfinite(found.bound):
         raise BudgetExceeded(

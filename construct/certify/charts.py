@@ -7,6 +7,7 @@ the chart coordinates z(y) (linear, clipped) and the polynomial P(z).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from flint import arb, fmpq
 from torch import Tensor
@@ -55,7 +56,7 @@ class Chart:
     knots: tuple[tuple[int, arb, arb], ...]
     terms: tuple[tuple[tuple[int, ...], arb], ...]
 
-    @property
+    @cached_property
     def degree(self) -> int:
         return max((sum(e) for e, _ in self.terms), default=0)
 

@@ -15,7 +15,7 @@ abs, the first is the hull of both sides; whoever bounds with them takes an orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 
@@ -50,7 +50,10 @@ class JetSpace(Algebra[Jet]):
         self.size = len(self.indices)
         self.degrees = [sum(a) for a in self.indices]
         self.pairs = _convolution(dim, order)
-        self._angle: tuple[Jet, tuple[Jet, Jet]] | None = None  # the last argument of sin and cos, mostly asked for both
+        self.squares = tuple(tuple((i, j) for i, j in pairs if i <= j) for pairs in self.pairs)
+        self.partner = tuple(dict(pairs) for pairs in self.pairs)  # of i at exponent k: the j with a_i + a_j = a_k
+        self._angle: tuple[Jet, tuple[Jet, Jet]] | None = None  # the last argument of sin and cos: both are asked for
+        self._weights: tuple[Sequence[arb], list[arb]] | None = None
 
     def over(self, variables: Sequence[Jet]) -> JetSpace:
         """The same arithmetic with other variables."""
@@ -80,7 +83,9 @@ class JetSpace(Algebra[Jet]):
         return [p * factor for p in a]
 
     def multiply(self, a: Jet, b: Jet) -> Jet:
-        """Product; what is zero is left out, unless the other factor has a coefficient that is not known: 0 NaN is NaN."""
+        """Product; zeros are left out, unless a coefficient of the other factor is not known: 0 NaN is NaN."""
+        if a is b:
+            return self._squared(a)
         out = []
         known = all(v.is_finite() for v in a) and all(v.is_finite() for v in b)
         nonzero_a, nonzero_b = ([not (known and v.is_zero()) for v in jet] for jet in (a, b))
@@ -90,8 +95,16 @@ class JetSpace(Algebra[Jet]):
                 if nonzero_a[i] and nonzero_b[j]:
                     total += a[i] * b[j]
             out.append(total)
-        if a is b:
-            out[0] = out[0].nonnegative_part()
+        return out
+
+    def _squared(self, a: Jet) -> Jet:
+        out = [integer_power(a[0], 2)]
+        twice = [v + v for v in a]
+        for pairs in self.squares[1:]:
+            total = ZERO
+            for i, j in pairs:
+                total += twice[i] * a[j] if i < j else a[i] * a[i]
+            out.append(total)
         return out
 
     def divide(self, a: Jet, b: Jet) -> Jet:
@@ -141,8 +154,8 @@ class JetSpace(Algebra[Jet]):
     def exp(self, a: Jet) -> Jet:
         out: Jet = [a[0].exp()]
         moving = self._moving(a)
-        for k, pairs in enumerate(self.pairs[1:], start=1):
-            out.append(_euler(pairs, moving, out) / self.degrees[k])
+        for k in range(1, self.size):
+            out.append(_euler(self.partner[k], moving, out) / self.degrees[k])
         return out
 
     def sin(self, a: Jet) -> Jet:
@@ -155,9 +168,9 @@ class JetSpace(Algebra[Jet]):
         if self._angle is None or self._angle[0] is not a:
             s, c = [a[0].sin()], [a[0].cos()]
             moving = self._moving(a)
-            for k, pairs in enumerate(self.pairs[1:], start=1):
-                s_next = _euler(pairs, moving, c) / self.degrees[k]
-                c.append(-_euler(pairs, moving, s) / self.degrees[k])
+            for k in range(1, self.size):
+                s_next = _euler(self.partner[k], moving, c) / self.degrees[k]
+                c.append(-_euler(self.partner[k], moving, s) / self.degrees[k])
                 s.append(s_next)
             self._angle = a, (s, c)
         return self._angle[1]
@@ -167,11 +180,11 @@ class JetSpace(Algebra[Jet]):
         out: Jet = [monotone(arb.tanh, a[0])]
         slope: Jet = [1 - out[0] * out[0]]
         moving = self._moving(a)
-        for k, pairs in enumerate(self.pairs[1:], start=1):
-            out.append(_euler(pairs, moving, slope) / self.degrees[k])
+        for k in range(1, self.size):
+            out.append(_euler(self.partner[k], moving, slope) / self.degrees[k])
             square = ZERO
-            for i, j in pairs:
-                square += out[i] * out[j]
+            for i, j in self.squares[k]:
+                square += 2 * out[i] * out[j] if i < j else out[i] * out[i]
             slope.append(-square)
         return out
 
@@ -189,9 +202,21 @@ class JetSpace(Algebra[Jet]):
         first = [v * SIDES for v in a[1 : 1 + self.dim]] if self.order else []
         return [magnitude(a[0]), *first] + [NAN] * (self.size - 1 - len(first))
 
-    def _moving(self, f: Jet) -> list[arb | None]:
-        """Coefficients of `E f`, None where they vanish."""
-        return [None if v.is_zero() or not m else m * v for m, v in zip(self.degrees, f, strict=True)]
+    def _moving(self, f: Jet) -> list[tuple[int, arb]]:
+        """The coefficients of `E f` that do not vanish, with their places."""
+        return [(i, m * v) for i, (m, v) in enumerate(zip(self.degrees, f, strict=True)) if m and not v.is_zero()]
+
+    def weights(self, half: Sequence[arb]) -> list[arb]:
+        """`h^a` for all exponents; the last ones are kept, since a cell asks for many bounds."""
+        if self._weights is None or self._weights[0] is not half:
+            out = []
+            for a in self.indices:
+                weight = ONE
+                for h, e in zip(half, a, strict=True):
+                    weight *= h**e
+                out.append(weight)
+            self._weights = half, out
+        return self._weights[1]
 
     # -- polynomials ------------------------------------------------------------------------------
 
@@ -231,12 +256,12 @@ class JetSpace(Algebra[Jet]):
         return list(lines[0].entries())
 
 
-def _euler(pairs: Sequence[tuple[int, int]], moving: Sequence[arb | None], g: Jet) -> arb:
+def _euler(partner: Mapping[int, int], moving: Sequence[tuple[int, arb]], g: Jet) -> arb:
     """A coefficient of `E f * g`."""
     total = ZERO
-    for i, j in pairs:
-        factor = moving[i]
-        if factor is not None:
+    for i, factor in moving:
+        j = partner.get(i)
+        if j is not None:
             total += factor * g[j]
     return total
 
@@ -281,7 +306,7 @@ def lagrange_bound(space: JetSpace, centre: Jet, cell: Jet, half: Sequence[arb])
 
     centre, cell: jets of g at the centre and over the cell; half: half-widths h. Returns +inf if none is finite.
     """
-    weights = _weights(space, half)
+    weights = space.weights(half)
     total, best = ZERO, arb.pos_inf()
     position = 0
     for m in range(space.order + 1):
@@ -301,19 +326,9 @@ def lagrange_bound(space: JetSpace, centre: Jet, cell: Jet, half: Sequence[arb])
     return best
 
 
-def _weights(space: JetSpace, half: Sequence[arb]) -> list[arb]:
-    out = []
-    for a in space.indices:
-        weight = ONE
-        for h, e in zip(half, a, strict=True):
-            weight *= h**e
-        out.append(weight)
-    return out
-
-
 def lagrange_range(space: JetSpace, centre: Jet, cell: Jet, half: Sequence[arb]) -> arb:
     """A ball that contains g on the cell: the plain enclosure, intersected with the Taylor enclosures."""
-    weights = _weights(space, half)
+    weights = space.weights(half)
     best = cell[0]
     spread = ZERO
     position = 1

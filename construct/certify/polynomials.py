@@ -175,12 +175,22 @@ class Quantities:
         rest = polynomial
         for i in common:
             rest = rest.without(i)
-        low, high = self._separable(rest)
+        low, high = self._factored(rest)
         for i in common:
             q = self.table[i]
-            corners = [low * q.low, low * q.high, high * q.low, high * q.high]
-            low, high = _least(corners), _largest(corners)
+            low, high = _product((low, high), (q.low, q.high))
         return low, high
+
+    def _factored(self, polynomial: Polynomial) -> tuple[arb, arb]:
+        """A product of a polynomial in one quantity and one in the others is bounded factor by factor."""
+        names = sorted(polynomial.quantities())
+        if len(names) < 2 or len(polynomial.terms) < 4:
+            return self._separable(polynomial)
+        for i in names:
+            factors = split_off(polynomial, i)
+            if factors is not None:
+                return _product(self.range(factors[0]), self.range(factors[1]))
+        return self._separable(polynomial)
 
     def common_factors(self, polynomial: Polynomial) -> list[int]:
         """Non-negative quantities that occur in every term."""
@@ -240,6 +250,28 @@ class Quantities:
 def _exactly(end: arb) -> object:
     """A key that no other ball has: the text of a ball is rounded."""
     return (end.mid().man_exp(), end.rad().man_exp()) if end.is_finite() else str(end)
+
+
+def split_off(polynomial: Polynomial, name: int) -> tuple[Polynomial, Polynomial] | None:
+    """`u(q) v(others)` with exactly that product, q the quantity `name`; None if there is no such factorisation."""
+    slices: dict[int, dict[Monomial, fmpq]] = {}
+    for m, c in polynomial.terms.items():
+        slices.setdefault(m.count(name), {})[tuple(j for j in m if j != name)] = c
+    first = slices[min(slices)]
+    pivot = min(first)
+    scales = {}
+    for power, terms in slices.items():
+        if terms.keys() != first.keys():
+            return None
+        scales[power] = terms[pivot] / first[pivot]
+        if any(c != scales[power] * first[m] for m, c in terms.items()):
+            return None
+    return Polynomial({(name,) * power: scale for power, scale in scales.items()}), Polynomial(first)
+
+
+def _product(a: tuple[arb, arb], b: tuple[arb, arb]) -> tuple[arb, arb]:
+    corners = [a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]]
+    return _least(corners), _largest(corners)
 
 
 def _least(values: list[arb]) -> arb:

@@ -4,8 +4,8 @@ A head with bilinear form `G` over `u = (a, b, 1)` and gates `g1(t), g2(s) <= 0`
 pairs if `u_t^T G u_s + C (g1(t) + g2(s)) <= 0` there. With `|u| <= U` entrywise over all tokens and
 `g1 + g2 <= -gap` this holds when `C gap >= U^T |G| U` (condition of the interaction lemma, Havrilla and Liao
 Lemma 3). `smallest_gate_constant` adds a factor `1 + 16u`, which covers its own sum of nine products. The gap of the
-trigonometric code is that of exact cosines; the stored ones fall short of it by up to `4u l^2` relative, which `gate_constant`
-covers by its 1 % up to four million tokens.
+trigonometric code is that of exact cosines; the stored ones fall short of it by up to `4u l^2` relative, which
+`gate_constant` covers by its 1 % up to four million tokens.
 """
 
 from __future__ import annotations

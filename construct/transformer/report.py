@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Claim:
     """What is said about `sup_M |T - f|`: `epsilon` asked for, `bound` found, and how (`kind`).
 
-    kind "measured": the largest error over `samples` points, refined around the worst ones; not a proof. "rigorous": a proved
-    bound, over `samples` cells that cover M.
+    kind "measured": the largest error over `samples` points, refined around the worst ones; not a proof. "rigorous": a
+    proved bound, over `samples` cells that cover M.
     """
 
     epsilon: float | None

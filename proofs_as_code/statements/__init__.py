@@ -10,6 +10,7 @@ from proofs_as_code.statements import (
     angles,
     atlas_covers,
     basis,
+    certificates,
     codes,
     covering,
     cutoff,
@@ -42,6 +43,7 @@ MODULES = (
     *(taylor, theorem),
     covering,  # covering number of the class, generalization
     *(sparse, executions),
+    certificates,
     yarotsky,  # the rival's product
 )
 

@@ -67,7 +67,7 @@ def random_transformer(rng: np.random.Generator, dtype: torch.dtype = torch.floa
     """Two to four tokens with an integer code, one to three blocks."""
     tokens = int(rng.integers(2, 5))
     hidden = _sparse(rng, (tokens, WIDTH), 0.4)
-    place = np.arange(tokens) - tokens // 2.0
+    place = np.arange(tokens, dtype=np.float64) - tokens // 2
     hidden[:, 2], hidden[:, 3] = place, place**2
     hidden[:, 4] = 1 if rng.random() < 0.9 else 1 / 3
     blocks = [(_heads(rng, place), _feed_forward(rng)) for _ in range(rng.integers(1, 4))]

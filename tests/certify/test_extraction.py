@@ -1,11 +1,12 @@
 """From weights to formulas: against exact rational evaluation of the very weights, and against floating point.
 
-`proofs_as_code.rational` evaluates a network in Q; `AtPoint` evaluates a formula in Q by the definitions of its quantities.
-Neither shares code with the extraction.
+`proofs_as_code.rational` evaluates a network in Q; `AtPoint` evaluates a formula in Q by the definitions of its
+quantities. Neither shares code with the extraction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 import construct
 from construct import manifolds, targets
+from construct.certify.charts import charts_of
 from construct.certify.extraction import PRECISION, NetworkFormula, _Execution, extract
 from construct.errors import InputError
 from construct.gadgets import FeedForward, Heads
@@ -28,6 +30,7 @@ from tests.certify.oracle import UNITS, AtPoint, box_of, network, points_in, rat
 from tests.certify.random_networks import random_transformer, tampered
 
 SEEDS = st.integers(0, 2**31)
+ZERO, ZERO_Q = arb(0), fmpq(0)
 
 SMALL: dict[str, dict[str, Any]] = {
     "circle": {"charts": 3, "degree": 2},
@@ -45,6 +48,8 @@ LARGER: dict[str, dict[str, Any]] = {
     "sphere in R^20": {"name": "sphere", "charts": 6, "degree": 2, "ambient": 20},
     "sphere, float32": {"name": "sphere", "charts": 6, "degree": 3, "dtype": torch.float32},
     "sphere, splines": {"name": "sphere", "charts": 6, "cells": 2, "target": "kink"},
+}
+LARGEST: dict[str, dict[str, Any]] = {
     "torus": {"name": "torus", "degree": 1},
     "Klein bottle": {"name": "klein_bottle", "degree": 1},
 }
@@ -56,7 +61,7 @@ def small(name: str) -> Transformer:
 
 @cache
 def formula_of(name: str, unit: float) -> NetworkFormula:
-    net = network(**{**SMALL, **LARGER}[name])
+    net = network(**{**SMALL, **LARGER, **LARGEST}[name])
     return extract(net, box_of(net), unit)
 
 
@@ -75,18 +80,21 @@ def test_formula_is_the_network(name):
     net = small(name)
     formula = extract(net, box_of(net))
     for x in points_in(box_of(net), 4, seed=1):
-        assert abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - exactly.transformer(net, x))) <= formula.error
+        assert (
+            abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - exactly.transformer(net, x)))
+            <= formula.error
+        )
     assert formula.error <= (1e-8 if "trigonometric" in name else 1e-13)
 
 
 @pytest.mark.parametrize("execution", ["dense", "sparse"])
-@pytest.mark.parametrize("name", [*SMALL, *LARGER])
+@pytest.mark.parametrize("name", [*SMALL, *LARGER, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGEST)])
 def test_error_covers_rounding(name, execution):
     """On the manifold and anywhere in the box; the sparse execution is not what is proved, but no worse in practice."""
-    net = network(**{**SMALL, **LARGER}[name])
+    net = network(**{**SMALL, **LARGER, **LARGEST}[name])
     formula = formula_of(name, UNITS[net.dtype])
     with ctx.workprec(200):
-        on = [[rational(float(np.round(v * 512) / 512)) for v in row] for row in net.manifold.sample(10, seed=3).tolist()]
+        on = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(10, seed=3).tolist()]
         for x in [*on, *points_in(box_of(net), 4, seed=2)]:
             value = AtPoint(formula.quantities.table, x).formula(formula)
             assert abs(arb(value - evaluated(net, execution, x))) <= formula.error
@@ -95,17 +103,17 @@ def test_error_covers_rounding(name, execution):
 
 @pytest.mark.parametrize("name", ["circle, degree 5", "circle, spline", "circle, trigonometric", "circle, float32"])
 def test_error_is_not_absurd(name):
-    """Within a factor 10^5 of what is really lost: a bound that is always huge would pass every other test."""
+    """Within a factor 10^6 of what is really lost: a bound that is always huge would pass every other test."""
     net = small(name)
     formula = formula_of(name, UNITS[net.dtype])
+    sample = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(40, seed=4).tolist()]
     lost = [
-        abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - evaluated(net, "dense", x)))
-        for x in points_in(box_of(net), 30, seed=4)
+        abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - evaluated(net, "dense", x))) for x in sample
     ]
-    assert formula.error <= max(float(v) for v in lost) * 1e5
+    assert formula.error <= max(float(v) for v in lost) * 1e6
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(SEEDS)
 def test_tampered_network_is_refused_or_understood(seed):
     """Whatever is done to the weights, the formula is that of the weights as they are now."""
@@ -153,16 +161,12 @@ def disagreements(net: Transformer, unit: float, seed: int) -> list[str]:
             register, value = run.state[token][row], values[token][row]
             with ctx.workprec(PRECISION):
                 low, high = run.names.range(register.polynomial)
-                inside = low - register.error <= value + fmpq(0) <= high + register.error
                 outside = (low - register.error).lower() > value or (high + register.error).upper() < value
                 unknown = "free" in run.names.kinds_below(register.polynomial)
                 off = ZERO if unknown else abs(arb(value - point.of(register.polynomial)))
-                if (outside and not inside) or off > register.error:
+                if outside or off > register.error:
                     found.append(f"token {token}, row {row}: {value} at {x}, {register}")
     return found
-
-
-ZERO = arb(0)
 
 
 @settings(max_examples=400)
@@ -190,12 +194,12 @@ def one_block(ffn: FeedForward, *, heads: Heads | None = None, box: float = 1.0,
     return Transformer(hidden, blocks, ambient=1, readout=(0, row), box=np.array([box]))
 
 
-def layer(entries: dict[tuple[int, int], float], bias: dict[int, float] | None = None) -> tuple[Any, Any]:
+def layer(entries: Mapping[tuple[int, int], float], bias: Mapping[int, float] | None = None) -> tuple[Any, Any]:
     weight, offset = np.zeros((5, 5)), np.zeros(5)
     for place, value in entries.items():
         weight[place] = value
-    for place, value in (bias or {}).items():
-        offset[place] = value
+    for channel, value in (bias or {}).items():
+        offset[channel] = value
     return weight, offset
 
 
@@ -243,18 +247,26 @@ def test_number_with_an_error_is_not_exact():
     assert run._product_rounding((one * fmpq(3), arb(2) ** -60), (one * fmpq(5), ZERO), three) >= 2.0**-53 * 3
 
 
-def test_almost_silent_pair_in_float32():
-    """A score of -2^-30 in exact arithmetic may be positive in float32: its margin grows with the unit."""
-    tenth = float(np.float32(0.1))
-    entries = ({(0, 0): tenth, (0, 4): 3.0}, {(0, 4): 1.0}, {(1, 4): 1.0})
-    heads = Heads(*(np.array([layer(e)[0]]) for e in entries))
-    net = one_block(FeedForward(), heads=heads, row=1)
-    block = net.stack[0]
-    block.query.data[0, 1, 4], block.key.data[0, 1, 4] = -3.0 - tenth - 2.0**-30, 1.0
-    narrow = execution(net.float(), 2.0**-24)
-    x = tensor([fmpq(1)], torch.float32)
-    hidden = attention(net.stack[0], net.embed(x))[0, 0, 1]
-    assert abs(float(hidden)) <= float(narrow.state[0][1].error) + float(narrow._size(narrow.state[0][1].polynomial))
+def test_almost_silent_pairs_in_float32():
+    """Scores that are negative by 1e-8 in exact arithmetic, and positive in float32: their leak is in the error."""
+    leaks = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        weights = rng.uniform(-1, 1, 5).astype(np.float32).astype(np.float64)
+        hidden = rng.uniform(0.5, 1, 5).astype(np.float32).astype(np.float64)
+        hidden[0] = 0
+        query, key, value = (np.zeros((1, 5, 5)) for _ in range(3))
+        query[0, 0], key[0, 0, 4] = weights, 1
+        query[0, 1, 4], key[0, 1, 4] = -(weights @ hidden + 2e-8) / hidden[4], 1
+        value[0, 1, 4] = 1
+        net = Transformer(
+            hidden[None], [(Heads(query, key, value), FeedForward())], ambient=1, readout=(0, 1), box=np.zeros(1),
+            dtype=torch.float32,
+        )  # fmt: skip
+        score = exactly.scores(query[0].astype(np.float32), key[0], exactly.matrix(hidden[None]))[0, 0]
+        leaks += score < 0 and final_state(net, [ZERO_Q], 2.0**-24)[0][1] > rational(hidden[1])
+        assert not disagreements(net, 2.0**-24, seed)
+    assert leaks >= 3
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------
@@ -262,7 +274,13 @@ def test_almost_silent_pair_in_float32():
 
 def test_paper_construction_is_refused():
     net = construct.approximate(
-        targets.get("exp_sin"), manifolds.get("circle"), construction="paper", charts=3, cells=2, degree=1, smoothness=2.0
+        targets.get("exp_sin"),
+        manifolds.get("circle"),
+        construction="paper",
+        charts=3,
+        cells=2,
+        degree=1,
+        smoothness=2.0,
     )
     with pytest.raises(InputError, match="partition of unity"):
         extract(net, box_of(net))
@@ -272,7 +290,7 @@ def test_random_networks_are_refused():
     for seed in range(20):
         net = random_transformer(np.random.default_rng(seed))
         with pytest.raises(InputError, match="net: expected"):
-            extract(net, net.box.numpy())
+            charts_of(extract(net, net.box.numpy()), torch.eye(net.ambient))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,298 @@
+"""The verifier of certificates: what it accepts, and that nothing false passes, by digest or by mathematics."""
+
+import ast
+import copy
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flint import arb, ctx
+from safetensors.numpy import load, save
+
+import construct
+from construct.expressions import Expression, abs, exp, sin, sqrt, tanh, variables
+from construct.manifolds import Sphere
+from proofs_as_code.verify import Report, main, verify
+from proofs_as_code.verify_jets import Jets
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("verify.py", "verify_jets.py", "verify_network.py")
+x, y, z = variables(3)
+
+
+@dataclass
+class Proved:
+    """A network and its certificate, on disk and in memory."""
+
+    network: Path
+    certificate: Path
+    tensors: dict[str, np.ndarray]
+    document: dict[str, Any]
+    net: construct.Transformer
+    target: Expression
+    folder: Path
+
+    def check(
+        self,
+        document: dict[str, Any] | None = None,
+        tensors: dict[str, np.ndarray] | None = None,
+        digests: bool = False,
+    ) -> Report:
+        """The verdict on changed copies; the digest of the certificate is made anew."""
+        network, certificate = self.folder / "changed.safetensors", self.folder / "changed.json"
+        document = copy.deepcopy(self.document if document is None else document)
+        document["digest"] = digest(document)
+        network.write_bytes(save(self.tensors if tensors is None else tensors))
+        certificate.write_text(json.dumps(document))
+        return verify(network, certificate, digests=digests)
+
+    def changed(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        document = copy.deepcopy(self.document)
+        change(document)
+        return document
+
+
+def digest(document: dict[str, Any]) -> str:
+    rest = {k: v for k, v in document.items() if k != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def proved(folder: Path, target: Expression, dim: int, ambient: int, epsilon: float, **options: Any) -> Proved:
+    manifold = Sphere(dim=dim, ambient=ambient)
+    net = construct.approximate(target, manifold, epsilon=epsilon, **options)
+    found = construct.certify(net, target, manifold, tolerance=0.5)
+    network, certificate = folder / "net.safetensors", folder / "net.json"
+    net.save(network)
+    found.save(certificate)
+    tensors = load(network.read_bytes())
+    return Proved(network, certificate, tensors, json.loads(certificate.read_text()), net, target, folder)
+
+
+@pytest.fixture(scope="module")
+def circle(tmp_path_factory: pytest.TempPathFactory) -> Proved:
+    return proved(tmp_path_factory.mktemp("circle"), exp(x) * sin(3 * y), 1, 2, 1e-2)
+
+
+@pytest.fixture(scope="module")
+def cusp(tmp_path_factory: pytest.TempPathFactory) -> Proved:
+    target = sqrt(abs(x - 0.3)) + tanh(y)
+    return proved(tmp_path_factory.mktemp("cusp"), target, 1, 2, 2.5e-1, smoothness=0.5)
+
+
+@pytest.fixture(scope="module")
+def sphere(tmp_path_factory: pytest.TempPathFactory) -> Proved:
+    return proved(tmp_path_factory.mktemp("sphere"), exp(x) * sin(y + z), 2, 8, 3e-1)
+
+
+@pytest.mark.parametrize("name", ["circle", "cusp", "sphere"])
+def test_certificates_of_this_library_are_verified(name: str, request: pytest.FixtureRequest) -> None:
+    case = request.getfixturevalue(name)
+    report = verify(case.network, case.certificate)
+    assert report.holds, report.reason
+    assert report.bound == case.document["bound"] and report.leaves == case.document["tree"].count(".")
+    points = case.net.manifold.sample(2000, seed=3)
+    assert float((case.net(points) - case.target(points)).abs().max()) <= report.bound
+
+
+def test_a_float32_network_is_verified_with_its_own_rounding(tmp_path: Path) -> None:
+    case = proved(tmp_path, exp(x) * sin(3 * y), 1, 2, 5e-2, dtype=torch.float32)
+    assert case.check(digests=True).holds
+    as_double = {n: a.astype(np.float64) if n != "readout" else a for n, a in case.tensors.items()}
+    assert not case.check(tensors=as_double).holds  # says float32
+
+
+def test_verified_in_a_fresh_process_without_the_package(circle: Proved) -> None:
+    code = "import sys; from proofs_as_code import verify; code = verify.main(sys.argv[1:]); "
+    code += "assert not {'construct', 'torch'} & set(sys.modules); sys.exit(code)"
+    command = [sys.executable, "-c", code, str(circle.network), str(circle.certificate)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("verified: |T - f| <= ")
+
+
+def test_short_and_independent() -> None:
+    allowed = {"flint", "numpy", "safetensors", "proofs_as_code", *sys.stdlib_module_names}
+    for part in PARTS:
+        text = (ROOT / "proofs_as_code" / part).read_text()
+        assert len(text.splitlines()) < 300, part
+        for node in ast.walk(ast.parse(text)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] in allowed, f"{part} imports {name}"
+                assert name.split(".")[0] != "proofs_as_code" or f"{name.split('.')[-1]}.py" in PARTS
+
+
+def test_exit_codes(circle: Proved, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(circle.network), str(circle.certificate)]) == 0
+    assert main([str(circle.network), str(circle.certificate), "--semantic-only"]) == 0
+    assert main([str(circle.network)]) == main([str(circle.network), "nowhere.json"]) == 2
+    assert main([str(circle.network), str(circle.network)]) == 1
+    assert "refused (" in capsys.readouterr().out
+    with pytest.raises(OSError):
+        verify(circle.network, "nowhere.json")
+
+
+def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        return [p for k, v in value.items() for p in numbers(v, (*path, k))]
+    if isinstance(value, list):
+        return [p for k, v in enumerate(value) for p in numbers(v, (*path, k))]
+    return [path] if isinstance(value, int | float) else []
+
+
+def test_any_number_of_a_certificate_is_protected_by_its_digest(circle: Proved) -> None:
+    places = numbers(circle.document)
+    assert len(places) > 20
+    for path in places:
+        document = copy.deepcopy(circle.document)
+        part = document
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] += 1 if isinstance(part[path[-1]], int) else math.ulp(part[path[-1]])
+        circle.certificate.with_name("one.json").write_text(json.dumps(document))
+        report = verify(circle.network, circle.certificate.with_name("one.json"))
+        assert not report.holds and "changed" in report.reason, path
+
+
+def scaled(*path: Any, by: float) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        part = document
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] *= by
+
+    return change
+
+
+def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document.update({key: value})
+
+
+FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
+    "bound lowered": scaled("bound", by=1 - 1e-12),
+    "local and bound lowered": lambda d: d.update(local=0.5 * d["local"], bound=0.5 * d["local"] + d["error"]),
+    "error lowered": lambda d: d.update(error=0.5 * d["error"], bound=d["local"] + 0.5 * d["error"]),
+    "frame": scaled("manifold", "frame", 0, 0, by=1.5),
+    "frame, one row less": lambda d: d["manifold"]["frame"].pop(),
+    "formula": lambda d: d["manifold"]["formula"].__setitem__(0, ["mul", 0.9, d["manifold"]["formula"][0]]),
+    "target": lambda d: d.update(target=["add", 0.05, d["target"]]),
+    "target of another variable": lambda d: d.update(target=["add", d["target"], ["x", 7]]),
+    "upper doubled": scaled("manifold", "upper", 0, by=2.0),
+    "lower above upper": lambda d: d["manifold"].update(lower=[4.0]),
+    "canonical box too small": scaled("canonical_box", 0, by=0.9),
+    "tree truncated": lambda d: d.update(tree=d["tree"][:-1]),
+    "tree extended": lambda d: d.update(tree=d["tree"] + "."),
+    "tree of one leaf": lambda d: d.update(tree=".", cells=1),
+    "tree along no axis": lambda d: d.update(tree=d["tree"].replace("0", "1", 1)),
+    "cells": scaled("cells", by=2),
+    "unit": lambda d: d["arithmetic"].update(unit=0.0),
+    "dtype": lambda d: d["arithmetic"].update(dtype="float32", unit=2.0**-24),
+    "kind": put("kind", "sampled"),
+    "format": put("format", "construct-certificate/2"),
+    "precision": put("precision", 10**9),
+    "order beyond the series": put("order", 40),
+    "NaN": put("local", math.nan),
+    "no number": put("local", None),
+    "negative error": lambda d: d.update(error=-1.0),
+    "no object": lambda d: d.clear(),
+}
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_false_certificates_are_refused_by_mathematics(circle: Proved, name: str) -> None:
+    assert circle.check().holds
+    document = circle.changed(FALSE[name])
+    report = circle.check(document)
+    assert not report.holds and report.reason
+
+
+def test_infinite_local_proves_nothing(circle: Proved) -> None:
+    report = circle.check(circle.changed(lambda d: d.update(local=math.inf)))
+    assert not report.holds
+
+
+def test_a_larger_claim_is_accepted(circle: Proved) -> None:
+    """Weaker statements are true: a larger bound, and a smaller box as far as the tree still serves."""
+    assert circle.check(circle.changed(scaled("bound", by=2.0))).holds
+    assert circle.check(circle.changed(scaled("manifold", "upper", 0, by=0.99))).holds
+
+
+def flipped(array: np.ndarray, place: int, bit: int) -> np.ndarray:
+    out = array.copy()
+    out.reshape(-1).view(np.uint64)[place] ^= np.uint64(1 << bit)
+    return out
+
+
+def breaks(case: Proved, name: str, array: np.ndarray, points: torch.Tensor) -> bool:
+    """Whether the network with this tensor is off by more than the bound at one of the points."""
+    weight = dict(case.net.named_parameters())[name].data
+    before = weight.clone()
+    weight.copy_(torch.from_numpy(array))
+    case.net.execution = "dense"
+    error = (case.net(points) - case.target(points)).abs()
+    weight.copy_(before)
+    case.net.execution = "sparse"
+    return not bool((error <= case.document["bound"]).all())
+
+
+def test_bit_flips_that_break_the_claim_are_refused_by_mathematics(circle: Proved) -> None:
+    rng = np.random.default_rng(5)
+    points = circle.net.manifold.sample(32, seed=4)
+    names = sorted(n for n in circle.tensors if n != "readout")
+    shares = np.array([circle.tensors[n].size for n in names], dtype=np.float64)
+    broken = 0
+    while broken < 12:
+        name = names[rng.choice(len(names), p=shares / shares.sum())]
+        array = flipped(circle.tensors[name], int(rng.integers(circle.tensors[name].size)), int(rng.integers(64)))
+        if not breaks(circle, name, array, points):
+            continue
+        broken += 1
+        tensors = {**circle.tensors, name: array}
+        report = circle.check(tensors=tensors)
+        assert not report.holds, (name, report)
+        assert not circle.check(tensors=tensors, digests=True).holds
+
+
+def test_the_sign_of_a_zero_weight_changes_the_digest_only(circle: Proved) -> None:
+    place = int(np.flatnonzero(circle.tensors["blocks.0.key"].reshape(-1) == 0)[0])
+    tensors = {**circle.tensors, "blocks.0.key": flipped(circle.tensors["blocks.0.key"], place, 63)}
+    assert circle.check(tensors=tensors).holds
+    assert circle.check(tensors=tensors, digests=True).reason == "the network is another one"
+
+
+def test_tensors_that_belong_to_no_block_are_refused(circle: Proved) -> None:
+    assert not circle.check(tensors={**circle.tensors, "blocks.9.query": np.zeros((1, 5, 5))}).holds
+    assert not circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.key"}).holds
+    assert not circle.check(tensors={**circle.tensors, "readout": np.array([10**6, 0])}).holds
+
+
+def test_jets_contain_the_function(circle: Proved) -> None:
+    """Random expressions on random cells: values at random points are within the bounds."""
+    rng, jets = np.random.default_rng(6), Jets(2, 4)
+    u, v = variables(2)
+    trees = [exp(u) * sin(3 * v), tanh(u + 2 * v), sqrt(abs(u - v)), (u * u + v * v) ** 0.5, abs(u) * abs(v) - 3 * u]
+    trees += [(u + 2 * v) ** 3 / (2 + v), (2 + u * v) ** -2, (1.5 + u) ** 0.3 * sin(v)]
+    with ctx.workprec(96):
+        for expression in trees:
+            for _ in range(20):
+                centre, half = rng.uniform(-1, 1, 2), 2.0 ** rng.integers(-6, -1)
+                sides = []
+                for ball in ([arb(c) for c in centre], [arb(c, half) for c in centre]):
+                    point = {i: [b, *(arb(k == i) for k in range(jets.size - 1))] for i, b in enumerate(ball)}
+                    sides.append(jets.run(expression.to_json(), point))
+                weights = [arb(half) ** sum(a) for a in jets.index]
+                low, high = jets.bounds(sides[0], sides[1], weights)
+                points = torch.as_tensor(centre + half * rng.uniform(-1, 1, (200, 2)))
+                values = expression(points)
+                assert low <= float(values.min()) + 1e-12 and float(values.max()) - 1e-12 <= high
+                assert high - low <= 60 * half + 6 * half**0.3  # no triviality
