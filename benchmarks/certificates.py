@@ -1,8 +1,8 @@
 """Proved against measured errors: `construct.certify` on networks that the planner built, and the independent verifier.
 
-For each manifold, target and epsilon: the measured sup error, the proved bound, their ratio, the part of the bound that gates
-and rounding have, the number of cells, and how long planning and proving took; then the independent verifier checks every
-certificate in a process of its own.
+For each manifold, target and epsilon: the measured sup error, the proved bound, their ratio, the part of the bound that
+gates and rounding have, the number of cells, and how long planning and proving took; then the independent verifier
+checks every certificate in a process of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ EPSILONS = (1e-2, 1e-4)
 
 
 def cases(quick: bool) -> list[tuple[str, str, float, str]]:
-    """(manifold, target, epsilon, bound): all at both epsilons; the sharp target and proved planning on curve and sphere."""
+    """(manifold, target, epsilon, bound): all at both epsilons; the sharp target and proved planning on curve and
+    sphere."""
     small = MANIFOLDS[:2]
     found = []
     for epsilon in EPSILONS[:1] if quick else EPSILONS:

@@ -175,7 +175,17 @@ def test_a_ring_torus() -> None:
 def test_command_line(tmp_path: Path) -> None:
     runner = CliRunner()
     network, document = tmp_path / "circle.safetensors", tmp_path / "circle.json"
-    arguments = ["approximate", "--manifold", "circle", "--epsilon", "1e-2", "--bound", "rigorous", "--out", str(network)]
+    arguments = [
+        "approximate",
+        "--manifold",
+        "circle",
+        "--epsilon",
+        "1e-2",
+        "--bound",
+        "rigorous",
+        "--out",
+        str(network),
+    ]
     done = runner.invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert document.exists() and "rigorous" in done.output

@@ -67,8 +67,8 @@ def approximate(
         charts, cells, degree: resolution by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines
             on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every chart.
         bound: "measured": the measured error is at most epsilon. "rigorous": the *proved* one is (`construct.certify`):
-            the resolution is refined until a certificate says so, which then is `net.certificate`. Compact construction,
-            d <= 3, and a target and manifold that have a formula.
+            the resolution is refined until a certificate says so, which then is `net.certificate`. Compact
+            construction, d <= 3, and a target and manifold that have a formula.
         max_parameters: budget on the dense count; default 30 million.
         dtype, device: of the network. Planning is done in float64 on the CPU.
         seed: of the error search.

@@ -105,10 +105,7 @@ class Planner:
             BudgetExceeded: what would reach epsilon has more than `max_parameters`.
             EpsilonNotReached: no candidate reaches it; both carry the best error found.
         """
-        if self.rough:
-            rounds = iter([self.spline_candidates()])
-        else:
-            rounds = self.polynomial_rounds()
+        rounds = iter([self.spline_candidates()]) if self.rough else self.polynomial_rounds()
         for candidates in rounds:
             for candidate in sorted(candidates, key=lambda c: c.cost):
                 plan = self.settle(candidate)

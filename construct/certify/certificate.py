@@ -111,7 +111,8 @@ def digest(document: dict[str, Any]) -> str:
 
 
 def weights_digest(net: Transformer) -> str:
-    """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian bytes."""
+    """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
+    bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(net.state_dict().items()):
         array = tensor.detach().cpu().contiguous()

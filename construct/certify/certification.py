@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import flint
@@ -51,9 +51,9 @@ def certify(
 ) -> Certificate:
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
-    The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity times
-    one polynomial (or spline) per chart. On every cell of a subdivision of the manifold's parameter box, |P_n - f| is bounded
-    by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
+    The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
+    times one polynomial (or spline) per chart. On every cell of a subdivision of the manifold's parameter box, |P_n -
+    f| is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
 
     Args:
         net: a network of the compact construction, in float64 or float32; weights may have been read from a file.
@@ -67,7 +67,8 @@ def certify(
         progress: True prints stages to stderr; or a callable (stage, fraction or None).
 
     Raises:
-        InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are not
+        InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are
+            not
             those of a telescoping partition of local polynomials, d > 3.
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
@@ -85,7 +86,8 @@ def certify(
         charts, error = _charts(net, manifold, box)
         if epsilon is not None and error >= epsilon:
             raise EpsilonNotReached(
-                f"epsilon: {epsilon:g} cannot be proved, the bound of what gates and rounding in {net.dtype} lose is {error:.3g}",
+                f"epsilon: {epsilon:g} cannot be proved, what gates and rounding in {net.dtype} lose is bounded by "
+                f"{error:.3g} only",
                 error,
             )
         report("cells", None)
@@ -95,12 +97,12 @@ def certify(
         )
     if found.stuck is not None:
         raise InputError(
-            f"net: expected a partition of unity that covers {manifold!r} and a bounded target; nothing can be proved near "
-            f"u = {found.stuck.lower} (parameters of the manifold's formula)"
+            f"net: expected a partition of unity that covers {manifold!r} and a bounded target; nothing can be proved "
+            f"near u = {found.stuck.lower} (parameters of the manifold's formula)"
         )
     if not math.isfinite(found.bound):
         raise BudgetExceeded(
-            f"max_cells: expected more than {max_cells:,} cells, with as many the bound on {manifold!r} is still infinite",
+            f"max_cells: expected more than {max_cells:,} cells, with so many the bound on {manifold!r} is infinite",
             math.inf,
         )
     report("measuring", None)
@@ -149,7 +151,7 @@ def canonical_box(formula: Formula) -> list[float]:
     edges = []
     for low, high in zip(formula.lower, formula.upper, strict=True):
         cuts = [low + (high - low) * i / pieces for i in range(pieces)] + [high]
-        edges.append([arb(a).union(arb(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+        edges.append([arb(a).union(arb(b)) for a, b in pairwise(cuts)])
     largest = [0.0] * len(formula.components)
     for piece in product(*edges):
         for k, component in enumerate(formula.components):
@@ -163,8 +165,8 @@ def exact_target(target: Any, manifold: Manifold) -> Expression:
         target = target.expression
     if not isinstance(target, Expression):
         raise InputError(
-            "target: expected an Expression (construct.expressions) or a built-in target, whose values ball arithmetic can "
-            f"enclose; got {type(target).__name__}"
+            "target: expected an Expression (construct.expressions) or a built-in target, whose values ball arithmetic "
+            f"can enclose; got {type(target).__name__}"
         )
     return target.restricted(manifold.ambient)
 

@@ -1,8 +1,9 @@
-"""Certificates: what `construct.certify` calls proved is not below what is measured, and the independent verifier agrees.
+"""Certificates: what `construct.certify` calls proved is not below what is measured, and the independent verifier
+agrees.
 
 The networks are drawn (charts, degree, target), not planned: their errors are of every size. A certificate consists of
-inequalities that the verifier proves again in ball arithmetic from the weights and the certificate alone; the twins change one
-of the two, write the digests anew, and must be refused by the mathematics.
+inequalities that the verifier proves again in ball arithmetic from the weights and the certificate alone; the twins
+change one of the two, write the digests anew, and must be refused by the mathematics.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 import construct
 from construct import targets
 from construct.certify.certificate import digest, weights_digest
 from construct.manifolds import Circle
-from hypothesis import strategies as st
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
 from proofs_as_code.verify import verify
 
@@ -91,7 +93,9 @@ STATEMENTS = (
         check=check_verified,
         twins=(
             Twin("bound below the measured error", "bound >= sup |T - f|", check_lowered, examples=3),
-            Twin("one coefficient moved after the proof", "the weights are those of the proof", check_moved, examples=3),
+            Twin(
+                "one coefficient moved after the proof", "the weights are those of the proof", check_moved, examples=3
+            ),
         ),
         examples=6,
     ),

@@ -90,7 +90,7 @@ def cusp(tmp_path_factory: pytest.TempPathFactory) -> Proved:
 
 @pytest.fixture(scope="module")
 def sphere(tmp_path_factory: pytest.TempPathFactory) -> Proved:
-    return proved(tmp_path_factory.mktemp("sphere"), exp(x) * sin(y + z), 2, 8, 3e-1)
+    return proved(tmp_path_factory.mktemp("sphere"), exp(x) * sin(3 * y + z), 2, 8, 1e-1)
 
 
 @pytest.mark.parametrize("name", ["circle", "cusp", "sphere"])
@@ -187,7 +187,6 @@ FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
     "formula": lambda d: d["manifold"]["formula"].__setitem__(0, ["mul", 0.9, d["manifold"]["formula"][0]]),
     "target": lambda d: d.update(target=["add", 0.05, d["target"]]),
     "target of another variable": lambda d: d.update(target=["add", d["target"], ["x", 7]]),
-    "upper doubled": scaled("manifold", "upper", 0, by=2.0),
     "lower above upper": lambda d: d["manifold"].update(lower=[4.0]),
     "canonical box too small": scaled("canonical_box", 0, by=0.9),
     "tree truncated": lambda d: d.update(tree=d["tree"][:-1]),
@@ -210,9 +209,7 @@ FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("name", FALSE)
 def test_false_certificates_are_refused_by_mathematics(circle: Proved, name: str) -> None:
-    assert circle.check().holds
-    document = circle.changed(FALSE[name])
-    report = circle.check(document)
+    report = circle.check(circle.changed(FALSE[name]))
     assert not report.holds and report.reason
 
 
@@ -221,10 +218,12 @@ def test_infinite_local_proves_nothing(circle: Proved) -> None:
     assert not report.holds
 
 
-def test_a_larger_claim_is_accepted(circle: Proved) -> None:
-    """Weaker statements are true: a larger bound, and a smaller box as far as the tree still serves."""
+def test_other_true_claims_are_accepted(circle: Proved) -> None:
+    """Without digests what is proved counts: a larger bound, less of the circle, twice around it are true."""
+    assert circle.check().holds
     assert circle.check(circle.changed(scaled("bound", by=2.0))).holds
     assert circle.check(circle.changed(scaled("manifold", "upper", 0, by=0.99))).holds
+    assert circle.check(circle.changed(scaled("manifold", "upper", 0, by=2.0))).holds
 
 
 def flipped(array: np.ndarray, place: int, bit: int) -> np.ndarray:
@@ -251,7 +250,7 @@ def test_bit_flips_that_break_the_claim_are_refused_by_mathematics(circle: Prove
     names = sorted(n for n in circle.tensors if n != "readout")
     shares = np.array([circle.tensors[n].size for n in names], dtype=np.float64)
     broken = 0
-    while broken < 12:
+    while broken < 8:
         name = names[rng.choice(len(names), p=shares / shares.sum())]
         array = flipped(circle.tensors[name], int(rng.integers(circle.tensors[name].size)), int(rng.integers(64)))
         if not breaks(circle, name, array, points):
