@@ -68,8 +68,8 @@ class Certificate:
 
     def __repr__(self) -> str:
         return (
-            f"Certificate({self.kind}: sup |T - f| <= {self.bound:.4g} on {self.document['manifold']['text']}; measured "
-            f"{self.measured:.4g}, {self.cells:,} cells, {self.seconds:.1f} s)"
+            f"Certificate({self.kind}: sup |T - f| <= {self.bound:.4g} on {self.document['manifold']['text']}; "
+            f"measured {self.measured:.4g}, {self.cells:,} cells, {self.seconds:.1f} s)"
         )
 
 

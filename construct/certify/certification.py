@@ -52,8 +52,8 @@ def certify(
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
-    times one polynomial (or spline) per chart. On every cell of a subdivision of the manifold's parameter box, |P_n -
-    f| is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
+    times one polynomial (or spline) per chart. On every cell of a subdivision of the manifold's parameter box, |P_n - f|
+    is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
 
     Args:
         net: a network of the compact construction, in float64 or float32; weights may have been read from a file.
@@ -68,8 +68,7 @@ def certify(
 
     Raises:
         InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are
-            not
-            those of a telescoping partition of local polynomials, d > 3.
+            not those of a telescoping partition of local polynomials, d > 3.
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
     """
