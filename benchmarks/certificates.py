@@ -92,10 +92,10 @@ def main() -> None:
             checks.run(key, partial(verify, *case, folder))
     proofs.markdown(
         [
-            "bound = measured: planned for the measured error, certified afterwards (tolerance 0.2). bound = rigorous: refined",
-            "until the proved bound is at most epsilon. ratio: proved over measured (another seed than the builder's).",
-            "gates_and_rounding: the part of the bound that is not approximation. seconds_build includes the proofs where",
-            "bound = rigorous. Seconds are of one run on a shared machine.",
+            "bound = measured: planned for the measured error, certified afterwards (tolerance 0.2). bound = rigorous:",
+            "refined until the proved bound is at most epsilon. ratio: proved over measured (with another seed than the",
+            "builder's). gates_and_rounding: the part of the bound that is not approximation. seconds_build includes the",
+            "proofs where bound = rigorous. Seconds are of one run on a shared machine.",
         ]
     )
     checks.markdown(["The same certificates, checked by `python -m proofs_as_code verify` in a process each."])

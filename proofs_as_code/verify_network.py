@@ -81,7 +81,10 @@ class Chart(NamedTuple):
 
 
 class Network:
-    """The formula of a network for inputs F y, |y_k| <= box_k; `charts` and `error` are the result."""
+    """The formula of a network for inputs F y, |y_k| <= box_k; `charts` and `error` are the result.
+
+    Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
+    """
 
     def __init__(self, tensors: dict[str, np.ndarray], frame: list[list[float]], box: list[float], unit: float) -> None:
         self.unit, self.ranges, self.numbers, names = unit, {}, {}, {"hidden0", "readout"}  # type: ignore[var-annotated]

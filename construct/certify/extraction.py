@@ -263,7 +263,7 @@ class _Execution:
             parts.append(part)
             error += register.error * abs(arb(weight))
             if self.unit:
-                sizes += self._size(part) + register.error * abs(arb(weight))
+                sizes += (self._size(register.polynomial) + register.error) * abs(arb(weight))
         if not self._exact_sum(parts, error):
             error += self._rounding(len(parts), sizes)
         return total(parts), error
@@ -431,7 +431,7 @@ class _Execution:
             parts.append(part)
             error += channels[i].error * abs(arb(weight))
             if self.unit:
-                sizes += self._size(part) + channels[i].error * abs(arb(weight))
+                sizes += (self._size(channels[i].polynomial) + channels[i].error) * abs(arb(weight))
         if not self._exact_sum(parts, error):
             error += self._rounding(len(parts), sizes)
         return Register(total(parts), error)
@@ -499,6 +499,8 @@ class _Execution:
             polynomial = Polynomial(terms)
             change += self._size(side - polynomial)
             sides.append(polynomial)
+        if not self.names.range(sides[0] - sides[1])[0] >= 0:
+            return weight, ZERO
         high = (weight.high + change).upper()
         return Quantity("rho", ZERO, high, (sides[0], sides[1])), change
 

@@ -29,10 +29,11 @@ def rational(value: float) -> fmpq:
 class Polynomial:
     """`sum c_m prod_(i in m) quantity_i`; immutable."""
 
-    __slots__ = ("terms",)
+    __slots__ = ("known_range", "terms")
 
     def __init__(self, terms: Mapping[Monomial, fmpq] | None = None) -> None:
         self.terms: dict[Monomial, fmpq] = {m: c for m, c in (terms or {}).items() if c != 0}
+        self.known_range: tuple[Quantities, tuple[arb, arb]] | None = None  # kept by `Quantities.range`
 
     @staticmethod
     def constant(value: fmpq) -> Polynomial:
@@ -171,6 +172,11 @@ class Quantities:
         if polynomial.is_constant:
             value = arb(polynomial.value())
             return value, value
+        if polynomial.known_range is None or polynomial.known_range[0] is not self:
+            polynomial.known_range = self, self._range(polynomial)
+        return polynomial.known_range[1]
+
+    def _range(self, polynomial: Polynomial) -> tuple[arb, arb]:
         common = self.common_factors(polynomial)
         rest = polynomial
         for i in common:

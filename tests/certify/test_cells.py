@@ -96,7 +96,7 @@ def test_bound_holds_on_every_leaf(name):
     assert found.bound <= seen * (1.6 if net.manifold.dim == 1 else 4)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_any_cell(seed):
     """Cells that no subdivision would choose: wide ones, thin ones, points."""
@@ -129,7 +129,7 @@ def test_smaller_cells_have_smaller_bounds():
         assert all(set(h.near) <= set(whole.near) for h in halves)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_tampered_networks(seed):
     """A network that was changed is refused, or its own error is bounded."""

@@ -113,7 +113,7 @@ def test_error_is_not_absurd(name):
     assert formula.error <= max(float(v) for v in lost) * 1e6
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(SEEDS)
 def test_tampered_network_is_refused_or_understood(seed):
     """Whatever is done to the weights, the formula is that of the weights as they are now."""
@@ -169,7 +169,7 @@ def disagreements(net: Transformer, unit: float, seed: int) -> list[str]:
     return found
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(SEEDS)
 def test_registers_of_any_network(seed):
     """Every register of a network that nobody designed: its polynomial, its error and its range."""
