@@ -93,8 +93,8 @@ def main() -> None:
     proofs.markdown(
         [
             "bound = measured: planned for the measured error, certified afterwards (tolerance 0.2). bound = rigorous:",
-            "refined until the proved bound is at most epsilon. ratio: proved over measured (with another seed than the",
-            "builder's). gates_and_rounding: the part of the bound that is not approximation. seconds_build includes the",
+            "refined until the proved bound is at most epsilon. ratio: proved over measured (another seed than the",
+            "builder's). gates_and_rounding: the part of the bound that is not approximation. seconds_build has the",
             "proofs where bound = rigorous. Seconds are of one run on a shared machine.",
         ]
     )

@@ -11,7 +11,7 @@ Theorem: A. Havrilla and W. Liao, NeurIPS 2024, arXiv 2411.06646.
 
 from construct import expressions, manifolds, targets
 from construct.assembly.approximation import approximate
-from construct.certify import Certificate, certify, load_certificate
+from construct.certificates import Certificate, certify, load_certificate
 from construct.errors import (
     BudgetExceeded,
     ConstructError,

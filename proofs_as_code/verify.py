@@ -116,21 +116,22 @@ class Cells:
             under = [[arb(self.unknowns[i].low) - jet[0], *(-v for v in jet[1:])] for jet in pair]
             excess.append(self.where(over, cut).max(self.where(under, cut)).max(ZERO))
             reach.append((pair[1][0] - pair[0][0]).abs_upper() + excess[-1])
-        difference = [[-v for v in side] for side in f]
+        difference, knots = [[-v for v in side] for side in f], {}
+        for j, p in chart.knots.items():  # relu(a z_i + b)
+            i, a, b = chart.z.index(max(max(p))), arb(p[max(p)]), arb(p.get((), 0))
+            arguments = [[a * jet[0] + b, *(a * v for v in jet[1:])] for jet in z[i]]
+            knots[j] = i, a, b, [[v / 2 for v in jets.add(jet, jets.abs(jet))] for jet in arguments]
         for names, terms in chart.groups.items():
             n = 1 + max(map(sum, terms))
             table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
             for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
                 step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]
                 table = (arb_mat(len(table) // n, n, table) * arb_mat(n, n, step)).transpose().entries()
-            knots = [(max(p), p) for p in (chart.knots[j] for j in names)]  # of relu(a z_i + b): the monomial z_i, all
-            ramps = [(chart.z.index(m[0]), arb(p[m]), arb(p.get((), 0))) for m, p in knots]
             for side in (0, 1):
                 steps = [[pair[side][0] - c, *pair[side][1:]] for pair, c in zip(z, points, strict=True)]
                 part = jets.compose(table, n, steps)
-                for i, a, b in ramps:
-                    ramp = [a * z[i][side][0] + b, *(a * v for v in z[i][side][1:])]
-                    part = jets.mul(part, [v / 2 for v in jets.add(ramp, jets.abs(ramp))])
+                for *_, ramp in (knots[j] for j in names):
+                    part = jets.mul(part, ramp[side])
                 difference[side] = jets.add(difference[side], part)
             # |d/dz_i| of Q times the ramps, on the box of all |z_j - point_j| <= reach_j, if it is needed
             for i in range(len(z) if any(not v <= 0 for v in excess) else 0):
@@ -141,7 +142,7 @@ class Cells:
                     k = e[len(z) - 1 - i]
                     powers[i] = k * reach[i] ** (k - 1) if k else ZERO
                     slope += c.abs_upper() * math.prod(powers, start=arb(1))
-                for j, a, b in ramps:
+                for j, a, b, _ in (knots[name] for name in names):
                     size = (a * points[j] + b).abs_upper() + abs(a) * reach[j]
                     value, slope = value * size, slope * size + (value * abs(a) if i == j else ZERO)
                 slopes[i] += slope

@@ -49,9 +49,12 @@ class Jets:
 
     def compose(self, table: list[arb], n: int, factors: list[Jet]) -> Jet:
         """sum_b p_b prod factors_i^(b_i), 0 <= b_i < n, b_1 the fastest in the table: powers, then Horner's scheme."""
-        by, size, rows = [self.matrix(f) for f in factors], min(map(len, factors), default=1), len(table) // n
+        size, rows = min(map(len, factors), default=self.size), len(table) // n
+        if len(table) == 1:
+            return [table[0] if k == 0 else ZERO for k in range(size)]
+        by = [self.matrix(f) for f in factors]
         powers = [arb_mat(1, size, [arb(k == 0) for k in range(size)])]
-        for _ in range(n - 1 if factors else 0):
+        for _ in range(n - 1):
             powers.append(powers[-1] * by[0])
         first = arb_mat(len(powers), size, [v for p in powers for v in p.entries()])
         flat = (arb_mat(rows, len(powers), table) * first).entries()

@@ -23,7 +23,7 @@ LAYERS = (
     "transformer",
     "statistics",
     "measurement",
-    "certify",
+    "certificates",
     "assembly",
     "report",
     "plotting",
@@ -32,7 +32,7 @@ LAYERS = (
     "__main__",
 )
 EXTERNAL = {"flint", "numpy", "rich", "safetensors", "scipy", "torch", "typer"}
-ONLY_IN = {"flint": {"expressions", "certify"}, "matplotlib": {"plotting"}, "typer": {"cli"}}
+ONLY_IN = {"flint": {"expressions", "certificates"}, "matplotlib": {"plotting"}, "typer": {"cli"}}
 
 
 def part_of(dotted: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from construct.assembly.planner import MARGIN, Plan, Planner
 from construct.assembly.realise import compact_counts, compact_network
 from construct.atlas import atlas_for
-from construct.certify import certify, exact_target
+from construct.certificates import certify, exact_target
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.local import PolynomialSpace, SplineSpace
 from construct.local import approximate as fit_locally

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import construct
 from construct import targets
-from construct.certify.certificate import digest, weights_digest
+from construct.certificates.certificate import digest, weights_digest
 from construct.manifolds import Circle
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
 from proofs_as_code.verify import verify
@@ -82,8 +82,8 @@ STATEMENTS = (
     Statement(
         name="certificates.circle",
         source="ours",
-        claim="sup_M |fl(T) - f| <= bound for networks drawn on the circle: proved by construct.certify from the weights, "
-        "proved again by the independent verifier, and not below the error that a search finds",
+        claim="sup_M |fl(T) - f| <= bound for networks drawn on the circle: proved by construct.certify from the "
+        "weights, proved again by the independent verifier, and not below the error that a search finds",
         latex=r"$\sup_M|\mathrm{fl}(T)-f|\le\mathrm{bound}$ for drawn networks on the circle, proved twice.",
         hypotheses={
             "charts": Hypothesis("3 <= charts <= 8, an admissible cover", st.integers(3, 8)),

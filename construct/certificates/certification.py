@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from flint import arb
 
-from construct.certify.cells import ORDERS, CellBounds, rounded_up, subdivide
-from construct.certify.certificate import CLAIM, FORMAT, Certificate, digest, from_document, weights_digest
-from construct.certify.charts import charts_of
-from construct.certify.extraction import extract
+from construct.certificates.cells import ORDERS, CellBounds, rounded_up, subdivide
+from construct.certificates.certificate import CLAIM, FORMAT, Certificate, digest, from_document, weights_digest
+from construct.certificates.charts import charts_of
+from construct.certificates.extraction import extract
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
@@ -52,8 +52,8 @@ def certify(
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
-    times one polynomial (or spline) per chart. On every cell of a subdivision of the manifold's parameter box, |P_n - f|
-    is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
+    times one polynomial (or spline) per chart. On every cell of a subdivision of the parameter box, |P_n - f| is
+    bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
 
     Args:
         net: a network of the compact construction, in float64 or float32; weights may have been read from a file.

@@ -8,8 +8,8 @@ from flint import arb, ctx, fmpq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.certify.polynomials import Polynomial, Quantities, Quantity, total, univariate_range
-from tests.certify.oracle import AtPoint, rational
+from construct.certificates.polynomials import Polynomial, Quantities, Quantity, total, univariate_range
+from tests.certificates.oracle import AtPoint, rational
 
 SEEDS = st.integers(0, 2**31)
 

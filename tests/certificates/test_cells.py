@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct import measure, targets
-from construct.certify.cells import Cell, CellBounds, Subdivision, subdivide
-from construct.certify.charts import Chart, Coordinate, NetworkCharts, Quadratic, charts_of
-from construct.certify.extraction import extract
+from construct.certificates.cells import Cell, CellBounds, Subdivision, subdivide
+from construct.certificates.charts import Chart, Coordinate, NetworkCharts, Quadratic, charts_of
+from construct.certificates.extraction import extract
 from construct.errors import InputError
 from construct.expressions import Expression, abs, constant, exp, sin, tanh, variables
 from construct.manifolds import Formula
 from construct.progress import silent
-from tests.certify.oracle import box_of, network
-from tests.certify.random_networks import tampered
+from tests.certificates.oracle import box_of, network
+from tests.certificates.random_networks import tampered
 
 SEEDS = st.integers(0, 2**31)
 

@@ -6,10 +6,11 @@ On a cell C of the box of u, with x = frame y(u):
                                        sum_n w_n >= 1; a deficit is charged with sup |f|
     |T - f| <= max over charts that can be active on C of sup_C |P_n(z_n) - f|
 
-A chart cannot be active where b_n <= 0 on C, or where the charts before it already sum to 1: so in the core of a ball only the
-first chart counts. z_n is clipped to [-1, 1]; where C reaches beyond, points with b_n > 0 do so by at most
-`sup_C (|z| - 1 + lambda b_n)` for any lambda >= 0 (the term is at least |z| - 1 there), which costs that much times a Lipschitz
-constant of P_n. The best lambda cancels the slopes, so the excess is of second order in the size of C.
+A chart cannot be active where b_n <= 0 on C, or where the charts in its own prefix sum already have the weight 1: so in
+the core of a ball only the first chart counts. z_n is clipped to [-1, 1]; where C reaches beyond, points with b_n > 0
+do so by at most `sup_C (|z| - 1 + lambda b_n)` for any lambda >= 0 (the term is at least |z| - 1 there), which costs
+that much times a Lipschitz constant of P_n. The best lambda cancels the slopes, so the excess is of second order in the
+size of C.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from itertools import count
 
 from flint import arb, arb_poly, fmpq
 
-from construct.certify.charts import Chart, Coordinate, NetworkCharts, Quadratic
-from construct.certify.jets import NAN, ONE, ZERO, Jet, JetSpace, lagrange_bound, lagrange_range, lines_of
+from construct.certificates.charts import Chart, Coordinate, NetworkCharts, Quadratic
+from construct.certificates.jets import NAN, ONE, ZERO, Jet, JetSpace, lagrange_bound, lagrange_range, lines_of
 from construct.errors import InputError
 from construct.expressions import Expression
 from construct.manifolds import Formula
@@ -74,7 +75,12 @@ class CellBounds:
     """
 
     def __init__(
-        self, charts: NetworkCharts, target: Expression, formula: Formula, frame: Sequence[Sequence[float]], order: int = 0
+        self,
+        charts: NetworkCharts,
+        target: Expression,
+        formula: Formula,
+        frame: Sequence[Sequence[float]],
+        order: int = 0,
     ) -> None:
         self.network, self.target, self.formula = charts, target, formula
         self.frame = [[arb(v) for v in row] for row in frame]
@@ -109,7 +115,7 @@ class CellBounds:
             if not value <= 0:
                 on.append(n)
                 cutoffs[n] = (jets, value)
-        telescoped: dict[int, fmpq] = {}  # slopes of the cut-offs of `active`, as the next chart's prefix sum must have them
+        telescoped: dict[int, fmpq] = {}  # slopes of the cut-offs of `active`: what the next prefix sum must have
         active, seen_charts = [], []
         chained = True
         open_cutoffs = {self.network.charts[n].cutoff for n in on} | self.orphans
@@ -230,8 +236,10 @@ class CellBounds:
             for sign in (1, -1):
                 side = ([sign * v for v in thin], [sign * v for v in wide])
                 factor = _multiplier(side[0], cutoff[0], half)
-                side = tuple([v + factor * w for v, w in zip(g, b, strict=True)] for g, b in zip(side, cutoff, strict=True))  # type: ignore[assignment]
-                restricted = restricted.max(lagrange_range(self.space, *side, half).upper())
+                at, over = (
+                    [v + factor * w for v, w in zip(g, b, strict=True)] for g, b in zip(side, cutoff, strict=True)
+                )
+                restricted = restricted.max(lagrange_range(self.space, at, over, half).upper())
             if restricted.is_finite() and restricted < bound:
                 bound = restricted
         return bound, here
@@ -316,9 +324,7 @@ class CellBounds:
     def _slope(self, chart: Chart, z: list[tuple[Jet, Jet]], beyond: list[arb], i: int) -> arb:
         """sup |d_i P| over the cell's z and what is within `beyond` of it, from the expansion about its centre."""
         points = [thin[0] for thin, _ in z]
-        reach = [
-            (jet[0] - point).abs_upper() + more for (_, jet), point, more in zip(z, points, beyond, strict=True)
-        ]
+        reach = [(jet[0] - point).abs_upper() + more for (_, jet), point, more in zip(z, points, beyond, strict=True)]
         if chart.knots:
             return self._knotted_slope(chart, [abs(p) + r for p, r in zip(points, reach, strict=True)], i)
         total = ZERO
@@ -382,7 +388,7 @@ def shifted(
         table = {}
         for rest, line in lines.items():
             for k, c in enumerate(arb_poly(line)(step).coeffs()):
-                table[rest[:axis] + (k,) + rest[axis:]] = c
+                table[(*rest[:axis], k, *rest[axis:])] = c
     return table
 
 
@@ -423,8 +429,9 @@ def subdivide(
     most_cells: int,
     progress: Progress,
 ) -> Subdivision:
-    """Divide the worst cell until the bound is at most `target`, or at most 1 + tolerance times a value that is attained
-    by some |P_n - f|, or the cells are used up. The result is a proved bound in any case (inf if nothing is known).
+    """Divide the worst cell until the bound is at most `target`, or at most 1 + tolerance times a value that is
+    attained by some |P_n - f|, or the cells are used up. The result is a proved bound in any case (inf if nothing is
+    known).
     """
     root = Cell(bounds.formula.lower, bounds.formula.upper)
     ticket = count()

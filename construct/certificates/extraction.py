@@ -1,22 +1,23 @@
 """From weights to formulas: the function of a network, with proof, as polynomials in charts and partition weights.
 
-The network runs once, on symbols instead of numbers. A register is a polynomial with rational coefficients plus a bound on
-how far the register of the computed network may be off. Heads multiply polynomials; a ReLU is resolved when the range of its
-argument decides the sign, and becomes a quantity of its own when not. What comes out is
+The network runs once, on symbols instead of numbers. A register is a polynomial with rational coefficients plus a bound
+on how far the register of the computed network may be off. Heads multiply polynomials; a ReLU is resolved when the
+range of its argument decides the sign, and becomes a quantity of its own when not. What comes out is
 
     T(x) = sum_n rho_n(x) P_n(z_n(x)),     rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),     w_n = slope relu(b_n(x)),
 
-with the polynomials P_n, the chart coordinates z_n (clipped to [-1, 1]) and the cut-offs b_n read from the weights, not from
-whoever assigned them, and an error that covers
+with the polynomials P_n, the chart coordinates z_n (clipped to [-1, 1]) and the cut-offs b_n read from the weights, not
+from whoever assigned them, and an error that covers
 
-- pairs of tokens on which a head was taken to be silent: proved with the ranges of all registers, exactly where a gate is exact;
+- pairs of tokens on which a head was taken to be silent: proved with the ranges of all registers, exactly where a gate
+  is exact;
 - gates that are not exactly zero where they should be (trigonometric code);
 - scores that are taken to be positive although they may be negative by a little (2^-20 of their size at most);
 - with `unit` = u > 0, the rounding of every operation and of the input (running error analysis, standard model
-  fl(a op b) = (a op b)(1 + e), |e| <= u, plus underflow). Sums are taken in any order, but for the rows of a score, which are
-  added from the first to the last as the dense execution does; what a sparse execution multiplies out is not covered. Sums of
-  numbers that are integer multiples of one power of two, with a total below 1/u of it, are exact in any order: so the integer
-  code's gates are exact.
+  fl(a op b) = (a op b)(1 + e), |e| <= u, plus underflow). Sums are taken in any order, but for the rows of a score,
+  which are added from the first to the last as the dense execution does; what a sparse execution multiplies out is not
+  covered. Sums of numbers that are integer multiples of one power of two, with a total below 1/u of it, are exact in
+  any order: so the integer code's gates are exact.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from flint import arb, ctx, fmpq
 
-from construct.certify.polynomials import Polynomial, Quantities, Quantity, rational, total
+from construct.certificates.polynomials import Polynomial, Quantities, Quantity, rational, total
 from construct.errors import InputError
 from construct.tokens.codes import Float, Int
 from construct.transformer import Transformer
@@ -40,7 +41,7 @@ LARGEST = 2.0**100  # of a register or score: nothing overflows, in float32 neit
 SMALLEST_STEP = 2**120  # numbers that are multiples of its inverse do not underflow
 HEADS_AT_ONCE = 64
 EXTRA_OPERATIONS = 3  # room for executions that regroup
-NEARLY = 2.0**-20  # a score that is negative by at most this share of its size counts as positive, at the price of an error
+NEARLY = 2.0**-20  # a score negative by at most this share of its size counts as positive, at the price of an error
 NEGLIGIBLE = 2.0**-28  # with inexact gates, terms below this share of a register or score become part of its error
 MOST_TERMS = 40  # a register with more linear terms gets a name
 
@@ -272,7 +273,7 @@ class _Execution:
         """Whether a sum is exact in any order, and every term can be represented; error: of the terms, all together."""
         if not self.unit:
             return True
-        if not error == 0:
+        if not error.is_zero():
             return False
         values = []
         for part in parts:
@@ -323,7 +324,7 @@ class _Execution:
         return self._relu_quantity(score), ZERO
 
     def _relu_quantity(self, argument: Polynomial) -> Polynomial:
-        """relu of a polynomial of unknown sign as a quantity; non-negative common factors and the scale are taken out."""
+        """relu of a polynomial of unknown sign as a quantity; non-negative common factors and the scale in front."""
         front = Polynomial.constant(fmpq(1))
         for i in self.names.common_factors(argument):
             argument = argument.without(i)
@@ -339,8 +340,8 @@ class _Execution:
     def _candidates(self, query: Float, key: Float, value: Float) -> list[tuple[int, int, int]]:
         """Pairs that the ranges of the registers do not prove silent, in floating point included.
 
-        Per head, the score of a pair is at most `U(t) + ...`: rows whose key hardly varies are bounded token by token of the
-        target, the others by their extremes; and the same from the side of the source. What remains is looked at pair by pair.
+        Per head, targets are kept whose score may be positive with the hull of all sources that have a value, then
+        sources with the hull of those targets; what remains is looked at pair by pair.
         """
         found = []
         q_low, q_high = self.low, self.high
@@ -350,7 +351,7 @@ class _Execution:
             k = _functional_range(key[window], q_low, q_high, self.margin)
             v = _functional_range(value[window], q_low, q_high, self.margin)
             if not (np.abs(q).max() * np.abs(k).max() <= LARGEST and np.abs(v).max() <= LARGEST):
-                raise InputError(f"net: expected scores below {LARGEST:.0e}, cannot bound those of heads {start} and on")
+                raise InputError(f"net: expected scores below {LARGEST:.0e}, cannot bound those from head {start} on")
             speaks = ((v[0] != 0) | (v[1] != 0)).any(axis=2)  # (m, l)
             k_low = np.where(speaks[:, :, None], k[0], np.inf).min(axis=1)[:, None, :]
             k_high = np.where(speaks[:, :, None], k[1], -np.inf).max(axis=1)[:, None, :]
@@ -412,7 +413,7 @@ class _Execution:
                 channels = [self._affine(weight[i], bias[i], fired) for i in range(self.width)]
             updated = list(before)
             for row, channel in enumerate(channels):
-                if channel.polynomial or channel.error != 0:
+                if channel.polynomial or not channel.error.is_zero():
                     updated[row] = self._added(before[row], channel)
             rows = [row for row in range(self.width) if updated[row] is not before[row]]
             self.state[token] = updated
@@ -463,7 +464,7 @@ class _Execution:
     def _added(self, before: Register, channel: Register) -> Register:
         parts = [before.polynomial, channel.polynomial]
         error = before.error + channel.error
-        if (before.polynomial or before.error != 0) and not self._exact_sum(parts, error):
+        if (before.polynomial or not before.error.is_zero()) and not self._exact_sum(parts, error):
             error += self._rounding(1, self._size(before.polynomial) + self._size(channel.polynomial) + error)
         return Register(total(parts), error)
 
@@ -486,8 +487,8 @@ class _Execution:
     def _telescoping(self, weight: Quantity) -> tuple[Quantity, arb]:
         """A weight whose slopes are those of the others, and what that changes.
 
-        With inexact gates the same cut-off arrives with slopes that differ in their last digits, and 1 is 1 up to a trace;
-        relu has Lipschitz constant 1.
+        With inexact gates the same cut-off arrives with slopes that differ in their last digits, and 1 is 1 up to a
+        trace; relu has Lipschitz constant 1.
         """
         sides, change = [], ZERO
         for side in weight.definition:
@@ -558,11 +559,12 @@ class _Execution:
                 place = m.index(present[0])
                 grouped[present[0]][m[:place] + m[place + 1 :]] = c
             else:
-                raise InputError("net: expected an output that is linear in the partition weights, got a product of two")
+                raise InputError("net: expected an output linear in the partition weights, got a product of two")
         if "free" in self.names.kinds_below(out.polynomial):
             raise InputError(
-                "net: expected a network whose output is a partition of unity times polynomials of the chart coordinates "
-                "(compact construction); the signs inside its ReLUs are not decided by the ranges of its registers"
+                "net: expected a network whose output is a partition of unity times polynomials of the chart "
+                "coordinates (compact construction); the signs inside its ReLUs are not decided by the ranges of its "
+                "registers"
             )
         if not weights:
             raise InputError("net: expected a telescoping partition of unity (compact construction), found none")

@@ -12,7 +12,7 @@ from flint import arb, fmpq
 
 import construct
 from construct import manifolds, targets
-from construct.certify.polynomials import Polynomial, Quantity
+from construct.certificates.polynomials import Polynomial, Quantity
 from construct.transformer import Transformer
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}

@@ -8,9 +8,10 @@ On a cell `u = c + h t`, `t in [-1, 1]^d`, every smooth g satisfies, for each or
 whole cell. Both come from the same arithmetic, run once on the centre and once on the cell.
 
 Products are convolutions. Functions use the Euler operator `E = sum_i t_i d_i`, which multiplies the coefficient of
-`t^a` by |a|: `E exp(f) = exp(f) E f`, `E f^p = p f^(p-1) E f`, and so on, give one recurrence for any number of variables.
-Where a function is not differentiable (abs or a root at 0) the value is still enclosed and the derivatives are NaN, or, for
-abs, the first is the hull of both sides; whoever bounds with them takes an order m whose coefficients are finite.
+`t^a` by |a|: `E exp(f) = exp(f) E f`, `E f^p = p f^(p-1) E f`, and so on, give one recurrence for any number of
+variables. Where a function is not differentiable (abs or a root at 0) the value is still enclosed and the derivatives
+are NaN, or, for abs, the first is the hull of both sides; whoever bounds with them takes an order m whose coefficients
+are finite.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class JetSpace(Algebra[Jet]):
         return out
 
     def power(self, a: Jet, exponent: float) -> Jet:
-        """`a^p`: products for integers p >= 0, else the recurrence of the Euler operator, which needs a_0 > 0 (or != 0)."""
+        """`a^p`: products for integers p, else the recurrence of the Euler operator, which needs a_0 > 0."""
         if float(exponent).is_integer() and exponent >= 0:
             return self._integer_power(a, int(exponent))
         if float(exponent).is_integer():
@@ -231,8 +232,8 @@ class JetSpace(Algebra[Jet]):
         """`sum_b p_b prod_i factors_i^(b_i)` over all |b| <= degree in d' = len(factors) >= 1 variables.
 
         coefficients: lines of length degree + 1 over the first exponent, one for each (b_2, ..., b_d') in lexicographic
-        order, as `lines_of` gives them. Powers of the first factor once, then Horner's scheme in the others; a product with
-        a fixed jet is a product with its matrix, which runs in C.
+        order, as `lines_of` gives them. Powers of the first factor once, then Horner's scheme in the others; a product
+        with a fixed jet is a product with its matrix, which runs in C.
         """
         powers = self.constant(1)
         first = self.times(factors[0])
@@ -276,7 +277,8 @@ def _quotients(dim: int, order: int) -> tuple[int | None, ...]:
 
 def lines_of(table: dict[tuple[int, ...], arb], dim: int, degree: int) -> list[list[arb]]:
     """Coefficients by exponent as the lines that `compose` takes."""
-    return [[table.get((k, *rest), ZERO) for k in range(degree + 1)] for rest in product(range(degree + 1), repeat=dim - 1)]
+    others = product(range(degree + 1), repeat=dim - 1)
+    return [[table.get((k, *rest), ZERO) for k in range(degree + 1)] for rest in others]
 
 
 @cache

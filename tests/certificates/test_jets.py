@@ -14,7 +14,7 @@ from flint import arb, ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.certify.jets import JetSpace, lagrange_bound, lagrange_range, lines_of, multi_indices
+from construct.certificates.jets import JetSpace, lagrange_bound, lagrange_range, lines_of, multi_indices
 from construct.expressions import Algebra, Expression, abs, cos, exp, sin, sqrt, tanh, variables
 
 SEEDS = st.integers(0, 2**31)

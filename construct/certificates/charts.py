@@ -1,7 +1,7 @@
 """The formula of a network on a manifold: every quantity as a function of the canonical coordinates y, x = frame y.
 
-For each chart, in the order of the telescoping partition: the cut-off b(y) (a quadratic), the prefix sum s it is compared with,
-the chart coordinates z(y) (linear, clipped) and the polynomial P(z).
+For each chart, in the order of the telescoping partition: the cut-off b(y) (a quadratic), the prefix sum s it is
+compared with, the chart coordinates z(y) (linear, clipped) and the polynomial P(z).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import cached_property
 from flint import arb, fmpq
 from torch import Tensor
 
-from construct.certify.extraction import NetworkFormula
-from construct.certify.polynomials import Monomial, Polynomial
+from construct.certificates.extraction import NetworkFormula
+from construct.certificates.polynomials import Monomial, Polynomial
 from construct.errors import InputError
 
 Linear = tuple[list[arb], arb]  # coefficients of y and constant

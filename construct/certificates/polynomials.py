@@ -1,11 +1,11 @@
 """Sparse polynomials with rational coefficients over named quantities, and rigorous ranges of them.
 
-A float64 is a dyadic rational, so everything that the heads of a network do to its registers, as long as the signs inside
-the ReLUs are known, is polynomial arithmetic that can be carried out without any rounding.
+A float64 is a dyadic rational, so everything that the heads of a network do to its registers, as long as the signs
+inside the ReLUs are known, is polynomial arithmetic that can be carried out without any rounding.
 
-A `Quantity` is what a polynomial is written in: an input coordinate, `relu(q)` of a polynomial q whose sign is not known,
-a register after a feed-forward network (`clip(q)`, a partition weight), or a bounded unknown that nobody needs to know
-more of. Each has a range that holds for every admissible input.
+A `Quantity` is what a polynomial is written in: an input coordinate, `relu(q)` of a polynomial q whose sign is not
+known, a register after a feed-forward network (`clip(q)`, a partition weight), or a bounded unknown that nobody needs
+to know more of. Each has a range that holds for every admissible input.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def total(parts: Iterable[Polynomial]) -> Polynomial:
 
 @dataclass
 class Quantity:
-    """kind: "input", "relu", "clip", "rho", "linear" or "free"; low, high: its range; definition: what it is the value of
-    ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho": relu(definition[0]) -
+    """kind: "input", "relu", "clip", "rho", "linear" or "free"; low, high: its range; definition: what it is the value
+    of ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho": relu(definition[0]) -
     relu(definition[1]); "linear": definition[0] itself)."""
 
     kind: str
@@ -307,7 +307,8 @@ def univariate_range(coefficients: list[fmpq], low: arb, high: arb) -> tuple[arb
 
 def _minimum(coefficients: list[fmpq], low: arb, high: arb) -> arb:
     """A proved lower bound of the polynomial on [low, high]."""
-    size = sum((arb(abs(c)) * arb(max(abs(float(low)), abs(float(high)), 1.0)) ** k for k, c in enumerate(coefficients)), arb(0))
+    reach = arb(max(abs(float(low)), abs(float(high)), 1.0))
+    size = sum((arb(abs(c)) * reach**k for k, c in enumerate(coefficients)), arb(0))
     values = [arb(c) for c in coefficients]
     slopes = [arb(c) * k for k, c in enumerate(coefficients)][1:]
     coarse, flat = size * COARSE, size * FLAT
@@ -339,5 +340,3 @@ def _at(values: list[arb], point: arb) -> arb:
     for value in reversed(values):
         out = out * point + value
     return out
-
-

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 
 import construct
 from construct import manifolds, targets
-from construct.certify.charts import charts_of
-from construct.certify.extraction import PRECISION, NetworkFormula, _Execution, extract
+from construct.certificates.charts import charts_of
+from construct.certificates.extraction import PRECISION, NetworkFormula, _Execution, extract
 from construct.errors import InputError
 from construct.gadgets import FeedForward, Heads
 from construct.transformer import Transformer
 from construct.transformer.dense import attention
 from proofs_as_code import rational as exactly
-from tests.certify.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
-from tests.certify.random_networks import random_transformer, tampered
+from tests.certificates.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
+from tests.certificates.random_networks import random_transformer, tampered
 
 SEEDS = st.integers(0, 2**31)
 ZERO, ZERO_Q = arb(0), fmpq(0)
