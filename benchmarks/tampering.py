@@ -31,7 +31,7 @@ from construct.expressions import Expression, exp, sin, variables
 from construct.manifolds import Manifold, Sphere
 from proofs_as_code.verify import verify
 
-POINTS = 48
+POINTS = 16
 CIRCLE, SPHERE = Sphere(dim=1, ambient=2), Sphere(dim=2, ambient=8)
 x = variables(3)
 CASES: dict[str, tuple[Manifold, Expression, float]] = {
