@@ -1,0 +1,134 @@
+"""Our own networks behind the interface of their rivals."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+
+from construct.assembly.approximation import approximate
+from construct.baselines.base import Baseline, Counts, Method, Settings, known
+from construct.manifolds import Manifold
+from construct.measurement import Measurement
+from construct.progress import Progress, silent
+from construct.transformer import Transformer
+from construct.transformer.cost import multiply_adds
+
+SETTINGS = ("epsilon", "charts", "cells", "degree")
+DECADES = 8
+DENSE_PER_NONZERO = 30  # heads are 5x5 matrices with few non-zeros: 8 to 12 in practice
+MOST_PARAMETERS = 60_000_000
+
+
+class Constructed(Method):
+    """`construct.approximate`. Settings: `epsilon`, or `charts`, `cells`, `degree` by hand.
+
+    smoothness: Hölder exponent of a rough target; None: what the target says of itself, or smooth.
+    """
+
+    family: ClassVar[str] = "constructive"
+    construction: ClassVar[str]
+
+    def __init__(self, smoothness: float | None = None, max_parameters: int = MOST_PARAMETERS) -> None:
+        self.smoothness, self.max_parameters = smoothness, max_parameters
+
+    def ladder(self, manifold: Manifold) -> Sequence[Settings]:
+        """epsilon = 10^(-k/2) from 1 to 1e-8; float64 is not far below."""
+        return [{"epsilon": 10 ** (-k / 2)} for k in range(2 * DECADES + 1)]
+
+    def fit(
+        self,
+        target: Callable[..., Any],
+        manifold: Manifold,
+        settings: Settings,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        progress: Progress = silent,
+    ) -> Baseline:
+        """The network at one size. Raises what `construct.approximate` raises."""
+        known(settings, SETTINGS, self.name)
+        start = time.perf_counter()
+        net = approximate(
+            target,
+            manifold,
+            smoothness=smoothness_of(target, self.smoothness),
+            construction=self.construction,
+            max_parameters=self.max_parameters,
+            dtype=dtype,
+            device=device,
+            seed=seed,
+            progress=progress,
+            **settings,
+        )
+        return constructed(self.name, net, settings, time.perf_counter() - start)
+
+    def build(
+        self,
+        target: Callable[..., Any],
+        manifold: Manifold,
+        epsilon: float | None = None,
+        *,
+        budget: int | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        progress: Progress = silent,
+    ) -> Baseline:
+        """With epsilon the planner's own network, which it has measured; with a budget, as every method."""
+        if epsilon is None:
+            dense = self.max_parameters if budget is None else min(self.max_parameters, DENSE_PER_NONZERO * budget)
+            within = type(self)(self.smoothness, dense)
+            return super(Constructed, within).build(
+                target, manifold, budget=budget, seed=seed, dtype=dtype, device=device, progress=progress
+            )
+        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
+        options: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "progress": progress}
+        found = self.fit(target, manifold, {"epsilon": epsilon}, **options)
+        claim = found.model.claim
+        nowhere = manifold.sample(1, seed)[0]
+        return replace(found, measured=Measurement(claim.bound, math.nan, nowhere, claim.samples, dtype=dtype))
+
+
+class Compact(Constructed):
+    name = "compact"
+    description = "our transformer: telescoping partition, one polynomial or spline per chart, cubic heads"
+    construction = "compact"
+
+
+class Paper(Constructed):
+    name = "paper"
+    description = "the transformer of Havrilla and Liao 2024 lemma by lemma"
+    construction = "paper"
+
+
+def constructed(name: str, net: Transformer, settings: Settings, seconds: float) -> Baseline:
+    """A transformer that was built or loaded, as a baseline. Its manifold is that of the network."""
+    report = net.architecture
+    counts = Counts(report.nonzero_parameters, report.parameters, report.blocks, multiply_adds(net))
+    sizes = {"charts": report.charts, "cells": report.cells, "degree": report.degree}
+    return Baseline(
+        method=name,
+        family="constructive",
+        settings={**settings, **sizes},
+        counts=counts,
+        seconds=seconds,
+        function=net,
+        manifold=net.manifold,
+        dtype=net.dtype,
+        device=net.device,
+        model=net,
+    )
+
+
+def smoothness_of(target: Any, given: float | None) -> float | None:
+    """The Hölder exponent given, or the one that a built-in target states, None for a smooth one."""
+    if given is not None:
+        return given
+    beta = getattr(target, "smoothness", math.inf)
+    return None if math.isinf(beta) else float(beta)

@@ -1,0 +1,1 @@
+"""ReLU networks with assigned weights: circuits, sawtooth squares and products, constructions."""
