@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterable
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 Row = dict[str, Any]
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class Task:
+    """A row to compute: what identifies it, and a function of a module with its arguments, so that it can be sent."""
+
+    key: Row
+    function: Callable[..., Row]
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> Row:
+        return self.function(*self.arguments)
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
     """Options that every study has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder of the CSV, Markdown and PNG files")
@@ -20,7 +37,18 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default=None, help="rows whose key contains this text")
-    return parser.parse_args()
+    parser.add_argument("--jobs", type=int, default=1, help="rows computed at once, a thread each")
+    return parser
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The options of a study from the command line."""
+    return parser(description).parse_args()
+
+
+def one_thread() -> None:
+    """So that rows are timed alike, however many run at once."""
+    torch.set_num_threads(1)
 
 
 class Study:
@@ -39,17 +67,55 @@ class Study:
 
     def run(self, key: Row, compute: Callable[[], Row]) -> None:
         """Compute and append the row of `key`, unless it is there or not asked for."""
-        text = " ".join(str(value) for value in key.values())
-        wanted = {name: str(key[name]) for name in self.keys}
-        if any(all(row[name] == wanted[name] for name in self.keys) for row in self.rows):
+        if not self.wants(key):
             return
-        if self.options.only and self.options.only not in text:
-            return
-        print(f"{self.name}: {text} ...", flush=True)
+        print(f"{self.name}: {text_of(key)} ...", flush=True)
         row = {**key, **compute()}
         print(f"{self.name}: {row}", flush=True)
+        self._keep(row)
+
+    def wants(self, key: Row) -> bool:
+        """Whether the row of `key` is missing and asked for."""
+        wanted = {name: str(key[name]) for name in self.keys}
+        if any(all(row[name] == wanted[name] for name in self.keys) for row in self.rows):
+            return False
+        return not self.options.only or self.options.only in text_of(key)
+
+    def run_all(self, tasks: Sequence[Task]) -> None:
+        """Compute the rows that are missing, `--jobs` at once; each is on disk as soon as it is done.
+
+        Interrupt it and what was done stays; rows that were on their way are computed again by the next run.
+        """
+        missing = [task for task in tasks if self.wants(task.key)]
+        print(f"{self.name}: {len(missing)} rows to compute, {len(tasks) - len(missing)} are there", flush=True)
+        if self.options.jobs <= 1:
+            for number, task in enumerate(missing, 1):
+                self._done(number, len(missing), task, task())
+            return
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.options.jobs, mp_context=spawn, initializer=one_thread) as pool:
+            futures: dict[Future[Row], Task] = {pool.submit(task): task for task in missing}
+            try:
+                for number, future in enumerate(as_completed(futures), 1):
+                    self._done(number, len(missing), futures[future], future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _done(self, number: int, count: int, task: Task, row: Row) -> None:
+        print(f"{self.name} {number}/{count}: {text_of(task.key)}: {short(row)}", flush=True)
+        self._keep({**task.key, **row})
+
+    def _keep(self, row: Row) -> None:
         self.rows.append({name: str(value) for name, value in row.items()})
         self._append(row)
+
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Write a table that is derived from others anew."""
+        self.path.unlink(missing_ok=True)
+        self.rows = []
+        for row in rows:
+            self._keep(row)
 
     def _append(self, row: Row) -> None:
         fresh = not self.path.exists()
@@ -73,3 +139,31 @@ class Study:
     def column(self, name: str) -> list[float]:
         """A numeric column."""
         return [float(row[name]) for row in self.rows]
+
+
+def text_of(key: Row) -> str:
+    """A key in one line."""
+    return " ".join(str(value) for value in key.values())
+
+
+def short(row: Row) -> str:
+    """The numbers of a row in one line."""
+    shown = {name: value for name, value in row.items() if name != "settings" and value != ""}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a CSV, none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def markdown_table(rows: Sequence[Row], names: Sequence[str] | None = None) -> list[str]:
+    """Lines of a Markdown table."""
+    if not rows:
+        return ["(no rows)"]
+    shown = list(rows[0]) if names is None else list(names)
+    lines = ["| " + " | ".join(shown) + " |", "|" + " --- |" * len(shown)]
+    return lines + ["| " + " | ".join(str(row.get(name, "")) for name in shown) + " |" for row in rows]

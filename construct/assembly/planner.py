@@ -285,7 +285,7 @@ class Planner:
         degree rises by one, or the cells by what the order of the target asks for; then it is lowered again.
         """
         plan = self._measured(candidate.atlas, candidate.space)
-        failed = 0
+        failed = -1  # the largest degree or number of cells that is known to miss epsilon; degree 0 is a size, too
         for _ in range(MOST_REFINEMENTS):
             if plan.error.sup <= MARGIN * self.epsilon:
                 break
@@ -367,7 +367,8 @@ def _coarser(space: LocalSpace, failed: int) -> PolynomialSpace | SplineSpace | 
     """A coarser space above one that failed, None when the gap is a degree or a sixteenth of the cells."""
     size = _size(space)
     if isinstance(space, PolynomialSpace):
-        return PolynomialSpace(space.dim, size - 1) if size - 1 > failed or (failed == 0 and size == 1) else None
+        return PolynomialSpace(space.dim, size - 1) if size - 1 > failed else None
+    failed = max(failed, 0)
     step = max(1, size // 16)
     if size - failed <= step:
         return None

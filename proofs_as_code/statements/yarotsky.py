@@ -13,6 +13,11 @@ e(x+y) - e(x) - e(y) = -2 h^2 s t for s + t <= 1, and -2 h^2 (1-s)(1-t) else. So
 
 which sharpens |p - x y| <= M^2 2^(-2m): adding M^2 2^(-2m-1) to p halves the error (and gives up the zeros).
 
+The polar product q = M^2 (f_m(|x+y|/2M) - f_m(|x-y|/2M)) has one square less. q - x y = M^2 (e(x+y) - e(x-y)) with both
+errors in [0, h^2/4], so |q - x y| <= M^2 2^(-2m-2), attained at x = y = M h/2; where a factor is 0 both squares agree.
+
+The weights are those of `construct.baselines.relu.sawtooth`, the very ones that the library's networks use.
+
 A ReLU network on an interval is proved affine there when at every layer each preactivation has one sign at both ends
 (then it is affine up to the next layer, by induction): this makes exact values at the nodes an exact supremum.
 """
@@ -21,50 +26,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from flint import fmpq
 from hypothesis import strategies as st
 
+from construct.baselines.relu import sawtooth
+from construct.baselines.relu.circuit import Layer
 from construct.tokens.codes import Float
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
 Layers = list[tuple[Float, Float]]
-TOOTH = np.array([2.0, -4.0])
 WHOLE = fmpq(1)
 
 
 # -- weights ----------------------------------------------------------------------------------------------------
 
 
+def dense(layers: Sequence[Layer]) -> Layers:
+    """The same layers with matrices that hold their zeros."""
+    return [(weight.toarray(), bias) for weight, bias in layers]
+
+
 def square_layers(compositions: int) -> Layers:
-    """f_m as a ReLU network R -> R: m hidden layers of width 3, all weights dyadic.
-
-    Hidden layer k: `relu(g_(k-1)), relu(g_(k-1) - 1/2)` and what is left, `x - sum_(i < k) g_i/4^i = f_(k-1) >= 0`.
-    """
-    layers: Layers = [(np.ones((3, 1)), np.array([0.0, -0.5, 0.0]))]
-    for k in range(1, compositions):
-        left = np.concatenate([-TOOTH / 4.0**k, [1.0]])
-        tooth = np.concatenate([TOOTH, [0.0]])
-        layers.append((np.stack([tooth, tooth, left]), np.array([0.0, -0.5, 0.0])))
-    layers.append((np.concatenate([-TOOTH / 4.0**compositions, [1.0]])[None], np.zeros(1)))
-    return layers
+    """The library's f_m, a ReLU network R -> R: m hidden layers of width 3, all weights dyadic."""
+    return dense(sawtooth.square_layers(compositions))
 
 
-def product_layers(compositions: int, bound: float) -> Layers:
-    """p as a ReLU network R^2 -> R, for |x|, |y| <= bound: three squares side by side, m + 1 hidden layers.
-
-    The first layer takes `relu(+-u)` for u in (x + y, x, y); |u|/2M enters the squares.
-    """
-    sums = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    layers: Layers = [(np.concatenate([sums, -sums]), np.zeros(6))]
-    absolute = np.concatenate([np.eye(3), np.eye(3)], axis=1) / (2 * bound)
-    for index, (weight, bias) in enumerate(square_layers(compositions)):
-        wide = np.kron(np.eye(3), weight) if index else np.kron(np.eye(3), weight) @ absolute
-        layers.append((np.asarray(wide, dtype=np.float64), np.tile(bias, 3)))
-    weight, bias = layers.pop()
-    signs = 2 * bound**2 * np.array([[1.0, -1.0, -1.0]])
-    return [*layers, (signs @ weight, signs @ bias)]
+def product_layers(compositions: int, bound: float, kind: str = "yarotsky") -> Layers:
+    """The library's p, a ReLU network R^2 -> R for |x|, |y| <= bound: m + 1 hidden layers."""
+    return dense(sawtooth.product_layers(compositions, bound, kind))
 
 
 def preactivations(layers: Layers, x: Sequence[fmpq]) -> list[list[fmpq]]:
@@ -144,10 +134,24 @@ def product(m: int, log_bound: int, points: list[tuple[fmpq, fmpq]], share: fmpq
     return verdict(claimed, worst, kind="exact", points=len(points), dtype="rational", worst_point=where)
 
 
-def zeros(m: int, log_bound: int, value: fmpq, shift: fmpq = rational.ZERO) -> Verdict:
+def polar(m: int, log_bound: int, points: list[tuple[fmpq, fmpq]], share: fmpq = WHOLE, outside: int = 1) -> Verdict:
+    """`|q - x y| <= share M^2 2^(-2m-2)`, M = 2^log_bound, at x, y = M times the points (times `outside`, twin)."""
+    bound = fmpq(2) ** log_bound
+    layers = product_layers(m, float(bound), "polar")
+    worst, where = fmpq(-1), {"x": 0.0, "y": 0.0}
+    for s, t in points:
+        x, y = outside * bound * s, outside * bound * t
+        size = abs(preactivations(layers, [x, y])[-1][0] - x * y)
+        if size > worst:
+            worst, where = size, {"x": float(x), "y": float(y)}
+    claimed = share * bound * bound / 4 ** (m + 1)
+    return verdict(claimed, worst, kind="exact", points=len(points), dtype="rational", worst_point=where)
+
+
+def zeros(m: int, log_bound: int, value: fmpq, shift: fmpq = rational.ZERO, kind: str = "yarotsky") -> Verdict:
     """p(x, 0) = p(0, y) = 0, exactly; shift: of the output, as a centred error would have it (twin)."""
     bound = fmpq(2) ** log_bound
-    layers = product_layers(m, float(bound))
+    layers = product_layers(m, float(bound), kind)
     found = [
         preactivations(layers, pair)[-1][0] + shift for pair in ([bound * value, fmpq(0)], [fmpq(0), bound * value])
     ]
@@ -224,6 +228,47 @@ STATEMENTS: tuple[Statement, ...] = (
                 "centred_error",
                 "with M^2 2^(-2m-1) added, which halves the largest error",
                 lambda m, log_bound, value: zeros(m, log_bound, value, fmpq(4) ** (log_bound - m) / 2),
+            ),
+        ),
+    ),
+    Statement(
+        name="yarotsky.polar_product",
+        source="ours; squares of Yarotsky 2017, Proposition 2",
+        claim="two squares: |q(x, y) - x y| <= M^2 2^(-2m-2) for |x|, |y| <= M",
+        latex=r"|q(x,y) - xy| \le M^2 2^{-2m-2},\ |x|, |y| \le M",
+        hypotheses={"m": M, "log_bound": LOG_BOUND, "points": POINTS},
+        check=lambda m, log_bound, points: polar(m, log_bound, [*half_grid(m + 1), *points]),
+        twins=(
+            Twin(
+                "half_the_bound",
+                "M^2 2^(-2m-3)",
+                lambda m, log_bound, points: polar(m, log_bound, half_grid(m + 1), fmpq(1, 2)),
+            ),
+            Twin(
+                "one_composition_less",
+                "m - 1 compositions for the bound of m",
+                lambda m, log_bound, points: polar(m - 1, log_bound, half_grid(m), fmpq(1, 4)),
+                {"m": Hypothesis("2 <= m <= 6", st.integers(2, 6))},
+            ),
+            Twin(
+                "outside_the_box",
+                "|x| = |y| = 3 M",
+                lambda m, log_bound, points: polar(m, log_bound, [(fmpq(1), fmpq(1))], outside=3),
+            ),
+        ),
+    ),
+    Statement(
+        name="yarotsky.polar_product_zero",
+        source="ours",
+        claim="q(x, 0) = q(0, y) = 0 exactly",
+        latex=r"q(x, 0) = q(0, y) = 0",
+        hypotheses={"m": M, "log_bound": LOG_BOUND, "value": Hypothesis("|x|/M <= 1", rational.dyadics(1, 20))},
+        check=lambda m, log_bound, value: zeros(m, log_bound, value, kind="polar"),
+        twins=(
+            Twin(
+                "one_signed_error",
+                "with M^2 2^(-2m-2) added, which gives the error one sign",
+                lambda m, log_bound, value: zeros(m, log_bound, value, fmpq(4) ** (log_bound - m - 1), "polar"),
             ),
         ),
     ),

@@ -192,3 +192,12 @@ def test_a_rough_target_at_a_small_epsilon_exceeds_the_budget():
     with pytest.raises(BudgetExceeded, match=r"max_parameters: .* extrapolated from \d+") as caught:
         construct.approximate(construct.targets.get("root"), CIRCLE, epsilon=1e-5, smoothness=0.5)
     assert 1e-5 < caught.value.best < 1
+
+
+@pytest.mark.parametrize("epsilon", [0.99, 2.0, 10.0])
+def test_a_coarse_epsilon_ends_with_a_low_degree(epsilon: float) -> None:
+    """Degree 1 does and degree 0 does not, or degree 0 does: the search for the lowest degree has to stop."""
+    target, circle = construct.targets.get("exp_sin"), Circle()
+    net = construct.approximate(target, circle, epsilon)
+    assert construct.measure(net, target, circle, samples=2000, seed=3).sup <= epsilon
+    assert net.architecture.degree is not None and net.architecture.degree <= 1

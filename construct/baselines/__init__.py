@@ -1,0 +1,69 @@
+"""Rivals of the constructed transformer behind one interface: constructive ReLU networks, trained networks, classical.
+
+>>> from construct import baselines, manifolds, targets
+>>> rival = baselines.build("chen_improved", targets.get("exp_sin"), manifolds.Circle(), epsilon=1e-3)
+>>> rival.counts, rival.measured
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from construct.baselines.base import FAMILIES, Baseline, Counts, Method, Settings
+from construct.baselines.classical import METHODS as CLASSICAL
+from construct.baselines.ours import Compact, Paper, constructed
+from construct.baselines.relu.chart_method import ChenImproved
+from construct.baselines.relu.chen import Chen
+from construct.baselines.relu.shallow_spline import ShallowSpline
+from construct.baselines.relu.yarotsky import Yarotsky
+from construct.baselines.trained import METHODS as TRAINED
+from construct.baselines.trained import FineTuned, fine_tune
+from construct.errors import InputError
+from construct.manifolds import Manifold
+
+__all__ = [
+    "FAMILIES",
+    "Baseline",
+    "Counts",
+    "FineTuned",
+    "Method",
+    "Settings",
+    "build",
+    "constructed",
+    "fine_tune",
+    "get",
+    "names",
+]
+
+_METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (Compact, Paper, Yarotsky, Chen, ChenImproved, ShallowSpline, *TRAINED, *CLASSICAL)
+}
+
+
+def names(family: str | None = None) -> tuple[str, ...]:
+    """Names of all methods, or of those of one family ("constructive", "trained", "classical")."""
+    if family is not None and family not in FAMILIES:
+        raise InputError(f"family: expected one of {FAMILIES}, got {family!r}")
+    return tuple(name for name, method in _METHODS.items() if family in (None, method.family))
+
+
+def get(name: str, **options: Any) -> Method:
+    """The method `name`; options are those of its constructor. `InputError` with the known names otherwise."""
+    if name not in _METHODS:
+        raise InputError(f"name: expected one of {', '.join(_METHODS)}, got {name!r}")
+    return _METHODS[name](**options)
+
+
+def build(
+    name: str,
+    target: Callable[..., Any],
+    manifold: Manifold,
+    epsilon: float | None = None,
+    *,
+    budget: int | None = None,
+    **options: Any,
+) -> Baseline:
+    """`get(name).build(target, manifold, epsilon, budget=budget, ...)`: see `Method.build`."""
+    return get(name).build(target, manifold, epsilon, budget=budget, **options)

@@ -1,0 +1,300 @@
+"""What a ReLU network on charts has to compute, as arrays: charts, classes, polynomials as squares, bounds.
+
+Charts whose balls lie apart form a *class*, and a class evaluates one polynomial at a time: gates, exact in ReLU,
+select the coordinates and the coefficients of the chart that x lies in. All squares are taken once per class, so their
+number does not depend on the number of charts. With `d~2` the squared distance to the centre c_n (sawtooth squares of
+the coordinates, over-estimated by at most delta) and U_n the set `d~2 < r^2`, inside the ball of radius r:
+
+    gate      relu(kappa (d~2 - r^2))                       0 on U_n, >= 1 outside the ball of radius e
+    select    relu(u - top gate_n), 0 <= u <= top           u on U_n, 0 outside the ball of radius e
+    cut-off   g_n = relu((d~2 - core^2 - delta)/(r^2 - core^2 - delta))     0 in the core, >= 1 outside U_n
+    value     relu(P + h - top g_n)                         P + h in the core, less in the collar, 0 outside U_n
+
+`2 e` is the smallest distance of two centres of a class and kappa = 1/(e^2 - r^2), so at most one chart of a class is
+open anywhere. The charts are joined by the *maximum* over classes, minus h: in every point of M some core contributes
+P_n + h with `|P_n - f| <= eps`, and nothing is larger than f + eps + h. So no product with a partition of unity is
+needed, and the error is the same `max_n sup_(U_n) |P_n - f|`. Needed: delta < r^2 - core^2, which fixes the compositions
+of the distance whatever epsilon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log
+
+import numpy as np
+import torch
+
+from construct.atlas import Atlas
+from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
+from construct.baselines.relu.signed_squares import SignedSquares, fewest_squares, signed_squares_of
+from construct.baselines.relu.square_levels import HIGHEST_LEVEL, coordinates, dimension, levels
+from construct.errors import InputError
+from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace
+from construct.tokens.codes import Float, Int
+from construct.validation import positive_integer
+
+APART = 0.01
+"""Balls of a class lie apart by at least this: e^2 >= (1 + APART) r^2."""
+GRID_POINTS = 20_000
+SLACK = 0.01  # of a maximum over a grid, for what lies between its points
+MORE_SQUARES = 3
+SPEND = 0.5  # of the collar r^2 - core^2 that the distance may lose
+
+
+@dataclass(frozen=True, eq=False)
+class ChartDesign:
+    """n charts in k coordinates y = hull^T x, C classes, F features per class (the coordinates z first).
+
+    Attributes:
+        ambient: D;  hull: (D, k) or None where y = x;  box: (k,) bounds of |y_j| on M.
+        centres: (n, k);  frames: (n, k, d), divided by the scale: z_n = frames_n^T (y - centres_n).
+        core, radius: of the balls;  kinds: (n,) class of each chart;  kappa: slope of the gates.
+        levels: number of levels of squares below the features;  knots: of splines, in t = (z + 1)/2, or empty.
+        affine: (n, 1 + F) of `l_n` over 1 and the features; over 1 and y (n, 1 + k) where `direct`.
+        forms: (n, r, 1 + F) of q_n, over |q_n| <= bounds (C, r);  signs: (C, r).
+        spread: |q_n|/bounds wherever z is clipped, up to a half: `(1 + q/bounds)/2 <= spread`.
+        direct: P_n is affine and read off y.
+        lift: l_n + lift >= 0 on U_n;  top: l_n + lift <= top wherever z is clipped.
+        shift: P_n + shift >= 0 on U_n;  ceiling: of the values that the cut-off closes.
+    """
+
+    ambient: int
+    hull: Float | None
+    box: Float
+    centres: Float
+    frames: Float
+    core: float
+    radius: float
+    kinds: Int
+    kappa: float
+    levels: int
+    knots: Float
+    affine: Float
+    forms: Float
+    signs: Float
+    bounds: Float
+    spread: float
+    direct: bool
+    lift: float
+    top: float
+    shift: float
+    ceiling: float
+
+    @property
+    def dim(self) -> int:
+        return int(self.frames.shape[2])
+
+    @property
+    def charts(self) -> int:
+        return len(self.centres)
+
+    @property
+    def classes(self) -> int:
+        return int(self.kinds.max()) + 1
+
+    @property
+    def squares(self) -> int:
+        """r, squares above the features."""
+        return int(self.forms.shape[1])
+
+    @property
+    def shared(self) -> bool:
+        """Whether some class has more than one chart, so that gates have to select."""
+        return self.classes < self.charts
+
+    @property
+    def stages(self) -> int:
+        """Stages of squares after the distance: one per level, one for the squares above."""
+        return 0 if self.direct else self.levels + (self.squares > 0)
+
+    def distance_error(self, compositions: int) -> float:
+        """delta: `0 <= d~2 - dist^2 <= sum_j box_j^2 4^-m / 4`."""
+        return float((self.box**2).sum()) * 4.0**-compositions / 4
+
+    @property
+    def distance_compositions(self) -> int:
+        """Fewest compositions for which the distance loses at most half of the collar."""
+        allowed = SPEND * (self.radius**2 - self.core**2)
+        return min(MOST_COMPOSITIONS, max(1, ceil(log(self.distance_error(0) / allowed, 4))))
+
+    def distance_compositions_checked(self, compositions: int | None) -> int:
+        """The argument, or the fewest; raises `InputError` where the distance would lose all of the collar."""
+        least = self.distance_compositions
+        if compositions is None:
+            return least
+        m = positive_integer(compositions, "distance_compositions", maximum=MOST_COMPOSITIONS)
+        if self.distance_error(m) >= 0.99 * (self.radius**2 - self.core**2):
+            raise InputError(f"distance_compositions: expected about {least} for this collar, got {m}")
+        return m
+
+
+def colours(atlas: Atlas) -> Int:
+    """Classes (n,) of charts whose balls lie apart, by saturation (Brelaz 1979): the next chart is the one whose
+    neighbours show the most colours."""
+    centres, n = atlas.hull_centres.numpy(), atlas.count
+    distance = np.sqrt(((centres[:, None] - centres[None]) ** 2).sum(axis=-1))
+    near = (distance**2 / 4 < (1 + APART) * atlas.radius**2) & ~np.eye(n, dtype=bool)
+    colour = np.full(n, -1)
+    seen = np.zeros((n, n), dtype=bool)
+    for _ in range(n):
+        rank = np.where(colour < 0, seen.sum(axis=1) * n + near.sum(axis=1), -1)
+        chart = int(rank.argmax())
+        colour[chart] = int(np.flatnonzero(~seen[chart])[0])
+        seen[near[chart], colour[chart]] = True
+    return colour
+
+
+def design_of(
+    approximator: PiecewiseApproximator,
+    *,
+    shared: bool = True,
+    squares: bool = True,
+    solve: bool = True,
+    seed: int = 0,
+) -> ChartDesign:
+    """The design for a blended approximator.
+
+    Args:
+        shared: one polynomial per class of charts that lie apart; otherwise one per chart.
+        squares: the upper half of the degrees by few signed squares, solved for each chart; otherwise levels up to the
+            degree and an affine read-out.
+        solve: False takes ones for the squares instead: a design to count, not to evaluate.
+        seed: of the starts of the solver.
+
+    Raises:
+        InputError: splines in d > 1, a degree above 2^5, or a polynomial that was not resolved into squares.
+    """
+    atlas, space = approximator.atlas, approximator.space
+    manifold, d = atlas.manifold, atlas.manifold.dim
+    centres, frames = atlas.hull_centres.numpy(), atlas.hull_frames.numpy() / atlas.scale
+    embedded = manifold.ambient != manifold.canonical
+    hull = manifold.frame.numpy() if embedded else None
+    bound = manifold.box.numpy() if hull is None else np.abs(hull).T @ manifold.box.numpy()
+    box = np.minimum(bound, manifold.radius_bound) * (1 + 1e-9)
+    kinds = colours(atlas) if shared else np.arange(atlas.count)
+    coefficients = approximator.coefficients.numpy()
+    nodes, inside = _grid(d, atlas.radius / atlas.scale)
+    forms, signs = np.zeros((atlas.count, 0, 1)), np.zeros((atlas.count, 0))
+    knots: Float = np.zeros(0)
+    count, direct = 0, False
+    if isinstance(space, SplineSpace):
+        if d > 1:
+            raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
+        knots = np.arange(1, space.cells) / space.cells
+        affine = _truncated_powers(coefficients)
+        table = np.column_stack([np.ones(len(nodes)), nodes, *[np.maximum((nodes[:, 0] + 1) / 2 - k, 0) for k in knots]])
+    elif isinstance(space, PolynomialSpace):
+        direct = space.degree <= 1
+        count, resolved = _resolved(coefficients, space, kinds, squares, solve, seed)
+        basis = levels(d, count)[-1].basis if count else coordinates(d)
+        affine, forms, signs = resolved.rest @ basis, resolved.forms @ basis, resolved.signs
+        table = _values(nodes, d, count) @ np.linalg.inv(basis).T
+    else:
+        raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
+    lower, above = table @ affine.T, np.einsum("pf,nrf->pnr", table, forms) if forms.shape[1] else _nothing(table, forms)
+    if signs.shape[1] and not all((signs[kinds == c] == signs[kinds == c][0]).all() for c in range(kinds.max() + 1)):
+        raise InputError("squares: expected the same signs for all charts of a class")
+    bounds = np.zeros((kinds.max() + 1, forms.shape[1]))
+    np.maximum.at(bounds, kinds, np.abs(above[inside]).max(axis=0) * (1 + SLACK) + 1e-300)
+    spread = 0.5 + float((np.abs(above).max(axis=0) / bounds[kinds]).max(initial=1.0)) / 2
+    class_signs = np.zeros_like(bounds)
+    class_signs[kinds] = signs
+    values = lower[inside] + np.einsum("nr,pnr->pn", signs, above[inside] ** 2)
+    span = float(values.max() - values.min()) + 1e-6 * float(np.abs(values).max()) + 1e-12
+    lift = -float(lower[inside].min()) + SLACK * span
+    shift = -float(values.min()) + SLACK * span + span
+    if direct:
+        affine = np.column_stack([affine[:, 0] - np.einsum("nkd,nk,nd->n", frames, centres, affine[:, 1:]),
+                                  np.einsum("nkd,nd->nk", frames, affine[:, 1:])])  # fmt: skip
+        top = float((affine[:, 0] + np.abs(affine[:, 1:]) @ box).max())
+    else:
+        top = float(lower.max()) + SLACK * span
+    positive = (bounds**2 * (class_signs > 0)).sum(axis=1).max() if forms.shape[1] else 0.0
+    return ChartDesign(
+        ambient=manifold.ambient,
+        hull=hull,
+        box=box,
+        centres=_cleaned(centres),
+        frames=_cleaned(frames),
+        core=atlas.core_radius,
+        radius=atlas.radius,
+        kinds=kinds,
+        kappa=_kappa(centres, kinds, atlas.radius),
+        levels=count,
+        knots=knots,
+        affine=affine,
+        forms=forms,
+        signs=class_signs,
+        bounds=bounds,
+        spread=spread,
+        direct=direct,
+        lift=lift,
+        top=top + lift,
+        shift=shift,
+        ceiling=top + float(positive) + shift,
+    )
+
+
+def _nothing(table: Float, forms: Float) -> Float:
+    return np.zeros((len(table), len(forms), 0))
+
+
+def _resolved(
+    coefficients: Float, space: PolynomialSpace, kinds: Int, squares: bool, solve: bool, seed: int
+) -> tuple[int, SignedSquares]:
+    """Levels below the features, and P_n over the polynomials of those levels and squares above."""
+    d, p = space.dim, space.degree
+    count = max(0, ceil(np.log2(max(p, 1))))
+    if count > HIGHEST_LEVEL:
+        raise InputError(f"degree: expected at most {2**HIGHEST_LEVEL}, got {p}")
+    full = np.zeros((len(coefficients), dimension(d, 2**count)))
+    full[:, : coefficients.shape[1]] = coefficients
+    if count == 0 or not squares:
+        empty = np.zeros((len(full), 0))
+        return count, SignedSquares(full, np.zeros((len(full), 0, full.shape[1])), empty)
+    degree = 2 ** (count - 1)
+    common = len(set(kinds.tolist())) < len(kinds)
+    first = fewest_squares(d, degree)
+    if not solve:
+        low = dimension(d, degree)
+        r = first + (d > 1)
+        return count - 1, SignedSquares(full[:, :low], np.ones((len(full), r, low)), np.ones((len(full), r)))
+    for r in range(first, first + MORE_SQUARES):
+        found = signed_squares_of(full, d, degree, r, common=common, seed=seed)
+        if found is not None:
+            return count - 1, found
+    raise InputError(f"squares: expected polynomials of degree {p} as {first} to {r} signed squares, found none")
+
+
+def _kappa(centres: Float, kinds: Int, radius: float) -> float:
+    """1/(e^2 - r^2) for the closest pair of a class, 0 where no class has two charts."""
+    distance = ((centres[:, None] - centres[None]) ** 2).sum(axis=-1)
+    together = (kinds[:, None] == kinds[None]) & ~np.eye(len(kinds), dtype=bool)
+    return 1.0 / float(distance[together].min() / 4 - radius**2) if together.any() else 0.0
+
+
+def _grid(dim: int, radius: float) -> tuple[Float, Float]:
+    """Chebyshev points of the cube (P, d), and which of them lie in the ball that holds phi_n(U_n)."""
+    per_axis = max(5, round(min(GRID_POINTS, 2_000 * dim) ** (1 / dim)))
+    axis = torch.cos(torch.pi * torch.arange(per_axis, dtype=torch.float64) / (per_axis - 1))
+    nodes = torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
+    return nodes.numpy(), (nodes.norm(dim=1) <= radius * (1 + 1e-9)).numpy()
+
+
+def _values(nodes: Float, dim: int, count: int) -> Float:
+    """T_a at the nodes, (P, N)."""
+    return np.asarray(PolynomialSpace(dim, 2**count).evaluate(torch.from_numpy(nodes)).numpy())
+
+
+def _truncated_powers(nodal: Float) -> Float:
+    """Nodal values (n, N + 1) over 1, z and relu(t - j/N), t = (z + 1)/2: jumps of the slope."""
+    cells = nodal.shape[1] - 1
+    slope = np.diff(nodal, axis=1) * cells
+    constant = nodal[:, :1] + slope[:, :1] / 2
+    return np.hstack([constant, slope[:, :1] / 2, np.diff(slope, axis=1)])
+
+
+def _cleaned(values: Float) -> Float:
+    """Drop entries that are rounding noise of an exact zero."""
+    return np.where(np.abs(values) > 1e-14 * max(np.abs(values).max(), 1e-300), values, 0.0)

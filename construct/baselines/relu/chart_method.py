@@ -1,0 +1,179 @@
+"""The strongest constructive ReLU rival that we know: our local polynomials, charts by ramps, sawtooth squares.
+
+The skeleton is that of Chen, Jiang, Liao and Zhao 2019 (arXiv 1908.01842): squared distances by sawtooth, ramps that
+decide the chart, one polynomial per chart. Everything else is chosen for few weights: see `chart_design`,
+`square_levels` and `signed_squares`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+
+from construct.atlas import atlas_for
+from construct.baselines.base import Baseline, Method, Settings, error_of, known
+from construct.baselines.relu.chart_search import Found, designs, search
+from construct.baselines.relu.charts import ChartsNetwork, networked
+from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
+from construct.local import PolynomialSpace, approximate
+from construct.manifolds import Manifold
+from construct.measurement import measure
+from construct.progress import Progress, silent
+from construct.validation import positive_real
+
+SETTINGS = ("charts", "degree", "compositions", "distance_compositions")
+RUNGS = ((1, 1, 1), (1, 2, 4), (2, 2, 6), (2, 4, 8), (4, 4, 9), (6, 4, 10), (6, 8, 14), (8, 8, 16))
+"""Charts as multiples of the fewest, degree, compositions."""
+STEPS = 20
+
+
+class ChenImproved(Method):
+    """`search` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}.
+
+    compositions: one number for all stages of squares, or one for each. smoothness: Hölder exponent of a rough target.
+    """
+
+    name: ClassVar[str] = "chen_improved"
+    family: ClassVar[str] = "constructive"
+    description: ClassVar[str] = (
+        "ReLU network on charts: our local polynomials, signed sawtooth squares shared by disjoint charts "
+        "(after Chen, Jiang, Liao and Zhao 2019)"
+    )
+
+    def __init__(self, smoothness: float | None = None) -> None:
+        self.smoothness = None if smoothness is None else positive_real(smoothness, "smoothness")
+
+    def ladder(self, manifold: Manifold) -> Sequence[Settings]:
+        """Eight sizes, from the fewest charts with affine pieces to eight times as many of degree 8."""
+        least = atlas_for(manifold).count
+        return [{"charts": least * times, "degree": p, "compositions": m} for times, p, m in RUNGS]
+
+    def fit(
+        self,
+        target: Callable[..., Any],
+        manifold: Manifold,
+        settings: Settings,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        progress: Progress = silent,
+    ) -> Baseline:
+        """The network of one size; of the designs (shared or not, squares or levels) the one with fewest non-zeros.
+
+        Raises:
+            InputError: unknown or missing settings, too few charts, a degree above 32, bad compositions.
+        """
+        known(settings, SETTINGS, self.name)
+        start = time.perf_counter()
+        missing = [name for name in ("degree", "compositions") if name not in settings]
+        if missing:
+            raise InputError(f"settings: expected {', '.join(missing)}, got {', '.join(settings) or 'nothing'}")
+        space = PolynomialSpace(manifold.dim, settings["degree"])
+        atlas = atlas_for(manifold, charts=settings.get("charts"))
+        approximator = approximate(target, atlas, space)
+        compositions, distance = settings["compositions"], settings.get("distance_compositions")
+        fitting = [one for one in designs(approximator) if isinstance(compositions, int) or one.stages == len(compositions)]
+        if not fitting:
+            raise InputError(f"compositions: expected one for each stage of squares, got {compositions!r}")
+        network = min((networked(one, compositions, distance) for one in fitting), key=lambda net: net.counts.nonzero)
+        seconds = time.perf_counter() - start
+        return self._baseline(network, manifold, dict(settings), seconds, dtype, device)
+
+    def build(
+        self,
+        target: Callable[..., Any],
+        manifold: Manifold,
+        epsilon: float | None = None,
+        *,
+        budget: int | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        progress: Progress = silent,
+    ) -> Baseline:
+        """The smallest network found for epsilon; for a budget the best of epsilon = 10^(-k/2), k = 0, 1, ...
+
+        Raises:
+            InputError, EpsilonNotReached, BudgetExceeded: as in `Method.build`.
+        """
+        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
+        options: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "progress": progress}
+        if epsilon is not None:
+            return self._searched(target, manifold, epsilon, **options)
+        assert budget is not None
+        best: Baseline | None = None
+        for k in range(STEPS + 1):
+            try:
+                found = self._searched(target, manifold, 10 ** (-k / 2), **options)
+            except EpsilonNotReached:
+                break
+            if found.counts.nonzero > budget:
+                if best is None:
+                    raise BudgetExceeded(
+                        f"budget: the smallest {self.name} has {found.counts.nonzero:,} numbers, got {budget:,}",
+                        error_of(found),
+                    )
+                break
+            best = found if best is None or error_of(found) < error_of(best) else best
+        if best is None:
+            raise EpsilonNotReached(f"budget: {self.name} does not reach an error of 1 on {manifold!r}", float("inf"))
+        return best
+
+    def _searched(
+        self,
+        target: Callable[..., Any],
+        manifold: Manifold,
+        epsilon: float,
+        *,
+        seed: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        progress: Progress,
+    ) -> Baseline:
+        start = time.perf_counter()
+        found: Found = search(target, manifold, epsilon, smoothness=self.smoothness, seed=seed, progress=progress)
+        seconds = time.perf_counter() - start
+        space, network = found.approximator.space, found.network
+        size = {"degree": space.degree} if isinstance(space, PolynomialSpace) else {"cells": space.count - 1}
+        settings: Settings = {
+            "charts": network.design.charts,
+            **size,
+            "compositions": list(network.compositions),
+            "distance_compositions": network.distance_compositions,
+        }
+        baseline = self._baseline(network, manifold, settings, seconds, dtype, device)
+        if dtype == torch.float64:
+            return replace(baseline, measured=found.measured)
+        measured = measure(baseline, target, manifold, seed=seed)
+        if not measured.sup <= epsilon:
+            raise EpsilonNotReached(
+                f"epsilon: {epsilon:g} was asked for, {self.name} in {dtype} is off by {measured.sup:.3g}", measured.sup
+            )
+        return replace(baseline, measured=measured)
+
+    def _baseline(
+        self,
+        network: ChartsNetwork,
+        manifold: Manifold,
+        settings: Settings,
+        seconds: float,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> Baseline:
+        return Baseline(
+            method=self.name,
+            family=self.family,
+            settings=settings,
+            counts=network.counts,
+            seconds=seconds,
+            function=network,
+            manifold=manifold,
+            dtype=dtype,
+            device=torch.device(device),
+            model=network,
+        )
