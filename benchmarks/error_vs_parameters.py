@@ -1,4 +1,4 @@
-"""Error against parameters, depth, arithmetic and time: ours and every rival, on five manifolds and three targets.
+"""Error against parameters, depth, arithmetic and time: ours and every rival, on five manifolds and a square.
 
 Each row is one approximator: sup and RMS error on points that it has not seen, numbers (non-zero and dense), blocks or
 layers, multiply-adds of an evaluation, seconds to build or train, and the time of an evaluation over that of a ReLU
@@ -24,8 +24,9 @@ from construct.errors import ConstructError
 
 MANIFOLDS = ("sphere:8", "circle", "torus", "swiss_roll", "so3")
 KINDS = ("smooth", "sharp", "rough")
+CUBE = "cube:2"  # for the methods that need one: Yarotsky, sparse grids
 MAIN = ("sphere:8", "smooth")  # the problem of the main picture, with the most rivals
-TRAINING, TRAINING_MAIN, TRAINING_QUICK = 60.0, 120.0, 6.0
+TRAINING, TRAINING_MAIN, TRAINING_QUICK = 60.0, 120.0, 5.0
 LIMIT, LIMIT_QUICK = 240.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 ORDERS = {  # fixed degree, more and more charts: theory -(p + 1)/d
@@ -48,6 +49,11 @@ def points(*counts: int) -> list[Settings]:
     return [{"points": n} for n in counts]
 
 
+def widths(*counts: int) -> list[Settings]:
+    """{"width": w} for each w."""
+    return [{"width": w} for w in counts]
+
+
 def constructive(manifold: str, kind: str) -> Sizes:
     """Sizes of the constructive methods on a problem."""
     if kind == "rough":
@@ -56,6 +62,13 @@ def constructive(manifold: str, kind: str) -> Sizes:
         return {"compact": levels, "chen_improved": levels[:2], "chen": levels[:1]}
     if manifold == "so3":
         return {"compact": epsilons(0.5, 1, 2) if kind == "smooth" else epsilons(0.5, 1), "chen": epsilons(0.5)}
+    if manifold == CUBE:
+        return {
+            "compact": epsilons(1, 2, 3, 4, 6),
+            "paper": epsilons(1),
+            "yarotsky": epsilons(1, 2, 3),
+            "chen_improved": epsilons(1, 2, 3),
+        }
     if manifold == "circle":
         return {
             "compact": epsilons(1, 2, 3, 4, 5, 6, 7, 8) if kind == "smooth" else epsilons(1, 2, 3, 4, 6),
@@ -84,6 +97,8 @@ def classical(manifold: str, kind: str) -> Sizes:
         "nearest_neighbours": points(1000, 10_000),
         "global_polynomial": [{"degree": p} for p in degrees],
     }
+    if manifold == CUBE:
+        sizes["sparse_grid"] = points(100, 1000, 4000)
     if main:
         sizes["kernel_regression"] = points(100, 300, 1000)
     if manifold in ("circle", "sphere:8"):
@@ -95,18 +110,15 @@ def classical(manifold: str, kind: str) -> Sizes:
 def trained(manifold: str, kind: str) -> Sizes:
     """Architectures of the trained methods on a problem."""
     main = (manifold, kind) == MAIN
-    sizes: Sizes = {"mlp": [{"width": 64}]}
+    sizes: Sizes = {"mlp": widths(64)}
     if kind == "smooth":
-        sizes["tanh_mlp"] = [{"width": 64}]
+        sizes["tanh_mlp"] = widths(24)
     if manifold in ("sphere:8", "circle"):
-        sizes |= {"mlp": [{"width": 32}, {"width": 128}], "tanh_mlp": [{"width": 32}, {"width": 64}]}
-    if main:
-        sizes["mlp"] = [{"width": width} for width in (16, 32, 64, 128)]
-        sizes["tanh_mlp"] = [{"width": width} for width in (16, 32, 64)]
+        sizes |= {"mlp": widths(20, 64), "tanh_mlp": widths(16, 32)}
     if manifold == "sphere:8" or (manifold, kind) == ("circle", "smooth"):
-        sizes |= {"softmax_transformer": [{"width": 16}], "crate": [{"width": 24}]}
+        sizes |= {"softmax_transformer": widths(16), "crate": widths(8), "kan": widths(5)}
     if main:
-        sizes |= {"kan": [{"width": 8}]}
+        sizes |= {"mlp": widths(12, 20, 64, 128), "tanh_mlp": widths(12, 16, 24, 36), "kan": widths(3, 5)}
     return sizes
 
 
@@ -122,32 +134,32 @@ def quick_sizes() -> dict[tuple[str, str], Sizes]:
         "nearest_neighbours": points(1000),
         "global_polynomial": [{"degree": p} for p in (4, 8)],
         "local_polynomials": [{"charts": 6, "degree": p} for p in (2, 4, 6)],
-        "mlp": [{"width": 32}],
-        "tanh_mlp": [{"width": 32}],
-        "softmax_transformer": [{"width": 16}],
-        "crate": [{"width": 24}],
+        "mlp": widths(20),
+        "tanh_mlp": widths(16),
+        "softmax_transformer": widths(8),
+        "crate": widths(8),
     }
     circle: Sizes = {
         "compact": epsilons(1, 2, 4, 6),
         "chen": epsilons(1),
         "chen_improved": epsilons(1, 3),
         "kernel_ridge": points(100),
-        "mlp": [{"width": 32}],
+        "mlp": widths(20),
     }
     return {MAIN: main, ("circle", "smooth"): circle}
 
 
 def all_sizes() -> dict[tuple[str, str], Sizes]:
     """Every problem of the full study."""
+    problems = [(manifold, kind) for kind in KINDS for manifold in MANIFOLDS]
     return {
         (manifold, kind): {**constructive(manifold, kind), **classical(manifold, kind), **trained(manifold, kind)}
-        for kind in KINDS
-        for manifold in MANIFOLDS
+        for manifold, kind in [*problems, (CUBE, "smooth")]
     }
 
 
 def tasks(options: Any) -> list[Task]:
-    """Rows of the study; slow ones first, so that two workers end together."""
+    """Rows of the study."""
     result = []
     samples, limit = (SAMPLES_QUICK, LIMIT_QUICK) if options.quick else (SAMPLES, LIMIT)
     for (manifold, kind), methods in (quick_sizes() if options.quick else all_sizes()).items():
@@ -225,7 +237,6 @@ def order_row(manifold: str, kind: str, size: Settings, order: float, seed: int)
     except ConstructError as error:
         return {**blank, "outcome": f"{type(error).__name__}: {error}"[:160]}
     row = measured_row(found, f, M, seed, SAMPLES)
-    row.pop("settings")
     return {**row, "theory": f"{order / M.dim:g}"}
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -17,12 +18,12 @@ from benchmarks.tables import Row
 from construct import baselines
 from construct.baselines import Baseline, Settings
 from construct.errors import ConstructError, InputError
-from construct.manifolds import Circle, Cube, Manifold, Sphere, SwissRoll, Torus
-from construct.manifolds import SO3 as Rotations
+from construct.manifolds import Circle, Cube, Manifold, SpecialOrthogonal3, Sphere, SwissRoll, Torus
 
 TARGETS = {"smooth": "exp_sin", "sharp": "runge", "rough": "cusp"}
 ROUGH_ON_ROLL = "root"  # the point of `cusp` is not on the Swiss roll
-COLUMNS = ("sup", "rms", "nonzero", "dense", "depth", "multiply_adds", "seconds", "evaluation", "kappa", "outcome")
+COUNTS = ("nonzero", "dense", "depth", "multiply_adds")
+COLUMNS = ("sup", "rms", *COUNTS, "seconds", "evaluation", "kappa", "outcome", "settings")
 POINTS = 2048
 REPEATS = 5
 
@@ -37,7 +38,7 @@ def manifold_of(name: str) -> Manifold:
         return Sphere(2, ambient=around)
     if kind == "cube":
         return Cube(int(ambient))
-    return {"torus": Torus, "swiss_roll": SwissRoll, "so3": Rotations}[kind]()
+    return {"torus": Torus, "swiss_roll": SwissRoll, "so3": SpecialOrthogonal3}[kind]()
 
 
 class Scaled:
@@ -59,12 +60,14 @@ class Scaled:
 
 
 def problem(manifold: str, target: str) -> tuple[Manifold, Scaled]:
-    """Manifold and target of a row; target is one of `TARGETS` or the name of a built-in."""
+    """Manifold and target of a row; target is one of `TARGETS` or the name of a built-in.
+
+    `canonical TARGET` is the target of the canonical coordinates: the same function on M for every D.
+    """
     M = manifold_of(manifold)
-    name = TARGETS.get(target, target)
-    if manifold == "swiss_roll" and target == "rough":
-        name = ROUGH_ON_ROLL
-    return M, Scaled(name, M)
+    kind, canonical = target.removeprefix("canonical "), target.startswith("canonical ")
+    name = ROUGH_ON_ROLL if (manifold, kind) == ("swiss_roll", "rough") else TARGETS.get(kind, kind)
+    return M, Scaled(name, M, canonical=canonical)
 
 
 class OutOfTime(ConstructError):
@@ -156,7 +159,7 @@ def evaluation_ratio(found: Baseline, M: Manifold, seed: int) -> float:
     x = M.sample(POINTS, seed)
     generator = torch.Generator().manual_seed(seed)
     sizes = (M.ambient, 64, 64, 64, 1)
-    weights = [torch.randn(o, i, generator=generator, dtype=x.dtype) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    weights = [torch.randn(o, i, generator=generator, dtype=x.dtype) for i, o in pairwise(sizes)]
 
     def reference(h: Tensor) -> Tensor:
         for weight in weights[:-1]:

@@ -119,8 +119,9 @@ class Study:
 
     def _append(self, row: Row) -> None:
         fresh = not self.path.exists()
+        names = list(row) if fresh else list(self.rows[0])
         with self.path.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(row))
+            writer = csv.DictWriter(handle, fieldnames=names)
             if fresh:
                 writer.writeheader()
             writer.writerow(row)

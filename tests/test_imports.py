@@ -25,6 +25,7 @@ LAYERS = (
     "measurement",
     "certificates",
     "assembly",
+    "baselines",
     "report",
     "plotting",
     FACE,
@@ -32,7 +33,13 @@ LAYERS = (
     "__main__",
 )
 EXTERNAL = {"flint", "numpy", "rich", "safetensors", "scipy", "torch", "typer"}
-ONLY_IN = {"flint": {"expressions", "certificates"}, "matplotlib": {"plotting"}, "typer": {"cli"}}
+ONLY_IN = {
+    "Tasmanian": {"baselines"},
+    "flint": {"expressions", "certificates"},
+    "matplotlib": {"plotting"},
+    "sklearn": {"baselines"},
+    "typer": {"cli"},
+}
 
 
 def part_of(dotted: str) -> str:

@@ -143,9 +143,8 @@ class KernelMethod(Classical):
         tuner = Tuner(problem, self.solver(centres, samples))
         bounds = {"length": (LENGTH_BOUNDS[0] * size, LENGTH_BOUNDS[1] * size), "alpha": self.alpha_bounds}
         steps = {"length": math.sqrt(2), "alpha": 100.0}
-        for kernel, found in ranked[:1] + [
-            second for second in ranked[1:2] if second[1].score < CLOSE * ranked[0][1].score
-        ]:
+        close = [entry for entry in ranked[:2] if entry[1].score < CLOSE * ranked[0][1].score]
+        for kernel, found in close or ranked[:1]:
             problem.progress(f"{self.name}: {kernel} kernel, {n} centres", None)
             pattern_search(partial(tuner, kernel), found.point, steps, self.evaluations(n), bounds)
         if tuner.best is None:  # too ill-conditioned everywhere near: regularise until it can be solved

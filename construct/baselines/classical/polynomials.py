@@ -26,7 +26,7 @@ from construct.baselines.classical.sampling import scattered
 from construct.errors import InputError
 from construct.manifolds import Manifold
 
-DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 24, 27, 30)
+DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 24, 27, 30, 36, 44, 54, 64)
 LARGEST_LADDER = 500  # most C(d + p, d), the size of V_p up to a factor, on the ladder
 MOST_COEFFICIENTS = 4000
 INDEPENDENT = 1e-6  # a product whose part outside V_q is smaller than this, relative to it, is dropped
@@ -153,7 +153,7 @@ class GlobalPolynomial(Classical):
     parameters = ("degree",)
 
     def ladder(self, manifold: Manifold) -> Sequence[Settings]:
-        """Degrees 1 to 30, fewer in dimensions where they would take too many coefficients."""
+        """Degrees up to 64 on curves, 30 on surfaces, fewer where they would take too many coefficients."""
         d = manifold.dim
         return [{"degree": p} for p in DEGREES if p <= 2 or math.comb(d + p, d) <= LARGEST_LADDER]
 

@@ -23,11 +23,11 @@ GLOBAL_UP_TO = 4000  # beyond, a system of n equations is too large
 LOCAL_FROM = 1000
 COARSE = 400
 NEIGHBOURS = 50
-SPLINES = ("thin_plate_spline", "cubic", "quintic")
+SPLINES = (("thin_plate_spline", 1), ("cubic", 1), ("quintic", 2), ("quintic", 1))  # with the degree of polynomials
 SCALED = ("gaussian", "inverse_multiquadric")
 SHAPES = tuple(2.0**k for k in range(-4, 5))  # epsilon in units of 1 / extent
-DEGREES = {"thin_plate_spline": (1, 0), "cubic": (1, 0), "quintic": (2, 1), "gaussian": (-1,), SCALED[1]: (-1,)}
 EVALUATIONS = 12
+FEW = 2000  # points up to which one may afford all evaluations
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,22 @@ class Interpolant:
 
 
 def interpolant(
-    samples: Samples, kernel: str, epsilon: float = 1.0, neighbours: int | None = None
+    samples: Samples, kernel: str, degree: int, epsilon: float = 1.0, neighbours: int | None = None
 ) -> Interpolant | None:
-    """The interpolant of the highest degree of `DEGREES` that the points determine, or None.
+    """The interpolant with polynomials of one degree (-1: none), or None where the points do not determine it.
 
-    On a sphere the quadratic monomials are dependent, so the quintic kernel has to do with linear ones there; scipy
-    warns of that since the system is then not proved to be regular. It is solved, and validation judges the result.
+    On a sphere the quadratic monomials that belong to r^5 are dependent. With linear ones scipy warns that the system
+    is not proved to be regular; it is solved, and validation judges the result.
     """
-    for degree in DEGREES[kernel]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`degree` should not be below", category=UserWarning)
-            try:
-                function = RBFInterpolator(
-                    samples.y, samples.f, neighbors=neighbours, kernel=kernel, epsilon=epsilon, degree=degree
-                )
-                function(samples.y[:NEIGHBOURS])  # local systems are solved when they are needed
-            except (np.linalg.LinAlgError, ValueError):  # dependent monomials; fewer points than monomials
-                continue
-        return Interpolant(kernel, epsilon, degree, neighbours, function)
-    return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`degree` should not be below", category=UserWarning)
+        try:
+            function = RBFInterpolator(
+                samples.y, samples.f, neighbors=neighbours, kernel=kernel, epsilon=epsilon, degree=degree
+            )
+        except (np.linalg.LinAlgError, ValueError):  # dependent monomials; fewer points than monomials
+            return None
+    return Interpolant(kernel, epsilon, degree, neighbours, function)
 
 
 class RadialBasis(Classical):
@@ -96,20 +93,20 @@ class RadialBasis(Classical):
 
         if n <= GLOBAL_UP_TO:
             problem.progress(f"{self.name}: {n} points, splines", None)
-            for spline in SPLINES:
-                consider(interpolant(samples, spline))
-            kernel, found = self._coarse(problem, samples)
+            for spline, degree in SPLINES:
+                consider(interpolant(samples, spline, degree))
+            ranked = self._coarse(problem, samples)
+            for kernel, found in ranked if n <= FEW else ranked[:1]:
 
-            def score(point: Point) -> float:
-                return consider(interpolant(samples, kernel, point["epsilon"]))
+                def score(point: Point, kernel: str = kernel) -> float:
+                    return consider(interpolant(samples, kernel, -1, point["epsilon"]))
 
-            pattern_search(
-                score, found.point, {"epsilon": math.sqrt(2)}, EVALUATIONS if n <= 2000 else EVALUATIONS // 2
-            )
+                evaluations = EVALUATIONS if n <= FEW else EVALUATIONS // 2
+                pattern_search(score, found.point, {"epsilon": math.sqrt(2)}, evaluations)
         if n > LOCAL_FROM:
-            for spline in SPLINES:
+            for spline, degree in SPLINES:
                 problem.progress(f"{self.name}: {n} points, local {spline}", None)
-                consider(interpolant(samples, spline, neighbours=NEIGHBOURS))
+                consider(interpolant(samples, spline, degree, neighbours=NEIGHBOURS))
         if not candidates:
             raise InputError(f"points: no radial interpolant of {n} points on {manifold!r} exists; give more points")
         best = min(candidates, key=lambda entry: entry[0])[1]
@@ -120,17 +117,17 @@ class RadialBasis(Classical):
             chosen["neighbours"] = best.neighbours
         return Fitted(best, *counts(manifold, n, best), chosen, model=best.function)
 
-    def _coarse(self, problem: Problem, samples: Samples) -> tuple[str, Found]:
-        """The better of the kernels with a scale and its epsilon, on a part of the points."""
+    def _coarse(self, problem: Problem, samples: Samples) -> list[tuple[str, Found]]:
+        """The kernels with a scale and their best epsilon on a part of the points, the better kernel first."""
         few, size = samples.first(COARSE), extent(samples.y)
 
         def score(kernel: str, point: Point) -> float:
-            found = interpolant(few, kernel, point["epsilon"])
+            found = interpolant(few, kernel, -1, point["epsilon"])
             return math.inf if found is None else problem.sup(found)
 
         axes = {"epsilon": [shape / size for shape in SHAPES]}
         ranked = [(kernel, grid_search(partial(score, kernel), axes)) for kernel in SCALED]
-        return min(ranked, key=lambda entry: entry[1].score)
+        return sorted(ranked, key=lambda entry: entry[1].score)
 
 
 def counts(manifold: Manifold, n: int, found: Interpolant) -> tuple[int, int]:

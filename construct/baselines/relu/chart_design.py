@@ -13,8 +13,9 @@ the coordinates, over-estimated by at most delta) and U_n the set `d~2 < r^2`, i
 `2 e` is the smallest distance of two centres of a class and kappa = 1/(e^2 - r^2), so at most one chart of a class is
 open anywhere. The charts are joined by the *maximum* over classes, minus h: in every point of M some core contributes
 P_n + h with `|P_n - f| <= eps`, and nothing is larger than f + eps + h. So no product with a partition of unity is
-needed, and the error is the same `max_n sup_(U_n) |P_n - f|`. Needed: delta < r^2 - core^2, which fixes the compositions
-of the distance whatever epsilon.
+needed, and the bound is the same `max_n sup_(U_n) |P_n - f|`; in the collars, where balls overlap, the function is
+another one than the blend of `PiecewiseApproximator`. Needed: delta < r^2 - core^2, which fixes the compositions of the
+distance whatever epsilon.
 """
 
 from __future__ import annotations
@@ -183,7 +184,8 @@ def design_of(
             raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
         knots = np.arange(1, space.cells) / space.cells
         affine = _truncated_powers(coefficients)
-        table = np.column_stack([np.ones(len(nodes)), nodes, *[np.maximum((nodes[:, 0] + 1) / 2 - k, 0) for k in knots]])
+        hinges = np.maximum((nodes + 1) / 2 - knots, 0.0)
+        table = np.hstack([np.ones((len(nodes), 1)), nodes, hinges])
     elif isinstance(space, PolynomialSpace):
         direct = space.degree <= 1
         count, resolved = _resolved(coefficients, space, kinds, squares, solve, seed)
@@ -192,7 +194,8 @@ def design_of(
         table = _values(nodes, d, count) @ np.linalg.inv(basis).T
     else:
         raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
-    lower, above = table @ affine.T, np.einsum("pf,nrf->pnr", table, forms) if forms.shape[1] else _nothing(table, forms)
+    lower = table @ affine.T
+    above = np.einsum("pf,nrf->pnr", table, forms) if forms.shape[1] else np.zeros((*lower.shape, 0))
     if signs.shape[1] and not all((signs[kinds == c] == signs[kinds == c][0]).all() for c in range(kinds.max() + 1)):
         raise InputError("squares: expected the same signs for all charts of a class")
     bounds = np.zeros((kinds.max() + 1, forms.shape[1]))
@@ -234,10 +237,6 @@ def design_of(
         shift=shift,
         ceiling=top + float(positive) + shift,
     )
-
-
-def _nothing(table: Float, forms: Float) -> Float:
-    return np.zeros((len(table), len(forms), 0))
 
 
 def _resolved(

@@ -23,7 +23,8 @@ def squares(net: Schedule, v: Form, compositions: int, weights: Float, constant:
         f_m(|2 v - 1|) = 1 - sum_(k <= m + 1) g_k / 4^(k-1)
 
     Neurons of step k: `relu(g_k), relu(g_k - 1/2)` and one accumulator per output. It reads g_k one layer late, as one
-    neuron instead of two: 6 numbers a layer and square, where `sawtooth.square_layers` has 8. v outside [0, 1] counts
+    neuron instead of two: 6 numbers a layer and square and one a layer and output, where `sawtooth.square_layers` has 8
+    for each square. v outside [0, 1] counts
     as its nearest end. Every partial sum has to be >= 0, which is up to the constant.
     """
     m, width = compositions, v.rows
@@ -83,10 +84,7 @@ class ChartLayers:
             pieces = self._open(y.apply(design.affine[:, 1:], design.affine[:, 0]))
         else:
             features = self._features(self._chart_coordinates())
-            if design.squares:
-                pieces = self._resolved(features)
-            else:
-                pieces = self._open(self._read(features, design.affine))
+            pieces = self._resolved(features) if design.squares else self._open(self._read(features, design.affine))
         if design.charts == 1:
             return pieces
         return self._maximum(pieces).scaled(1.0, -design.shift)
@@ -199,7 +197,8 @@ class ChartLayers:
         if design.charts == 1:
             return value.scaled(1.0, -design.shift)
         if not design.shared:
-            return self.net.relu(value + self._cut_off(max(value.latest, self.squared.latest + 1)).scaled(-design.ceiling))
+            cut = self._cut_off(max(value.latest, self.squared.latest + 1))
+            return self.net.relu(value + cut.scaled(-design.ceiling))
         inside = self.net.relu(self._cut_off(value.latest - 1).scaled(-1.0, 1.0), value.latest)
         return self.net.relu(value + inside.apply(design.ceiling * self.member, -design.ceiling))
 

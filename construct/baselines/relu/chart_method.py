@@ -77,7 +77,8 @@ class ChenImproved(Method):
         atlas = atlas_for(manifold, charts=settings.get("charts"))
         approximator = approximate(target, atlas, space)
         compositions, distance = settings["compositions"], settings.get("distance_compositions")
-        fitting = [one for one in designs(approximator) if isinstance(compositions, int) or one.stages == len(compositions)]
+        equal = isinstance(compositions, int)
+        fitting = [one for one in designs(approximator) if equal or one.stages == len(compositions)]
         if not fitting:
             raise InputError(f"compositions: expected one for each stage of squares, got {compositions!r}")
         network = min((networked(one, compositions, distance) for one in fitting), key=lambda net: net.counts.nonzero)

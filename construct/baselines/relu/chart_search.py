@@ -1,4 +1,4 @@
-"""The fewest weights of a `ChartsNetwork` for an epsilon: compositions for a fit, and a search over charts and degrees."""
+"""The fewest weights of a `ChartsNetwork` for an epsilon: compositions for a fit, a search over charts and degrees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_PARAMETERS = 30_000_000  # of the planner
 DEGREES = {1: (1, 2, 3, 4, 6, 8, 12, 16, 20, 24), 2: (1, 2, 3, 4, 6, 8, 11), 3: (1, 2, 3, 4, 6, 8), 4: (1, 2, 3, 4)}
 FIT = 0.9  # of epsilon: what the fit of a candidate may take on its nodes
 FINALISTS = 4
-MOST_CHARTS = 1500
+MOST_CHARTS = 700
 MOST_NODES = 3_000_000  # charts times coefficients, of a fit that is still tried
 SWEEP_LAWSON = 3
 SMALLEST_CHART = 12  # numbers that a chart takes at least
@@ -216,12 +216,7 @@ def search(
     Raises:
         EpsilonNotReached: none of them; `.best` is the smallest error seen.
     """
-    found = list(_fits(target, manifold, epsilon, smoothness, seed, progress))
-    if not found:
-        raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} was asked for, no charts and degree of chen_improved fit that well on {manifold!r}",
-            math.inf,
-        )
+    found = _fits(target, manifold, epsilon, smoothness, seed, progress)
     return smallest(found, target, epsilon, seed=seed, progress=progress)
 
 
@@ -233,7 +228,11 @@ def _fits(
     seed: int,
     progress: Progress,
 ) -> Iterator[PiecewiseApproximator]:
-    """Full fits of the best candidates; of a rough curve, or where there is none, the planner's."""
+    """Full fits of the best candidates; of a rough curve, or where there is none, the planner's.
+
+    Raises:
+        EpsilonNotReached: there is no candidate and the planner finds nothing.
+    """
     candidates = sorted(_candidates(target, manifold, epsilon, progress), key=lambda c: c.nonzero)
     for candidate in candidates[:FINALISTS]:
         if candidate.nonzero > GIVE_UP * candidates[0].nonzero:
@@ -255,7 +254,8 @@ def _fits(
     try:
         yield planner.plan().approximator
     except EpsilonNotReached:
-        return
+        if not candidates:
+            raise
 
 
 def _candidates(

@@ -120,9 +120,8 @@ class Schedule:
             everything.append((born, form, alive))
             widths[born : depth + 1] += (end[alive, None] >= np.arange(born, depth + 1)).sum(axis=0)
             carried += int((end[alive] - born).sum())
-        weights = carried + sum(
-            int(np.count_nonzero(w.data[_entries(w, rows)])) for _, form, rows in everything for w in form.terms.values()
-        )
+        read = [w.data[_entries(w, rows)] for _, form, rows in everything for w in form.terms.values()]
+        weights = carried + sum(int(np.count_nonzero(data)) for data in read)
         biases = sum(int(np.count_nonzero(form.offset[rows])) for _, form, rows in everything)
         widths = np.maximum(widths, 1)
         dense = int((widths[1:] * (widths[:-1] + 1)).sum())

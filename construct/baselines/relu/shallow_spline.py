@@ -45,7 +45,7 @@ class ShallowSpline(Method):
 
     name: ClassVar[str] = "shallow_spline"
     family: ClassVar[str] = "constructive"
-    description: ClassVar[str] = "one hidden layer on an interval, fewest kinks in the tube (Imai and Iri 1986, Suri 1986)"
+    description: ClassVar[str] = "one hidden layer on an interval, fewest kinks (Imai and Iri 1986, Suri 1986)"
 
     def __init__(self, cells: int = COARSE) -> None:
         self.cells = integer(cells, "cells", minimum=2, maximum=FINEST)
@@ -205,4 +205,3 @@ def _strayed(target: Callable[..., Any], x: Float, values: Float) -> float:
     """How far the target strays from its polyline at the middles of the cells."""
     middles = torch.from_numpy((x[1:] + x[:-1]) / 2)
     return float(np.abs(evaluate_target(target, middles[:, None]).numpy() - (values[1:] + values[:-1]) / 2).max())
-

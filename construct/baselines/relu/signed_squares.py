@@ -51,7 +51,7 @@ def fewest_squares(dim: int, degree: int) -> int:
 def signed_squares_of(
     coefficients: Float, dim: int, degree: int, count: int, *, common: bool = True, seed: int = 0
 ) -> SignedSquares | None:
-    """`count` signed squares for every row of coefficients (n, N_2s), s = `degree`; None where some row has no solution.
+    """`count` signed squares for every row of coefficients (n, N_2s), s = `degree`; None where some row has none.
 
     Args:
         common: the same signs for all rows; otherwise each row has its own.

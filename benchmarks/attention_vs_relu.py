@@ -1,0 +1,174 @@
+"""What attention's exact product buys: transformers against ReLU networks with sawtooth products, epsilon 1e-1 to 1e-8.
+
+`product`: x y on [-1, 1]^2. Two heads of one block compute it exactly; ReLU networks take Yarotsky's three squares or
+two, with the fewest compositions that do. `circle`, `sphere:8`: the full approximator. `compact` is our transformer for
+epsilon; `same polynomials` the ReLU network of the very same charts and polynomials, at the same epsilon (the part of
+epsilon that the polynomials leave over is for its products); `chen_improved` the ReLU network with charts and degrees
+of its own choice. `paper` and `chen` are the two constructions of the papers, literally, for the same target and epsilon.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+import construct
+from benchmarks.problems import COLUMNS, kappa, limited, measured_row, problem
+from benchmarks.tables import Row, Study, Task, arguments
+from construct import baselines
+from construct.assembly.builder import register_bound
+from construct.baselines.base import Baseline
+from construct.baselines.relu.chart_search import same_fit
+from construct.baselines.relu.network import ReluNetwork
+from construct.baselines.relu.sawtooth import product_error, product_layers
+from construct.errors import ConstructError
+from construct.gadgets.products import multiply
+from construct.gadgets.weights import FeedForward
+from construct.manifolds import Cube
+from construct.tokens.layout import TokenGroup, TokenLayout
+from construct.transformer import Transformer
+from construct.transformer.bounds import input_intervals
+
+EPSILONS = tuple(10.0**-k for k in range(1, 9))
+LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
+METHODS = ("compact", "same polynomials", "chen_improved")
+SAMPLES = 10_000
+LIMIT, LIMIT_QUICK = 240.0, 12.0
+
+
+def product_transformer() -> Transformer:
+    """a_0 <- a_0 a_1 in one block of two heads: tokens x_0, x_1; read out where x_0 was."""
+    layout = TokenLayout((TokenGroup("x", (2,), ("j",), "input, then the product"),))
+    hidden, box = layout.initial_state(), np.ones(2)
+    bound = register_bound(layout, input_intervals(hidden, box))
+    heads = multiply(layout, np.array([0]), np.array([1]), layout.row("a"), bound)
+    net = Transformer(hidden, [(heads, FeedForward())], ambient=2, readout=(0, layout.row("a")), box=box)
+    net.manifold = Cube(2)
+    return net
+
+
+def product_of(x: Tensor) -> Tensor:
+    """x y."""
+    return x[..., 0] * x[..., 1]
+
+
+def product_row(method: str, epsilon: float, seed: int) -> Row:
+    """The product by one method, with the fewest compositions."""
+    square = Cube(2)
+    start = time.perf_counter()
+    if method == "transformer":
+        found = baselines.constructed(method, product_transformer(), {}, time.perf_counter() - start)
+    else:
+        kind = method.removeprefix("relu ")
+        m = next(m for m in range(1, 27) if product_error(m, 1.0, kind) <= epsilon)
+        network = ReluNetwork(product_layers(m, 1.0, kind))
+        seconds = time.perf_counter() - start
+        sizes = {"compositions": m}
+        found = Baseline(method, "constructive", sizes, network.counts, seconds, network, square, model=network)
+    return measured_row(found, product_of, square, seed, SAMPLES)
+
+
+def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limit: float) -> Row:
+    """One full approximator for the smooth target."""
+    M, f = problem(manifold, "smooth")
+    try:
+        if method == "same polynomials":
+            net = construct.approximate(f, M, epsilon, seed=seed)
+            start = time.perf_counter()
+            same = same_fit(net.approximator, f, epsilon, seed=seed, progress=limited(limit))
+            seconds, network = time.perf_counter() - start, same.network
+            sizes = {"compositions": network.compositions, "distance_compositions": network.distance_compositions}
+            found = Baseline(method, "constructive", sizes, network.counts, seconds, network, M, model=network)
+        else:
+            found = baselines.get(method).build(f, M, epsilon, seed=seed, progress=limited(limit))
+    except ConstructError as error:
+        return {**dict.fromkeys(COLUMNS, ""), "outcome": f"{type(error).__name__}: {error}"[:160]}
+    return {**measured_row(found, f, M, seed, SAMPLES), "kappa": kappa(found)}
+
+
+def tasks(options: Any) -> list[Task]:
+    """Rows of the study."""
+    result = []
+
+    def add(what: str, method: str, epsilon: float, function: Any, *rest: Any) -> None:
+        key = {"what": what, "method": method, "epsilon": f"{epsilon:.0e}"}
+        result.append(Task(key, function, rest))
+
+    for epsilon in EPSILONS:
+        for method in ("transformer", "relu yarotsky", "relu polar"):
+            add("product", method, epsilon, product_row, method, epsilon, options.seed)
+    limit = LIMIT_QUICK if options.quick else LIMIT
+    for manifold in ("circle",) if options.quick else ("sphere:8", "circle"):
+        for epsilon in EPSILONS[: 4 if options.quick else None]:
+            for method in METHODS:
+                add(manifold, method, epsilon, approximator_row, manifold, method, epsilon, options.seed, limit)
+        for epsilon in LITERAL[manifold][: 1 if options.quick else None]:
+            for method in ("paper", "chen"):
+                add(manifold, method, epsilon, approximator_row, manifold, method, epsilon, options.seed, limit)
+    return result
+
+
+def ratios(rows: list[Row]) -> list[Row]:
+    """ReLU over transformer for every epsilon that has both, in every count."""
+    table: list[Row] = []
+    pairs = {"product": ("transformer", ("relu yarotsky", "relu polar")), "": ("compact", METHODS[1:])}
+    for what in dict.fromkeys(row["what"] for row in rows):
+        ours, rivals = pairs.get(what, pairs[""])
+        for one, others in ((ours, rivals), ("paper", ("chen",))):
+            for rival in others:
+                for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
+                    here = {r["method"]: r for r in rows if (r["what"], r["epsilon"]) == (what, epsilon)}
+                    if one in here and rival in here and here[one]["nonzero"] and here[rival]["nonzero"]:
+                        table.append(ratio(what, one, rival, epsilon, here[one], here[rival]))
+    return table
+
+
+def ratio(what: str, one: str, rival: str, epsilon: str, ours: Row, other: Row) -> Row:
+    """One line of `ratios`."""
+    counts = {n: float(other[n]) / float(ours[n]) for n in ("nonzero", "dense", "multiply_adds", "depth")}
+    first = {"what": what, "transformer": one, "relu": rival, "epsilon": epsilon}
+    return {**first, **{f"{name} ratio": f"{value:.4g}" for name, value in counts.items()}}
+
+
+def growth(table: list[Row]) -> list[Row]:
+    """Ratio of non-zeros = a + b log10(1/epsilon): b with its 95 % interval, and the exponent of a power of the log."""
+    result: list[Row] = []
+    for key in dict.fromkeys((r["what"], r["transformer"], r["relu"]) for r in table):
+        here = [r for r in table if (r["what"], r["transformer"], r["relu"]) == key]
+        if len(here) < 4:
+            continue
+        x = np.array([-math.log10(float(r["epsilon"])) for r in here])
+        line: Row = dict(zip(("what", "transformer", "relu"), key, strict=True))
+        for name in ("nonzero ratio", "dense ratio"):
+            y = np.array([float(r[name]) for r in here])
+            found = stats.linregress(x, y)
+            half = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr)
+            power = stats.linregress(np.log(x[1:]), np.log(y[1:])).slope if len(x) > 3 else math.nan
+            line[f"{name}: per decade"] = f"{found.slope:.3g} +- {half:.2g}"
+            line[f"{name}: power of log"] = f"{power:.2f}"
+        result.append(line)
+    return result
+
+
+def run(options: Any) -> None:
+    """All rows, their ratios, and how the ratios grow."""
+    torch.set_num_threads(1)
+    study = Study("attention_vs_relu", ("what", "method", "epsilon"), options)
+    study.run_all(tasks(options))
+    study.markdown((__doc__ or "").splitlines())
+    table = Study("attention_vs_relu_ratios", ("what", "transformer", "relu", "epsilon"), options)
+    table.replace(ratios(study.rows))
+    table.markdown(["Counts of the ReLU network over those of the transformer, at the same epsilon."])
+    lines = Study("attention_vs_relu_growth", ("what", "transformer", "relu"), options)
+    lines.replace(growth(table.rows))
+    lines.markdown(["How the ratios grow: slope against log10(1/epsilon), and exponent p of log(1/epsilon)^p."])
+
+
+if __name__ == "__main__":
+    run(arguments(__doc__))

@@ -1,0 +1,91 @@
+"""Depth: blocks and layers against the dimension d = 1..6 at a fixed degree, and against epsilon at fixed d.
+
+By dimension, on the cube [-1, 1]^d: counts of the designs, no network is built. `compact` at degree 2, 4 and 8 (as far
+as the construction goes), `paper` at degree 1 beside its `7 + p + ceil(log2 d)`, `yarotsky` at degree 1 with the
+compositions that its products need for accuracy 1e-2 and 1e-4. By epsilon, on the cubes of dimension 1 to 3: networks
+that were built and measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import construct
+from benchmarks.problems import COLUMNS, approximator_row
+from benchmarks.tables import Row, Study, Task, arguments
+from construct.assembly.paper_layout import paper_counts
+from construct.assembly.realise import compact_design
+from construct.atlas import atlas_for
+from construct.baselines.relu.sawtooth import product_error
+from construct.baselines.relu.yarotsky import yarotsky_network
+from construct.local import PolynomialSpace
+from construct.local.taylor import paper_atlas
+from construct.manifolds import Cube
+
+DIMENSIONS, DIMENSIONS_QUICK = range(1, 7), range(1, 5)
+DEGREES = (2, 4, 8)
+ACCURACIES = (1e-2, 1e-4)
+LIMIT, LIMIT_QUICK = 120.0, 8.0
+SAMPLES = 4_000
+
+
+def dimension_row(method: str, dim: int, detail: float) -> Row:
+    """Blocks or layers of one design."""
+    cube = Cube(dim)
+    if method == "compact":
+        design = compact_design(atlas_for(cube), PolynomialSpace(dim, int(detail)))
+        return {"depth": design.blocks, "theory": "", "unit": "blocks"}
+    if method == "paper":
+        counts = paper_counts(paper_atlas(cube), cells=1, degree=int(detail))
+        theory = 7 if dim == 1 else 8 + math.ceil(math.log2(dim))
+        return {"depth": counts.blocks, "theory": theory, "unit": "blocks"}
+    compositions = next(m for m in range(1, 27) if product_error(m, 1.0) * (dim + 1) <= detail)
+    target = construct.targets.get("polynomial")
+    network = yarotsky_network(target, dim, cells=1, degree=1, compositions=compositions)
+    return {"depth": network.counts.depth, "theory": "", "unit": "layers"}
+
+
+def dimension_tasks(options: Any) -> list[Task]:
+    """Rows by dimension."""
+    result = []
+    for dim in DIMENSIONS_QUICK if options.quick else DIMENSIONS:
+        details = [("compact", float(p)) for p in DEGREES] + [("paper", 1.0)] + [("yarotsky", e) for e in ACCURACIES]
+        for method, detail in details:
+            key = {"method": method, "dim": dim, "detail": f"{detail:g}"}
+            result.append(Task(key, dimension_row, (method, dim, detail)))
+    return result
+
+
+def epsilon_tasks(options: Any) -> list[Task]:
+    """Rows by epsilon. In one dimension the target is `runge`, since the entire ones need a second coordinate."""
+    result = []
+    limit = LIMIT_QUICK if options.quick else LIMIT
+    for dim in (1, 2) if options.quick else (1, 2, 3):
+        levels = {1: (1, 2, 3, 4, 6), 2: (1, 2, 3, 4, 6), 3: (1, 2)}[dim]
+        methods = ["compact", "chen_improved", "yarotsky"] + ["shallow_spline"] * (dim == 1) + ["paper"] * (dim < 3)
+        for exponent in levels[: 2 if options.quick else None]:
+            for method in methods:
+                if method in ("yarotsky", "paper") and exponent > (4 if dim == 1 else 2):
+                    continue
+                epsilon = 10.0**-exponent
+                kind = "sharp" if dim == 1 else "smooth"
+                key = {"dim": dim, "method": method, "epsilon": f"{epsilon:.0e}"}
+                rest = (options.seed, options.device, limit, SAMPLES, {})
+                size = {"epsilon": epsilon}
+                result.append(Task(key, approximator_row, (f"cube:{dim}", kind, method, size, *rest)))
+    return result
+
+
+def run(options: Any) -> None:
+    """Both tables."""
+    study = Study("depth", ("method", "dim", "detail"), options)
+    study.run_all(dimension_tasks(options))
+    study.markdown((__doc__ or "").splitlines())
+    levels = Study("depth_epsilon", ("dim", "method", "epsilon"), options)
+    levels.run_all(epsilon_tasks(options))
+    levels.markdown([f"Columns as in error_vs_parameters: {', '.join(COLUMNS)}; target runge for d = 1, else exp_sin."])
+
+
+if __name__ == "__main__":
+    run(arguments(__doc__))

@@ -1,0 +1,375 @@
+"""`summary.md`: tables, pictures, what the measurements say of the paper: `python -m benchmarks.summary --out DIR`.
+
+Everything here is computed from the CSV files in the folder; a verdict is a comparison of numbers, never a sentence
+that was written beforehand. What has no rows is reported as not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.tables import Row, markdown_table, read
+
+MAIN = ("sphere:8", "smooth")
+LEVELS = (1e-2, 1e-3, 1e-4, 1e-6)
+AIM = 100.0  # times fewer non-zeros than Chen et al.
+TRAINED = ("mlp", "tanh_mlp", "softmax_transformer", "crate", "kan")
+KERNELS = ("kernel_ridge", "kernel_regression", "gaussian_process", "rbf")
+SHOWN = (
+    "method",
+    "size",
+    "sup",
+    "rms",
+    "nonzero",
+    "dense",
+    "depth",
+    "multiply_adds",
+    "seconds",
+    "evaluation",
+    "outcome",
+)
+
+
+KEYS = ("manifold", "what", "kind", "target", "dim", "ambient", "method", "family", "size", "epsilon")
+
+
+class Results:
+    """The rows of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.errors = read(folder / "error_vs_parameters.csv")
+
+    def table(self, name: str) -> list[Row]:
+        """Rows of one CSV."""
+        return read(self.folder / f"{name}.csv")
+
+    def main(self, *methods: str) -> list[Row]:
+        """Rows of the main problem that were built, of some methods."""
+        here = [r for r in self.errors if (r["manifold"], r["kind"]) == MAIN and r["outcome"] == "built"]
+        return [r for r in here if not methods or r["method"] in methods]
+
+
+def reaching(rows: Sequence[Row], epsilon: float, what: str = "nonzero") -> Row | None:
+    """Of the rows with an error of at most epsilon the one with the least of a count."""
+    enough = [r for r in rows if float(r["sup"]) <= epsilon]
+    return min(enough, key=lambda r: float(r[what])) if enough else None
+
+
+def best(rows: Sequence[Row]) -> Row | None:
+    """The row with the smallest error."""
+    return min(rows, key=lambda r: float(r["sup"])) if rows else None
+
+
+def number(value: float) -> str:
+    """Four digits, thousands apart."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+# -- equal error ------------------------------------------------------------------------------------------------------
+
+
+def equal_error(results: Results) -> list[str]:
+    """For each level the cheapest row of every method that reaches it, and what failed to."""
+    rows = results.main()
+    lines = []
+    for epsilon in LEVELS:
+        table: list[Row] = []
+        for method in dict.fromkeys(r["method"] for r in rows):
+            here = [r for r in rows if r["method"] == method]
+            found = reaching(here, epsilon)
+            if found is None:
+                nearest = best(here)
+                assert nearest is not None
+                table.append({
+                    "method": method,
+                    "non-zero / stored": f"not reached; best {float(nearest['sup']):.2e}",
+                    "seconds": f"all sizes: {sum(float(r['seconds']) for r in here):.0f}",
+                })  # fmt: skip
+                continue
+            quick = reaching(here, epsilon, "seconds")
+            assert quick is not None
+            table.append({
+                "method": method,
+                "sup": found["sup"],
+                "non-zero / stored": f"{int(found['nonzero']):,}",
+                "dense": f"{int(found['dense']):,}",
+                "multiply-adds": f"{int(found['multiply_adds']):,}",
+                "depth": found["depth"],
+                "seconds": f"{float(quick['seconds']):.1f}",
+                "evaluation": found["evaluation"],
+            })  # fmt: skip
+        names = ("method", "sup", "non-zero / stored", "dense", "multiply-adds", "depth", "seconds", "evaluation")
+        table.sort(key=lambda r: float(r["non-zero / stored"].replace(",", "")) if "sup" in r else math.inf)
+        lines += ["", f"### Error at most {epsilon:.0e}", "", *markdown_table(table, names)]
+    return lines
+
+
+# -- statements -------------------------------------------------------------------------------------------------------
+
+
+def against_chen(results: Results) -> list[str]:
+    """At least 100 times fewer non-zeros than Chen et al. at 1e-4."""
+    lines = []
+    for epsilon in LEVELS:
+        ours = reaching(results.main("compact"), epsilon)
+        for rival in ("chen", "chen_improved"):
+            theirs = reaching(results.main(rival), epsilon)
+            if ours is None or theirs is None:
+                lines.append(
+                    f"- {rival} at {epsilon:.0e}: not measured (planning stopped by the clock, or not asked for)."
+                )
+                continue
+            ratio = float(theirs["nonzero"]) / float(ours["nonzero"])
+            dense = float(theirs["dense"]) / float(ours["dense"])
+            aim = ""
+            if rival == "chen" and epsilon == 1e-4:
+                aim = f" **Aim (at least {AIM:.0f} times): {'met' if ratio >= AIM else 'MISSED'}.**"
+            less = "times as many non-zero weights as ours" if ratio >= 1 else "of our non-zero weights: **it wins**"
+            lines.append(
+                f"- {rival} at {epsilon:.0e}: {int(theirs['nonzero']):,} against {int(ours['nonzero']):,}: "
+                f"{number(ratio)} {less}; dense: {number(dense)} times.{aim}"
+            )
+    return lines
+
+
+def against_trained(results: Results) -> list[str]:
+    """Fewer parameters than the best trained network at 1e-4, and what happens at 1e-6."""
+    lines = []
+    for epsilon in (1e-3, 1e-4, 1e-6):
+        ours = reaching(results.main("compact"), epsilon)
+        for method in TRAINED:
+            rows = results.main(method)
+            if not rows or ours is None:
+                lines.append(f"- {method} at {epsilon:.0e}: not measured.")
+                continue
+            found, used = reaching(rows, epsilon), sum(float(r["seconds"]) for r in rows)
+            if found is None:
+                nearest = best(rows)
+                assert nearest is not None
+                lines.append(
+                    f"- {method} at {epsilon:.0e}: not reached by {len(rows)} sizes in {used:.0f} s altogether; best "
+                    f"{float(nearest['sup']):.2e} with {int(nearest['nonzero']):,} parameters. Ours: "
+                    f"{int(ours['nonzero']):,} non-zero, {float(ours['seconds']):.1f} s."
+                )
+                continue
+            wins = float(found["nonzero"]) < float(ours["nonzero"])
+            lines.append(
+                f"- {method} at {epsilon:.0e}: {int(found['nonzero']):,} parameters, {float(found['seconds']):.0f} s; "
+                f"ours {int(ours['nonzero']):,} non-zero in {float(ours['seconds']):.1f} s: "
+                f"{'**the trained network is smaller**' if wins else 'ours is smaller'}."
+            )
+    return lines
+
+
+def against_kernels(results: Results) -> list[str]:
+    """Fewer non-zeros than a kernel method stores, at its own best error; and its evaluation time."""
+    lines = []
+    for method in (*KERNELS, "global_polynomial", "local_polynomials", "nearest_neighbours"):
+        found = best(results.main(method))
+        if found is None:
+            lines.append(f"- {method}: not measured.")
+            continue
+        first = f"- {method}: best {float(found['sup']):.2e} with {int(found['nonzero']):,} numbers, "
+        ours = reaching(results.main("compact"), float(found["sup"]))
+        if ours is None:
+            least = best(results.main("compact"))
+            reached = "nothing" if least is None else f"{float(least['sup']):.2e} with {int(least['nonzero']):,}"
+            lines.append(f"{first}**more accurate than any network of ours here** (ours: {reached}).")
+            continue
+        fewer = float(ours["nonzero"]) < float(found["nonzero"])
+        speed = float(found["evaluation"]) / float(ours["evaluation"])
+        lines.append(
+            f"{first}ours needs {int(ours['nonzero']):,} for that error: "
+            f"{'ours stores fewer' if fewer else '**it stores fewer**'}; its evaluation takes {speed:.2g} times ours."
+        )
+    return lines
+
+
+def about_logarithm(results: Results) -> list[str]:
+    """The rebuttal's claim that transformers need fewer parameters by a factor that grows with 1/epsilon."""
+    lines = []
+    for row in results.table("attention_vs_relu_growth"):
+        slope, half = (float(v) for v in row["nonzero ratio: per decade"].split(" +- "))
+        verdict = "grows with 1/epsilon" if slope - half > 0 else "shrinks" if slope + half < 0 else "growth not shown"
+        lines.append(
+            f"- {row['what']}, {row['relu']} over {row['transformer']}: non-zeros {verdict} "
+            f"({row['nonzero ratio: per decade']} per decade, power {row['nonzero ratio: power of log']} of the "
+            f"logarithm); dense {row['dense ratio: per decade']} per decade, power {row['dense ratio: power of log']}."
+        )
+    table = results.table("attention_vs_relu_ratios")
+    for key in dict.fromkeys((r["what"], r["relu"], r["transformer"]) for r in table):
+        here = [r for r in table if (r["what"], r["relu"], r["transformer"]) == key]
+        first, last = here[0], here[-1]
+        below = [r["epsilon"] for r in here if float(r["nonzero ratio"]) < 1]
+        remark = f" **The ReLU network has fewer non-zeros at {', '.join(below)}.**" if below else ""
+        lines.append(
+            f"- {key[0]}, {key[1]} / {key[2]}: non-zeros {first['nonzero ratio']} at {first['epsilon']}, "
+            f"{last['nonzero ratio']} at {last['epsilon']}; dense {first['dense ratio']}, {last['dense ratio']}; "
+            f"depth {first['depth ratio']}, {last['depth ratio']}.{remark}"
+        )
+    return lines or ["- Not measured."]
+
+
+def about_dimension(results: Results) -> list[str]:
+    """The exponent sees d, never D: how the numbers grow with D."""
+    lines = []
+    rows = [r for r in results.table("ambient_dimension") if r["outcome"] == "built"]
+    for method in dict.fromkeys(r["method"] for r in rows):
+        here = sorted((r for r in rows if r["method"] == method), key=lambda r: int(r["ambient"]))
+        if len(here) < 2:
+            continue
+        first, last = here[0], here[-1]
+        per = (float(last["nonzero"]) - float(first["nonzero"])) / (int(last["ambient"]) - int(first["ambient"]))
+        lines.append(
+            f"- {method}: {int(first['nonzero']):,} numbers at D = {first['ambient']}, {int(last['nonzero']):,} at "
+            f"D = {last['ambient']} ({per:.1f} a dimension); sup error {float(first['sup']):.1e} and "
+            f"{float(last['sup']):.1e}."
+        )
+    lines += [f"- {r['method']}, D = {r['ambient']}: {r['outcome']}." for r in results.table("ambient_dimension")
+              if r["outcome"] != "built"]  # fmt: skip
+    return lines or ["- Not measured."]
+
+
+def about_depth(results: Results) -> list[str]:
+    """Depth O(log d), the same for every epsilon at a fixed degree."""
+    rows, lines = results.table("depth"), []
+    for method, detail in dict.fromkeys((r["method"], r["detail"]) for r in rows):
+        here = [r for r in rows if (r["method"], r["detail"]) == (method, detail)]
+        text = ", ".join(r["depth"] for r in here)
+        theory = [r["theory"] for r in here if r["theory"]]
+        remark = ""
+        if theory:
+            remark = (
+                " = theory" if theory == [r["depth"] for r in here] else f" (theory {', '.join(theory)}: **differs**)"
+            )
+        lines.append(
+            f"- {method}, {detail}: {text} {here[0]['unit']} for d = {here[0]['dim']}..{here[-1]['dim']}{remark}."
+        )
+    levels = [r for r in results.table("depth_epsilon") if r["outcome"] == "built"]
+    for dim, method in dict.fromkeys((r["dim"], r["method"]) for r in levels):
+        here = [r for r in levels if (r["dim"], r["method"]) == (dim, method)]
+        text = ", ".join(f"{r['depth']} at {r['epsilon']}" for r in here)
+        lines.append(f"- cube, d = {dim}, {method}: {text}.")
+    return lines or ["- Not measured."]
+
+
+def about_exponents(results: Results) -> list[str]:
+    """Fitted exponents whose theory is a number: inside the interval or not."""
+    lines, table = [], results.table("exponents")
+    for row in table:
+        try:
+            theory = float(row["theory"])
+        except ValueError:
+            continue
+        low, high = (float(v) for v in row["interval"].strip("[]").split(","))
+        place = "inside" if low <= theory <= high else "**outside**"
+        lines.append(
+            f"- {row['manifold']}, {row['target']}, {row['method']}: {row['exponent']} {row['interval']} from "
+            f"{row['rows']} networks, theory {theory:g}: {place} the interval."
+        )
+    return lines or ["- Not measured."]
+
+
+def about_tuning(results: Results) -> list[str]:
+    """Whether gradient descent improves a constructed network."""
+    lines = []
+    for row in results.table("fine_tuning"):
+        lines.append(
+            f"- {row['manifold']} at {row['epsilon']}, {row['parameters']} ({row['trained_numbers']} numbers, "
+            f"{float(row['seconds']):.0f} s): sup {float(row['sup_before']):.3e} -> {float(row['sup_after']):.3e} "
+            f"(factor {row['sup_gain']}), rms factor {row['rms_gain']}; best after {row['phase']}."
+        )
+    return lines or ["- Not measured."]
+
+
+def about_precision(results: Results) -> list[str]:
+    """Floors of the dtypes."""
+    rows = [r for r in results.table("weights") if r["outcome"] == "built"]
+    names = ["manifold", "method", "epsilon", "kappa", "points", "sup float64"]
+    names += [f"{what} {dtype}" for dtype in ("float32", "bfloat16") for what in ("sup", "floor", "library")]
+    return markdown_table(rows, names) if rows else ["Not measured."]
+
+
+def missing(results: Results) -> list[str]:
+    """Rows that were asked for and have no network, with the reason."""
+    lines = []
+    for name in ("error_vs_parameters", "attention_vs_relu", "ambient_dimension", "depth_epsilon", "weights", "orders"):
+        for row in results.table(name):
+            if row["outcome"] != "built" and "terms" not in row["outcome"]:
+                known = [
+                    v
+                    for k, v in row.items()
+                    if k in ("manifold", "what", "kind", "dim", "ambient", "method", "size", "epsilon") and v
+                ]
+                lines.append(f"- {name}: {', '.join(known)}: {row['outcome']}")
+    return lines or ["- Everything that was asked for was built."]
+
+
+def main_table(results: Results) -> list[str]:
+    """All rows of the main problem."""
+    here = [{**r, "size": sizes(r["size"])} for r in results.errors if (r["manifold"], r["kind"]) == MAIN]
+    return markdown_table(here, SHOWN)
+
+
+def sizes(text: str) -> str:
+    """{"epsilon": 0.1} as epsilon 0.1."""
+    return ", ".join(f"{name} {value:g}" for name, value in json.loads(text).items())
+
+
+EQUAL_ERROR = (
+    "Cheapest row of each method. `evaluation` is the time of an evaluation over that of a ReLU network 3 x 64 in "
+    "the same process. `seconds` are those of the quickest row, searches included."
+)
+LOGARITHM = "Fewer parameters than a feed-forward network by a factor that grows with 1/epsilon? (the paper's rebuttal)"
+SECTIONS: tuple[tuple[str, str, Callable[[Results], list[str]]], ...] = (
+    ("Equal error: sphere in R^8, exp_sin", EQUAL_ERROR, equal_error),
+    ("Against Chen et al. (2019)", "", against_chen),
+    ("Against trained networks", "Seconds include the sweep of learning rates and seeds.", against_trained),
+    ("Against classical methods, at their own best error", "", against_kernels),
+    (LOGARITHM, "Supported where the slope per decade is above 0 with its 95 % interval.", about_logarithm),
+    ("Parameters see d, not D", "", about_dimension),
+    ("Depth O(log d), whatever epsilon", "", about_depth),
+    ("Error against parameters: exponents -(s+1)/d and -beta/d", "", about_exponents),
+    ("Does training improve a constructed network?", "", about_tuning),
+    ("Precision", "", about_precision),
+    ("Asked for and not built", "", missing),
+    ("All rows of the main problem", "", main_table),
+)
+PICTURES = (
+    "error_vs_parameters",
+    "error_vs_parameters_all",
+    "error_vs_depth",
+    "error_vs_seconds",
+    "error_vs_multiply_adds",
+    "attention_vs_relu",
+    "ambient_dimension",
+    "depth",
+    "weights",
+)
+HEAD = "Written by `python -m benchmarks.summary` from the CSV files beside it; no number here was typed."
+
+
+def write(folder: Path) -> Path:
+    """summary.md of a folder."""
+    results = Results(folder)
+    lines = ["# The rivals, side by side", "", HEAD, ""]
+    for title, note, section in SECTIONS:
+        lines += [f"## {title}", ""]
+        lines += [note, ""] if note else []
+        lines += [*section(results), ""]
+    lines += ["## Pictures", ""]
+    lines += [f"![{name}]({name}.png)" for name in PICTURES if (folder / f"{name}.png").exists()]
+    path = folder / "summary.md"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    command = argparse.ArgumentParser(description=__doc__)
+    command.add_argument("--out", type=Path, default=Path("results"), help="folder of the CSV files")
+    print(write(command.parse_args().out))

@@ -1,0 +1,143 @@
+"""Size of weights and precision: the error that is left in float32 and bfloat16.
+
+Every network is built (or trained) in float64; its weights are then rounded to the dtype and the dense formula is
+evaluated in it, at points rounded to it (1,000, fewer where the dense formula is long). `floor` is the largest
+difference from the float64 network at those points, `sup` the largest from the target: what the dtype costs, and what
+is left. `library` says whether the library itself builds this network in the dtype, or refuses: it needs the position
+code to be exact (see PrecisionError).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import construct
+from benchmarks.problems import kappa, limited, problem
+from benchmarks.tables import Row, Study, Task, arguments
+from construct import baselines
+from construct.baselines import Baseline
+from construct.errors import ConstructError
+from construct.tokens.codes import position_code
+from construct.transformer.cost import multiply_adds
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+CASES = [
+    ("circle", "compact, integer", 1e-2),
+    ("circle", "compact, trigonometric", 1e-2),
+    ("circle", "compact, integer", 1e-6),
+    ("circle", "compact, trigonometric", 1e-6),
+    ("circle", "paper, integer", 1e-1),
+    ("circle", "paper, trigonometric", 1e-1),
+    ("circle", "chen_improved", 1e-2),
+    ("circle", "chen_improved", 1e-6),
+    ("circle", "mlp", 0.0),
+    ("circle", "tanh_mlp", 0.0),
+    ("sphere:8", "compact, integer", 1e-2),
+    ("sphere:8", "compact, integer", 1e-4),
+    ("sphere:8", "compact, trigonometric", 1e-4),
+    ("sphere:8", "chen_improved", 1e-2),
+    ("sphere:8", "chen_improved", 1e-4),
+    ("sphere:8", "tanh_mlp", 0.0),
+]
+TRAINING, TRAINING_QUICK = 20.0, 2.0
+LIMIT = 240.0
+POINTS, FEWEST = 1_000, 8
+WORK = 2e10  # multiply-adds of the dense formula in one dtype
+
+
+def module_of(manifold: str, method: str, epsilon: float, seed: int, training: float) -> nn.Module:
+    """The float64 module of a case."""
+    M, f = problem(manifold, "smooth")
+    name, _, code = method.partition(", ")
+    if code:
+        integer = construct.approximate(f, M, epsilon, construction=name, seed=seed)
+        if code == "integer":
+            return integer
+        report = integer.architecture  # the same resolution: the code changes no function
+        assert report.cells is not None and report.degree is not None
+        sizes: dict[str, Any] = {"cells": report.cells, "degree": report.degree}
+        if name == "compact":
+            sizes = {"charts": report.charts, "degree": report.degree}
+        return construct.approximate(f, M, construction=name, position_code=code, seed=seed, **sizes)
+    if name == "chen_improved":
+        found: Baseline = baselines.get(name).build(f, M, epsilon, seed=seed, progress=limited(LIMIT))
+        network: nn.Module = found.model.network()
+        return network
+    trained = baselines.get(name).fit(f, M, {"seconds": training}, seed=seed)
+    module: nn.Module = trained.model.network
+    return module
+
+
+def refused(manifold: str, method: str, net: nn.Module, dtype: torch.dtype) -> str:
+    """What the library says to building a transformer of this size in a dtype."""
+    if not isinstance(net, construct.Transformer):
+        return ""
+    try:
+        if dtype not in (torch.float64, torch.float32):
+            raise construct.InputError(f"dtype: expected torch.float64 or torch.float32, got {dtype}")
+        position_code(method.partition(", ")[2], len(net.hidden0)).check(dtype)
+    except ConstructError as error:
+        return f"refused: {type(error).__name__}"
+    return "builds"
+
+
+def affordable(net: nn.Module) -> int:
+    """Points at which the dense formula is evaluated."""
+    if not isinstance(net, construct.Transformer):
+        return POINTS
+    return max(FEWEST, min(POINTS, int(WORK / multiply_adds(net, "dense"))))
+
+
+def values(net: nn.Module, x: Tensor) -> Tensor:
+    """The dense formula, in the dtype of the network."""
+    if isinstance(net, construct.Transformer):
+        net.execution = "dense"
+    with torch.no_grad():
+        return net(x).double()
+
+
+def weight_rows(manifold: str, method: str, epsilon: float, seed: int, training: float) -> Row:
+    """One network in every dtype; columns of the dtype end in its name."""
+    M, f = problem(manifold, "smooth")
+    try:
+        net = module_of(manifold, method, epsilon, seed, training)
+    except ConstructError as error:
+        names = ("sup", "floor", "library")
+        blank = {f"{name} {dtype}": "" for dtype in DTYPES for name in names}
+        return {"kappa": "", "points": "", **blank, "outcome": f"{type(error).__name__}: {error}"[:160]}
+    points = M.sample(affordable(net), seed + 1)
+    holder = Baseline("", "", {}, baselines.Counts(0, 0, 0, 0), 0.0, net, M, model=net)
+    row: Row = {"kappa": kappa(holder), "points": len(points)}
+    for name, dtype in DTYPES.items():
+        rounded = points.to(dtype)
+        exact = values(net, rounded.double())
+        low = copy.deepcopy(net).to(dtype)
+        found = values(low, rounded)
+        sup = float((found - f(rounded.double())).abs().max())
+        floor = float((found - exact).abs().max())
+        row[f"sup {name}"] = f"{sup:.3e}" if math.isfinite(sup) else "not finite"
+        row[f"floor {name}"] = f"{floor:.3e}" if math.isfinite(floor) else "not finite"
+        row[f"library {name}"] = refused(manifold, method, net, dtype)
+    return {**row, "outcome": "built"}
+
+
+def run(options: Any) -> None:
+    """All rows and their table."""
+    study = Study("weights", ("manifold", "method", "epsilon"), options)
+    training = TRAINING_QUICK if options.quick else TRAINING
+    cases = [case for case in CASES if case[0] == "circle"] if options.quick else CASES
+    rows = []
+    for manifold, method, epsilon in cases:
+        key = {"manifold": manifold, "method": method, "epsilon": f"{epsilon:.0e}" if epsilon else "trained"}
+        rows.append(Task(key, weight_rows, (manifold, method, epsilon, options.seed, training)))
+    study.run_all(rows)
+    study.markdown((__doc__ or "").splitlines())
+
+
+if __name__ == "__main__":
+    run(arguments(__doc__))
