@@ -4,7 +4,8 @@
 two, with the fewest compositions that do. `circle`, `sphere:8`: the full approximator. `compact` is our transformer for
 epsilon; `same polynomials` the ReLU network of the very same charts and polynomials, at the same epsilon (the part of
 epsilon that the polynomials leave over is for its products); `chen_improved` the ReLU network with charts and degrees
-of its own choice. `paper` and `chen` are the two constructions of the papers, literally, for the same target and epsilon.
+of its own choice. `paper` and `chen` are the constructions of the two papers, literally, for the same target and
+epsilon.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def attention(rows: Sequence[Row], ratios: Sequence[Row]) -> Figure:
         axes.set(xscale="log", yscale="log", xlabel="1/epsilon", ylabel="ReLU / transformer")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    legend(figure, grid[:2].ravel(), 6)
+    legend(figure, grid[:2].ravel(), 3)
     return figure
 
 
@@ -155,21 +155,23 @@ def depth(rows: Sequence[Row], levels: Sequence[Row]) -> Figure:
     dims = list(dict.fromkeys(row["dim"] for row in levels))
     figure = Figure(figsize=(5 * (1 + len(dims)), 5.4), layout="constrained")
     axes = figure.subplots(1, 1 + len(dims), squeeze=False)[0]
-    for method, detail in dict.fromkeys((r["method"], r["detail"]) for r in rows):
+    for number, (method, detail) in enumerate(dict.fromkeys((r["method"], r["detail"]) for r in rows)):
         here = [r for r in rows if (r["method"], r["detail"]) == (method, detail)]
         what = f"accuracy {detail}" if method == "yarotsky" else f"degree {detail}"
         colour, marker, _ = STYLE[method]
         line = {"4": "--", "8": ":", "0.0001": ":"}.get(detail, "-")
         x, y = [int(r["dim"]) for r in here], [int(r["depth"]) for r in here]
-        axes[0].plot(x, y, line, color=colour, marker=marker, label=f"{method}, {what}")
-    axes[0].set(xlabel="d", ylabel="blocks or layers", yscale="log", title="cube, by dimension")
+        width = max(1.0, 5.0 - 1.5 * number)  # curves that coincide stay visible
+        axes[0].plot(x, y, line, color=colour, marker=marker, linewidth=width, label=f"{method}, {what}")
+    axes[0].set(xlabel="d", ylabel="blocks or layers", title="cube, by dimension", ylim=(0, None))
+    axes[0].set_xticks(sorted({int(row["dim"]) for row in rows}))
     axes[0].grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     for one, dim in zip(axes[1:], dims, strict=True):
         here = [{**r, "inverse": str(1 / float(r["epsilon"]))} for r in built(levels, dim=dim)]
         for method in STYLE:
             curve(one, [r for r in here if r["method"] == method], "inverse", "depth", method)
-        one.set(xscale="log", yscale="log", xlabel="1/epsilon", ylabel="blocks or layers", title=f"cube, d = {dim}")
+        one.set(xscale="log", xlabel="1/epsilon", ylabel="blocks or layers", title=f"cube, d = {dim}", ylim=(0, None))
         one.grid(alpha=0.3)
     legend(figure, axes[1:], 6)
     return figure

@@ -27,7 +27,7 @@ KINDS = ("smooth", "sharp", "rough")
 CUBE = "cube:2"  # for the methods that need one: Yarotsky, sparse grids
 MAIN = ("sphere:8", "smooth")  # the problem of the main picture, with the most rivals
 TRAINING, TRAINING_MAIN, TRAINING_QUICK = 60.0, 120.0, 5.0
-LIMIT, LIMIT_QUICK = 240.0, 10.0
+LIMIT, LIMIT_MAIN, LIMIT_QUICK = 90.0, 300.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 ORDERS = {  # fixed degree, more and more charts: theory -(p + 1)/d
     ("circle", 1): (6, 12, 24, 48, 96),
@@ -161,10 +161,11 @@ def all_sizes() -> dict[tuple[str, str], Sizes]:
 def tasks(options: Any) -> list[Task]:
     """Rows of the study."""
     result = []
-    samples, limit = (SAMPLES_QUICK, LIMIT_QUICK) if options.quick else (SAMPLES, LIMIT)
+    samples = SAMPLES_QUICK if options.quick else SAMPLES
     for (manifold, kind), methods in (quick_sizes() if options.quick else all_sizes()).items():
         training = TRAINING_MAIN if (manifold, kind) == MAIN else TRAINING
-        training = TRAINING_QUICK if options.quick else training
+        limit = LIMIT_MAIN if (manifold, kind) == MAIN else LIMIT
+        training, limit = (TRAINING_QUICK, LIMIT_QUICK) if options.quick else (training, limit)
         for method, sizes in methods.items():
             given: Settings = {"seconds": training} if method in baselines.names("trained") else {}
             for size in sizes:

@@ -87,7 +87,10 @@ class Study:
         Interrupt it and what was done stays; rows that were on their way are computed again by the next run.
         """
         missing = [task for task in tasks if self.wants(task.key)]
-        print(f"{self.name}: {len(missing)} rows to compute, {len(tasks) - len(missing)} are there", flush=True)
+        print(
+            f"{self.name}: {len(missing)} rows to compute, {len(tasks) - len(missing)} there or not asked for",
+            flush=True,
+        )
         if self.options.jobs <= 1:
             for number, task in enumerate(missing, 1):
                 self._done(number, len(missing), task, task())

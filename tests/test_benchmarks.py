@@ -1,15 +1,31 @@
 """Every study's row function on its smallest case, and the table that keeps the rows."""
 
+import csv
 from argparse import Namespace
 
 import pytest
+import torch
 
-from benchmarks import ambient, certificates, codes, constructions, speed
-from benchmarks.tables import Study
+from benchmarks import (
+    ambient,
+    attention_vs_relu,
+    certificates,
+    codes,
+    constructions,
+    depth,
+    draw,
+    error_vs_parameters,
+    problems,
+    speed,
+    summary,
+    weights,
+)
+from benchmarks.tables import Study, Task, read
+from construct import baselines
 
 
 def options(tmp_path, **changes):
-    return Namespace(**{"out": tmp_path, "fresh": False, "only": None, "quick": True, **changes})
+    return Namespace(**{"out": tmp_path, "fresh": False, "only": None, "quick": True, "jobs": 1, **changes})
 
 
 def test_a_study_keeps_its_rows_and_does_not_repeat_them(tmp_path):
@@ -80,3 +96,139 @@ def test_speed_is_a_ratio_of_medians():
     assert int(row["heads"]) > 400 and float(row["ratio"]) > 0 and row["points_per_second"] == ""
     net = speed.circle(charts=4, degree=3)
     assert float(speed.row(net, "forward", 10, 2.0, 0.5)["ratio"]) == 4.0
+
+
+# -- the rivals side by side -------------------------------------------------------------------------------------------
+
+
+def failing_row(value):
+    raise RuntimeError(value)
+
+
+def squared_row(value):
+    return {"square": value**2, "outcome": "built"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_tasks_are_kept_one_by_one_and_not_repeated(tmp_path, jobs):
+    tasks = [Task({"n": n}, squared_row, (n,)) for n in range(3)]
+    study = Study("squares", ("n",), options(tmp_path, jobs=jobs))
+    study.run_all(tasks[:2])
+    assert sorted(study.column("square")) == [0.0, 1.0]
+    again = Study("squares", ("n",), options(tmp_path, jobs=jobs))
+    assert [task.key["n"] for task in tasks if again.wants(task.key)] == [2]
+    with pytest.raises(RuntimeError, match="7"):
+        again.run_all([tasks[2], Task({"n": 7}, failing_row, (7,))])
+    assert {row["n"] for row in read(again.path)} >= {"0", "1"}
+
+
+def test_a_row_of_a_rival_has_errors_counts_and_times():
+    row = problems.approximator_row("circle", "smooth", "compact", {"epsilon": 1e-2}, 0, "cpu", 60.0, 2000, {})
+    assert float(row["sup"]) <= 1e-2 and float(row["rms"]) <= float(row["sup"])
+    assert int(row["nonzero"]) < int(row["dense"]) and float(row["evaluation"]) > 0 and row["depth"] == 5
+    assert row["outcome"] == "built" and set(row) == set(problems.COLUMNS)
+
+
+def test_a_rival_that_does_not_apply_is_a_row_with_the_reason():
+    row = problems.approximator_row("circle", "smooth", "yarotsky", {"epsilon": 1e-1}, 0, "cpu", 60.0, 2000, {})
+    assert row["outcome"].startswith("InputError") and "manifold" in row["outcome"] and row["nonzero"] == ""
+    assert set(row) == set(problems.COLUMNS)
+
+
+def test_a_planner_is_stopped_by_the_clock():
+    row = problems.approximator_row("sphere:8", "smooth", "compact", {"epsilon": 1e-3}, 0, "cpu", 0.0, 2000, {})
+    assert row["outcome"].startswith("OutOfTime")
+
+
+def test_the_canonical_target_is_the_same_function_in_every_space():
+    small, f = problems.problem("sphere", "canonical smooth")
+    large, g = problems.problem("sphere:20", "canonical smooth")
+    y = small.sample(50, 1)
+    assert torch.allclose(f(small.embed(y)), g(large.embed(y)), atol=1e-14)
+    roll, h = problems.problem("swiss_roll", "rough")
+    assert h.smoothness == 0.5 and float(h(roll.sample(500, 0)).abs().max()) < 2.0
+
+
+def test_the_product_of_a_transformer_is_exact_and_that_of_relu_networks_meets_epsilon():
+    exact = attention_vs_relu.product_row("transformer", 1e-8, 0)
+    assert float(exact["sup"]) < 1e-15 and int(exact["depth"]) == 1
+    for epsilon in (1e-2, 1e-6):
+        for method in ("relu yarotsky", "relu polar"):
+            row = attention_vs_relu.product_row(method, epsilon, 0)
+            assert 1e-3 * epsilon < float(row["sup"]) <= epsilon and int(row["nonzero"]) > int(exact["nonzero"])
+
+
+def rival_rows():
+    """Rows of a study as a CSV returns them, with numbers chosen so that every verdict is known."""
+    sizes = {"chen": 500_000, "chen_improved": 900, "tanh_mlp": 800, "kernel_ridge": 5_000, "compact": 1_000}
+    blank = dict.fromkeys(problems.COLUMNS, "")
+    rows = []
+    for method, size in sizes.items():
+        counts = {name: str(size) for name in problems.COUNTS}
+        rest = {"sup": "5e-5", "rms": "1e-5", "seconds": "2.0", "evaluation": "3.0", "outcome": "built"}
+        first = {"manifold": "sphere:8", "kind": "smooth", "method": method, "size": '{"epsilon": 0.0001}'}
+        rows.append({**first, **blank, **counts, **rest})
+    return rows
+
+
+def write_rows(path, rows):
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_the_summary_says_who_wins(tmp_path):
+    write_rows(tmp_path / "error_vs_parameters.csv", rival_rows())
+    text = summary.write(tmp_path).read_text()
+    assert "chen at 1e-04: 500,000 against 1,000: 500 times" in text and "**Aim (at least 100 times): met.**" in text
+    assert "of our non-zero weights: **it wins**" in text  # chen_improved has 900
+    assert "**the trained network is smaller**" in text
+    assert "kernel_ridge: best 5.00e-05 with 5,000 numbers, ours needs 1,000 for that error: ours stores fewer" in text
+    assert (
+        "mlp at 1e-04: not measured" in text
+        and "Does training improve a constructed network?\n\n- Not measured" in text
+    )
+
+
+def test_the_summary_says_that_an_aim_is_missed(tmp_path):
+    rows = [{**row, "nonzero": "5000"} if row["method"] == "chen" else row for row in rival_rows()]
+    write_rows(tmp_path / "error_vs_parameters.csv", rows)
+    assert "**Aim (at least 100 times): MISSED.**" in summary.write(tmp_path).read_text()
+
+
+def test_figures_are_drawn_from_the_files_alone(tmp_path):
+    write_rows(tmp_path / "error_vs_parameters.csv", rival_rows())
+    assert next(path.name for path in draw.all_figures(tmp_path)) == "error_vs_parameters.png"
+    figure = draw.main_picture(read(tmp_path / "error_vs_parameters.csv"))
+    assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in figure.axes)
+    assert len(figure.axes[0].get_lines()) == 5
+
+
+def test_an_exponent_comes_with_an_interval_that_holds_it():
+    rows = [{"nonzero": str(n), "sup": f"{3 * n**-1.5:.6e}"} for n in (10, 40, 160, 640)]
+    fit = error_vs_parameters.fitted_order(rows)
+    low, high = (float(v) for v in fit["interval"].strip("[]").split(","))
+    assert fit["exponent"] == "-1.50" and low <= -1.5 <= high
+
+
+def test_every_method_of_the_studies_exists_and_is_drawn():
+    for sizes in (*error_vs_parameters.all_sizes().values(), *error_vs_parameters.quick_sizes().values()):
+        for method in sizes:
+            assert method in baselines.names() and method in draw.STYLE
+
+
+def test_a_dtype_is_measured_against_the_float64_network():
+    row = weights.weight_rows("circle", "compact, integer", 1e-1, 0, 1.0)
+    assert float(row["sup float64"]) <= 1e-1 and float(row["floor float64"]) == 0.0
+    assert 0.0 < float(row["floor float32"]) < 1e-4 < float(row["floor bfloat16"])
+    assert row["library float32"] == "builds" and row["library bfloat16"].startswith("refused")
+
+
+def test_depth_of_the_designs():
+    compact = [depth.dimension_row("compact", d, 4.0)["depth"] for d in (1, 2, 3)]
+    assert compact == [5, 5, 6]
+    row = depth.dimension_row("paper", 3, 1.0)
+    assert row["depth"] == row["theory"] == 10
+    shallow, deep = (depth.dimension_row("yarotsky", 2, accuracy)["depth"] for accuracy in (1e-2, 1e-4))
+    assert deep > shallow > 5

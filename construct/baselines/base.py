@@ -176,6 +176,8 @@ class Method(ABC):
                 return found
             if best is None or found.measured.sup < error_of(best):
                 best = found
+        if best is None and budget is not None:
+            raise BudgetExceeded(f"budget: {self.name} cannot be built with {budget:,} numbers", math.inf)
         if best is None:
             raise EpsilonNotReached(f"epsilon: {self.name} has no size that can be built on {manifold!r}", math.inf)
         if epsilon is not None:

@@ -19,20 +19,21 @@ from construct.baselines.base import Baseline, Method, Settings, error_of, known
 from construct.baselines.relu.chart_search import Found, designs, search
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
-from construct.local import PolynomialSpace, approximate
+from construct.local import PolynomialSpace, SplineSpace, approximate
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
 from construct.validation import positive_real
 
-SETTINGS = ("charts", "degree", "compositions", "distance_compositions")
+SETTINGS = ("charts", "degree", "cells", "compositions", "distance_compositions")
 RUNGS = ((1, 1, 1), (1, 2, 4), (2, 2, 6), (2, 4, 8), (4, 4, 9), (6, 4, 10), (6, 8, 14), (8, 8, 16))
 """Charts as multiples of the fewest, degree, compositions."""
 STEPS = 20
 
 
 class ChenImproved(Method):
-    """`search` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}.
+    """`search` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}, or
+    "cells" of a spline in d = 1 instead of "degree".
 
     compositions: one number for all stages of squares, or one for each. smoothness: Hölder exponent of a rough target.
     """
@@ -65,15 +66,20 @@ class ChenImproved(Method):
     ) -> Baseline:
         """The network of one size; of the designs (shared or not, squares or levels) the one with fewest non-zeros.
 
+        No small coefficients are dropped, as `build` does with a hundredth of its epsilon.
+
         Raises:
             InputError: unknown or missing settings, too few charts, a degree above 32, bad compositions.
         """
         known(settings, SETTINGS, self.name)
         start = time.perf_counter()
-        missing = [name for name in ("degree", "compositions") if name not in settings]
-        if missing:
-            raise InputError(f"settings: expected {', '.join(missing)}, got {', '.join(settings) or 'nothing'}")
-        space = PolynomialSpace(manifold.dim, settings["degree"])
+        if "compositions" not in settings or ("degree" in settings) == ("cells" in settings):
+            raise InputError(f"settings: expected compositions and one of degree and cells, got {', '.join(settings)}")
+        space: PolynomialSpace | SplineSpace
+        if "cells" in settings:
+            space = SplineSpace(manifold.dim, settings["cells"])
+        else:
+            space = PolynomialSpace(manifold.dim, settings["degree"])
         atlas = atlas_for(manifold, charts=settings.get("charts"))
         approximator = approximate(target, atlas, space)
         compositions, distance = settings["compositions"], settings.get("distance_compositions")

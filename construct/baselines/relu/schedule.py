@@ -131,11 +131,11 @@ class Schedule:
         """The layers of the network that ends in `output`."""
         depth = output.latest
         last = self._last_uses(output, depth)
-        position: dict[int, Float] = {INPUT: np.arange(self.inputs)}
+        position: dict[int, Any] = {INPUT: np.arange(self.inputs)}
         width, layers = self.inputs, []
         for number in range(1, depth + 1):
             rows: list[Layer] = []
-            found: dict[int, Float] = {}
+            found: dict[int, Any] = {}
             size = 0
             for group, (born, form) in enumerate(self._groups):
                 alive = last[group] >= number if born <= number else np.zeros(0, dtype=bool)

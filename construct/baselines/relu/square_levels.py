@@ -39,7 +39,7 @@ def multiplication(dim: int, degree: int) -> Float:
     tensor = np.zeros((len(rows), len(rows), len(place)))
     for i, a in enumerate(rows):
         for j, b in enumerate(rows):
-            terms = [((), 1.0)]
+            terms: list[tuple[tuple[int, ...], float]] = [((), 1.0)]
             for m, n in zip(a, b, strict=True):
                 pair = (m + n, abs(m - n))
                 terms = [((*index, k), weight / 2) for index, weight in terms for k in pair]

@@ -1,0 +1,187 @@
+"""What every rival promises: called on points, counted, refused with a reason. And our own networks among them."""
+
+import importlib.util
+import math
+
+import pytest
+import torch
+
+import construct
+from construct import BudgetExceeded, EpsilonNotReached, InputError, baselines
+from construct.baselines import Counts, Method
+from construct.baselines.base import Baseline
+from construct.manifolds import Circle, Cube, Sphere
+from construct.transformer.cost import multiply_adds
+
+CIRCLE = Circle()
+MISSING = {"kan": "kan", "sparse_grid": "Tasmanian", "kernel_ridge": "sklearn", "gaussian_process": "sklearn",
+           "nearest_neighbours": "sklearn"}  # fmt: skip
+
+
+def target(x):
+    """Not constant in one dimension, either."""
+    return torch.exp(x[..., 0]) * torch.sin(2 * x[..., -1] + 1)
+
+
+def method_and_manifold(name):
+    if name in MISSING and importlib.util.find_spec(MISSING[name]) is None:
+        pytest.skip(f"{MISSING[name]} is not installed")
+    method = baselines.get(name, seconds=None, steps=60, samples=500) if name in TRAINED else baselines.get(name)
+    try:
+        method.check(CIRCLE)
+    except InputError:
+        return method, Cube(1)
+    return method, CIRCLE
+
+
+TRAINED = baselines.names("trained")
+
+
+@pytest.mark.parametrize("name", baselines.names())
+def test_the_smallest_size_of_every_method(name):
+    method, M = method_and_manifold(name)
+    ladder = method.ladder(M)
+    assert len(ladder) >= 2 and all(isinstance(size, dict) for size in ladder)
+    found = method.fit(target, M, ladder[0], seed=1)
+    assert (found.method, found.family) == (name, method.family) and found.manifold is M
+    x = M.sample(24, 3)
+    values = found(x.reshape(2, 12, -1))
+    assert values.shape == (2, 12) and values.dtype == torch.float64 and bool(torch.isfinite(values).all())
+    assert torch.allclose(values.reshape(-1), found(x), atol=1e-12)
+    assert found(x.float()).dtype == torch.float32 and found(x[:0]).shape == (0,)
+    counts = found.counts
+    assert 0 < counts.nonzero <= counts.dense and counts.depth >= 1 and counts.multiply_adds > 0
+    assert found.seconds > 0 and name in repr(found) and f"{counts.nonzero:,}" in repr(found)
+    assert construct.measure(found, target, M, samples=500, rounds=0).sup < 30.0
+
+
+@pytest.mark.parametrize("name", baselines.names())
+def test_every_method_refuses_bad_settings_and_points(name):
+    method, M = method_and_manifold(name)
+    with pytest.raises(InputError, match="settings"):
+        method.fit(target, M, {"colour": 3})
+    found = method.fit(target, M, method.ladder(M)[0], seed=1)
+    with pytest.raises(InputError, match="x"):
+        found(torch.zeros(3, M.ambient + 1, dtype=torch.float64))
+    with pytest.raises(InputError, match="x"):
+        found(torch.full((1, M.ambient), math.nan, dtype=torch.float64))
+
+
+class Constant(Method):
+    """Error 1/n with n numbers: what `build` does is then known."""
+
+    name = "constant"
+    family = "classical"
+    description = "for this test"
+
+    def ladder(self, manifold):
+        return [{"n": n} for n in (1, 2, 4, 8)]
+
+    def fit(self, target, manifold, settings, *, seed=0, dtype=torch.float64, device="cpu", progress=None):
+        n = settings["n"]
+        function = lambda x: target(x) + 1.0 / n  # noqa: E731
+        return Baseline(self.name, self.family, settings, Counts(n, n, 1, n), 0.0, function, manifold)
+
+
+def test_build_takes_the_first_size_that_is_good_enough():
+    found = Constant().build(target, CIRCLE, 0.3)
+    assert found.settings == {"n": 4} and found.measured is not None
+    assert found.measured.sup == pytest.approx(0.25)
+
+
+def test_build_takes_the_best_within_a_budget():
+    assert Constant().build(target, CIRCLE, budget=5).settings == {"n": 4}
+    assert Constant().build(target, CIRCLE, budget=10**6).settings == {"n": 8}
+
+
+def test_build_says_what_it_cannot_do():
+    with pytest.raises(EpsilonNotReached, match="epsilon") as caught:
+        Constant().build(target, CIRCLE, 0.01)
+    assert caught.value.best == pytest.approx(0.125)
+    with pytest.raises(BudgetExceeded, match="budget"):
+        baselines.build("compact", target, CIRCLE, budget=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({}, "epsilon"),
+        ({"epsilon": 0.1, "budget": 10}, "epsilon"),
+        ({"epsilon": -0.1}, "epsilon"),
+        ({"epsilon": math.nan}, "epsilon"),
+        ({"budget": 0}, "budget"),
+        ({"budget": 2.5}, "budget"),
+        ({"epsilon": 0.1, "dtype": torch.float16}, "dtype"),
+        ({"epsilon": 0.1, "seed": -1}, "seed"),
+    ],
+)
+def test_build_refuses_bad_arguments(arguments, name):
+    with pytest.raises(InputError, match=name):
+        Constant().build(target, CIRCLE, **arguments)
+
+
+def test_build_refuses_a_bad_target_or_manifold():
+    with pytest.raises(InputError, match="target"):
+        Constant().build(lambda x: x, CIRCLE, 0.1)
+    with pytest.raises(InputError, match="manifold"):
+        Constant().build(target, "circle", 0.1)
+
+
+def test_names_and_get():
+    assert set(baselines.names()) == {n for f in baselines.FAMILIES for n in baselines.names(f)}
+    with pytest.raises(InputError, match="name"):
+        baselines.get("perceptron")
+    with pytest.raises(InputError, match="family"):
+        baselines.names("quantum")
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def test_our_network_keeps_its_counts_and_its_claim():
+    found = baselines.build("compact", target, CIRCLE, 1e-2)
+    report = found.model.architecture
+    assert found.measured is not None and found.measured.sup == found.model.claim.bound <= 1e-2
+    assert (found.counts.nonzero, found.counts.dense) == (report.nonzero_parameters, report.parameters)
+    assert found.counts.depth == report.blocks and found.settings["degree"] == report.degree
+
+
+def test_our_network_within_a_budget():
+    found = baselines.build("compact", target, CIRCLE, budget=450)
+    assert found.counts.nonzero <= 450 and found.measured is not None
+    more = baselines.build("compact", target, CIRCLE, budget=600)
+    assert more.measured is not None and more.measured.sup < found.measured.sup
+
+
+def test_a_rough_target_states_its_smoothness():
+    rough = construct.targets.get("cusp")
+    assert baselines.get("compact").fit(rough, CIRCLE, {"epsilon": 0.3}).model.approximator.space.count > 0
+    assert baselines.get("compact", smoothness=0.5).fit(target, CIRCLE, {"epsilon": 0.5}).counts.nonzero > 0
+
+
+@pytest.mark.parametrize("M", [CIRCLE, Sphere(2)], ids=["circle", "sphere"])
+def test_multiply_adds_of_the_dense_formula(M):
+    """Against a count along the formula, head by head."""
+    net = construct.approximate(target, M, charts=4, degree=3)
+    l, w = net.hidden0.shape  # noqa: E741
+    count = 0
+    for block in net.stack:
+        for _ in range(block.query.shape[0]):
+            count += 3 * l * w * w + l * l * w + l * l * w  # queries, keys, values; scores; sums of values
+        count += sum(l * layer.weight.numel() for layer in block.ffn_layers)
+    assert multiply_adds(net, "dense") == count
+    assert 0 < multiply_adds(net) < count / 20
+
+
+def test_multiply_adds_of_the_steps_grow_with_the_network():
+    sizes = [multiply_adds(construct.approximate(target, CIRCLE, charts=4, degree=p)) for p in (2, 5, 8)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+
+
+def test_multiply_adds_refuse_what_they_cannot_count():
+    net = construct.approximate(target, CIRCLE, charts=4, degree=2)
+    with pytest.raises(InputError, match="execution"):
+        multiply_adds(net, "fast")
+    net.requires_grad_()
+    with pytest.raises(InputError, match="net"):
+        multiply_adds(net)
