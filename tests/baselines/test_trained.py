@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from construct.baselines.trained import Protocol, ReluNetwork, TanhNetwork, TrainedMethod, TrainingDiverged, train
+from construct.baselines.trained import Protocol, ReluMlp, TanhMlp, TrainedMethod, TrainingDiverged, train
 from construct.baselines.trained.budget import budget
 from construct.baselines.trained.method import CrateMethod, SoftmaxMethod
 from construct.baselines.trained.models import FeedForwardNetwork, Model
@@ -143,7 +143,7 @@ def test_halvings() -> None:
     assert halvings(8) == [8, 4, 2] and halvings(3) == [3, 2] and halvings(1) == [1]
 
 
-@pytest.mark.parametrize("method", [ReluNetwork, TanhNetwork, SoftmaxMethod, CrateMethod])
+@pytest.mark.parametrize("method", [ReluMlp, TanhMlp, SoftmaxMethod, CrateMethod])
 def test_methods_give_what_they_say(method: type[TrainedMethod]) -> None:
     made = method(seconds=None, steps=40, samples=300)
     found = made.fit(get("exp_sin"), Circle(), {"width": 8})
@@ -157,12 +157,12 @@ def test_methods_give_what_they_say(method: type[TrainedMethod]) -> None:
 
 
 def test_settings_go_before_the_method_s_own() -> None:
-    found = TanhNetwork(steps=1000).fit(target, Circle(), {"width": 4, "steps": 10, "seconds": None, "samples": 50})
+    found = TanhMlp(steps=1000).fit(target, Circle(), {"width": 4, "steps": 10, "seconds": None, "samples": 50})
     assert found.settings["steps"] == 10 and found.model.steps < 40
 
 
 def test_build_looks_for_an_epsilon() -> None:
-    found = TanhNetwork(seconds=None, steps=100, samples=300).build(target, Circle(), epsilon=0.1)
+    found = TanhMlp(seconds=None, steps=100, samples=300).build(target, Circle(), epsilon=0.1)
     assert found.measured is not None and found.measured.sup <= 0.1
 
 
@@ -202,6 +202,6 @@ def test_unknown_settings_are_refused() -> None:
     with pytest.raises(
         InputError, match="settings: mlp has depth, width, activation, seconds, steps, samples, got heads"
     ):
-        ReluNetwork().fit(target, Circle(), {"heads": 3})
+        ReluMlp().fit(target, Circle(), {"heads": 3})
     with pytest.raises(InputError, match="seconds must be"):
-        ReluNetwork(seconds=-1.0)
+        ReluMlp(seconds=-1.0)

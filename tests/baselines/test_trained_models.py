@@ -17,9 +17,9 @@ from construct.baselines.trained.method import (
     GOALS,
     CrateMethod,
     KanMethod,
-    ReluNetwork,
+    ReluMlp,
     SoftmaxMethod,
-    TanhNetwork,
+    TanhMlp,
     TrainedMethod,
 )
 from construct.baselines.trained.models import FeedForwardNetwork, Model, SoftmaxTransformer
@@ -27,7 +27,7 @@ from construct.errors import InputError
 from construct.manifolds import Sphere
 
 HAS_PYKAN = importlib.util.find_spec("kan") is not None
-METHODS = [ReluNetwork(), TanhNetwork(), SoftmaxMethod(), CrateMethod()]
+METHODS = [ReluMlp(), TanhMlp(), SoftmaxMethod(), CrateMethod()]
 
 
 def generator(seed: int = 0) -> torch.Generator:

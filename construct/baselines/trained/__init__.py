@@ -5,15 +5,15 @@ from construct.baselines.trained.finetune import FineTuned, fine_tune
 from construct.baselines.trained.method import (
     CrateMethod,
     KanMethod,
-    ReluNetwork,
+    ReluMlp,
     SoftmaxMethod,
-    TanhNetwork,
+    TanhMlp,
     TrainedMethod,
 )
 from construct.baselines.trained.protocol import Protocol, Training, TrainingDiverged
 from construct.baselines.trained.training import train
 
-METHODS: tuple[type[TrainedMethod], ...] = (ReluNetwork, TanhNetwork, SoftmaxMethod, CrateMethod, KanMethod)
+METHODS: tuple[type[TrainedMethod], ...] = (ReluMlp, TanhMlp, SoftmaxMethod, CrateMethod, KanMethod)
 
 __all__ = [
     "METHODS",
@@ -22,9 +22,9 @@ __all__ = [
     "KanMethod",
     "Protocol",
     "Record",
-    "ReluNetwork",
+    "ReluMlp",
     "SoftmaxMethod",
-    "TanhNetwork",
+    "TanhMlp",
     "TrainedMethod",
     "Training",
     "TrainingDiverged",

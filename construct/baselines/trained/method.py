@@ -115,7 +115,7 @@ class TrainedMethod(Method):
         )
 
 
-class ReluNetwork(TrainedMethod):
+class ReluMlp(TrainedMethod):
     """Feed-forward network with `depth` hidden layers of `width` ReLU units."""
 
     name = "mlp"
@@ -131,7 +131,7 @@ class ReluNetwork(TrainedMethod):
         return (ambient + 1) * width + (depth - 1) * (width + 1) * width + width + 1
 
 
-class TanhNetwork(ReluNetwork):
+class TanhMlp(ReluMlp):
     """The same with tanh, which suits smooth targets far better."""
 
     name = "tanh_mlp"
