@@ -36,10 +36,8 @@ __all__ = [
     "names",
 ]
 
-_METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (Compact, Paper, Yarotsky, Chen, ChenImproved, ShallowSpline, *TRAINED, *CLASSICAL)
-}
+_CONSTRUCTIVE: tuple[type[Method], ...] = (Compact, Paper, Yarotsky, Chen, ChenImproved, ShallowSpline)
+_METHODS: dict[str, type[Method]] = {method.name: method for method in (*_CONSTRUCTIVE, *TRAINED, *CLASSICAL)}
 
 
 def names(family: str | None = None) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -98,6 +99,21 @@ class Baseline:
         return text if self.measured is None else f"{text}\n  error     {self.measured}"
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to build: seed, dtype and device of the approximator, and who is told of the progress."""
+
+    seed: int = 0
+    dtype: torch.dtype = torch.float64
+    device: torch.device | str = "cpu"
+    progress: Progress = silent
+
+    @property
+    def of_fit(self) -> dict[str, Any]:
+        """As keyword arguments of `Method.fit`."""
+        return {"seed": self.seed, "dtype": self.dtype, "device": self.device, "progress": self.progress}
+
+
 class Method(ABC):
     """A way to build approximators of growing size.
 
@@ -152,41 +168,51 @@ class Method(ABC):
 
         Raises:
             InputError: an argument of the wrong kind or range.
-            EpsilonNotReached: the whole ladder misses epsilon; `.best` is the smallest error found.
+            EpsilonNotReached: no size reaches epsilon; `.best` is the smallest error found.
             BudgetExceeded: not even the smallest size is within the budget.
         """
         self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        best: Baseline | None = None
-        for settings in self.ladder(manifold):
-            progress(f"{self.name} {settings}", None)
-            try:
-                found = self.fit(target, manifold, settings, seed=seed, dtype=dtype, device=device, progress=progress)
-            except EpsilonNotReached:
-                break  # a size that cannot be built ends the ladder
-            if budget is not None and found.counts.nonzero > budget:
-                if best is None:
-                    raise BudgetExceeded(
-                        f"budget: the smallest {self.name} has {found.counts.nonzero:,} numbers, got {budget:,}",
-                        math.inf,
-                    )
-                break
-            found = replace(found, measured=measure(found, target, manifold, seed=seed + 1))
-            assert found.measured is not None
-            if epsilon is not None and found.measured.sup <= epsilon:
-                return found
-            if best is None or found.measured.sup < error_of(best):
-                best = found
-        if best is None and budget is not None:
-            raise BudgetExceeded(f"budget: {self.name} cannot be built with {budget:,} numbers", math.inf)
-        if best is None:
-            raise EpsilonNotReached(f"epsilon: {self.name} has no size that can be built on {manifold!r}", math.inf)
+        options = Options(seed, dtype, device, progress)
         if epsilon is not None:
-            raise EpsilonNotReached(
-                f"epsilon: {epsilon:g} was asked for, the best of {self.name} is off by {error_of(best):.3g} "
-                f"({best.settings})",
-                error_of(best),
-            )
-        return best
+            return self.to_epsilon(target, manifold, epsilon, options)
+        assert budget is not None
+        return self.within(target, manifold, budget, options)
+
+    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+        """The first size on the ladder that reaches epsilon; methods with a planner of their own override this."""
+        start, best = time.perf_counter(), math.inf
+        for found in self._rungs(target, manifold, options):
+            assert found.measured is not None
+            best = min(best, found.measured.sup)
+            if found.measured.sup <= epsilon:
+                return replace(found, seconds=time.perf_counter() - start)
+        raise EpsilonNotReached(
+            f"epsilon: {epsilon:g} was asked for, the best of {self.name} on {manifold!r} is off by {best:.3g}", best
+        )
+
+    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+        """The best of the sizes within the budget; the ladder ends at the first that is not."""
+        start, best = time.perf_counter(), None
+        for found in self._rungs(target, manifold, options, budget):
+            if best is None or error_of(found) < error_of(best):
+                best = found
+        if best is None:
+            raise BudgetExceeded(f"budget: the smallest {self.name} has more numbers than {budget:,}", math.inf)
+        return replace(best, seconds=time.perf_counter() - start)
+
+    def _rungs(
+        self, target: Callable[..., Any], manifold: Manifold, options: Options, budget: float = math.inf
+    ) -> Iterator[Baseline]:
+        """The sizes of the ladder, measured, up to the first that cannot be built or is beyond the budget."""
+        for settings in self.ladder(manifold):
+            options.progress(f"{self.name} {settings}", None)
+            try:
+                found = self.fit(target, manifold, settings, **options.of_fit)
+            except EpsilonNotReached:
+                return
+            if found.counts.nonzero > budget:
+                return
+            yield replace(found, measured=measure(found, target, manifold, seed=options.seed + 1))
 
     def check_arguments(
         self,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from construct.assembly.approximation import approximate
-from construct.baselines.base import Baseline, Counts, Method, Settings, known
+from construct.baselines.base import Baseline, Counts, Method, Options, Settings, known
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
 from construct.progress import Progress, silent
@@ -68,31 +68,17 @@ class Constructed(Method):
         )
         return constructed(self.name, net, settings, time.perf_counter() - start)
 
-    def build(
-        self,
-        target: Callable[..., Any],
-        manifold: Manifold,
-        epsilon: float | None = None,
-        *,
-        budget: int | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-        progress: Progress = silent,
-    ) -> Baseline:
-        """With epsilon the planner's own network, which it has measured; with a budget, as every method."""
-        if epsilon is None:
-            dense = self.max_parameters if budget is None else min(self.max_parameters, DENSE_PER_NONZERO * budget)
-            within = type(self)(self.smoothness, dense)
-            return super(Constructed, within).build(
-                target, manifold, budget=budget, seed=seed, dtype=dtype, device=device, progress=progress
-            )
-        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        options: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "progress": progress}
-        found = self.fit(target, manifold, {"epsilon": epsilon}, **options)
+    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+        """The planner's own network, which it has measured."""
+        found = self.fit(target, manifold, {"epsilon": epsilon}, **options.of_fit)
         claim = found.model.claim
-        nowhere = manifold.sample(1, seed)[0]
-        return replace(found, measured=Measurement(claim.bound, math.nan, nowhere, claim.samples, dtype=dtype))
+        nowhere = manifold.sample(1, options.seed)[0]
+        return replace(found, measured=Measurement(claim.bound, math.nan, nowhere, claim.samples, dtype=options.dtype))
+
+    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+        """The ladder, with a limit for the planner that a network within the budget does not meet."""
+        dense = min(self.max_parameters, DENSE_PER_NONZERO * budget)
+        return super(Constructed, type(self)(self.smoothness, dense)).within(target, manifold, budget, options)
 
 
 class Compact(Constructed):

@@ -124,7 +124,7 @@ def test_build_refuses_a_bad_target_or_manifold():
     with pytest.raises(InputError, match="target"):
         Constant().build(lambda x: x, CIRCLE, 0.1)
     with pytest.raises(InputError, match="manifold"):
-        Constant().build(target, "circle", 0.1)
+        Constant().build(target, "circle", 0.1)  # type: ignore[arg-type]
 
 
 def test_names_and_get():

@@ -7,6 +7,7 @@ decide the chart, one polynomial per chart. Everything else is chosen for few we
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 
 from construct.atlas import atlas_for
-from construct.baselines.base import Baseline, Method, Settings, error_of, known
+from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known
 from construct.baselines.relu.chart_search import Found, designs, search
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
@@ -91,59 +92,12 @@ class ChenImproved(Method):
         seconds = time.perf_counter() - start
         return self._baseline(network, manifold, dict(settings), seconds, dtype, device)
 
-    def build(
-        self,
-        target: Callable[..., Any],
-        manifold: Manifold,
-        epsilon: float | None = None,
-        *,
-        budget: int | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-        progress: Progress = silent,
-    ) -> Baseline:
-        """The smallest network found for epsilon; for a budget the best of epsilon = 10^(-k/2), k = 0, 1, ...
-
-        Raises:
-            InputError, EpsilonNotReached, BudgetExceeded: as in `Method.build`.
-        """
-        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        options: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "progress": progress}
-        if epsilon is not None:
-            return self._searched(target, manifold, epsilon, **options)
-        assert budget is not None
-        best: Baseline | None = None
-        for k in range(STEPS + 1):
-            try:
-                found = self._searched(target, manifold, 10 ** (-k / 2), **options)
-            except EpsilonNotReached:
-                break
-            if found.counts.nonzero > budget:
-                if best is None:
-                    raise BudgetExceeded(
-                        f"budget: the smallest {self.name} has {found.counts.nonzero:,} numbers, got {budget:,}",
-                        error_of(found),
-                    )
-                break
-            best = found if best is None or error_of(found) < error_of(best) else best
-        if best is None:
-            raise EpsilonNotReached(f"budget: {self.name} does not reach an error of 1 on {manifold!r}", float("inf"))
-        return best
-
-    def _searched(
-        self,
-        target: Callable[..., Any],
-        manifold: Manifold,
-        epsilon: float,
-        *,
-        seed: int,
-        dtype: torch.dtype,
-        device: torch.device | str,
-        progress: Progress,
-    ) -> Baseline:
+    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+        """The smallest network that `search` finds for epsilon."""
         start = time.perf_counter()
-        found: Found = search(target, manifold, epsilon, smoothness=self.smoothness, seed=seed, progress=progress)
+        found: Found = search(
+            target, manifold, epsilon, smoothness=self.smoothness, seed=options.seed, progress=options.progress
+        )
         seconds = time.perf_counter() - start
         space, network = found.approximator.space, found.network
         size = {"degree": space.degree} if isinstance(space, PolynomialSpace) else {"cells": space.count - 1}
@@ -153,15 +107,32 @@ class ChenImproved(Method):
             "compositions": list(network.compositions),
             "distance_compositions": network.distance_compositions,
         }
-        baseline = self._baseline(network, manifold, settings, seconds, dtype, device)
-        if dtype == torch.float64:
+        baseline = self._baseline(network, manifold, settings, seconds, options.dtype, options.device)
+        if options.dtype == torch.float64:
             return replace(baseline, measured=found.measured)
-        measured = measure(baseline, target, manifold, seed=seed)
+        measured = measure(baseline, target, manifold, seed=options.seed)
         if not measured.sup <= epsilon:
             raise EpsilonNotReached(
-                f"epsilon: {epsilon:g} was asked for, {self.name} in {dtype} is off by {measured.sup:.3g}", measured.sup
+                f"epsilon: {epsilon:g} was asked for, {self.name} in {options.dtype} is off by {measured.sup:.3g}",
+                measured.sup,
             )
         return replace(baseline, measured=measured)
+
+    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+        """The best of epsilon = 10^(-k/2), k = 0, 1, ..., that is within the budget."""
+        start = time.perf_counter()
+        best: Baseline | None = None
+        for k in range(STEPS + 1):
+            try:
+                found = self.to_epsilon(target, manifold, 10 ** (-k / 2), options)
+            except EpsilonNotReached:
+                break
+            if found.counts.nonzero > budget:
+                break
+            best = found if best is None or error_of(found) < error_of(best) else best
+        if best is None:
+            raise BudgetExceeded(f"budget: the smallest {self.name} has more numbers than {budget:,}", math.inf)
+        return replace(best, seconds=time.perf_counter() - start)
 
     def _baseline(
         self,

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from construct.baselines.base import Baseline, Method, Settings, known
+from construct.baselines.base import Baseline, Method, Options, Settings, known
 from construct.baselines.relu.circuit import Layer, layer
 from construct.baselines.relu.links import Polyline, fewest_links
 from construct.baselines.relu.network import ReluNetwork
@@ -84,44 +84,30 @@ class ShallowSpline(Method):
         found = smallest_error(x, values, links)
         return self._baseline(found, manifold, {"knots": len(found.knots)}, time.perf_counter() - start, dtype, device)
 
-    def build(
-        self,
-        target: Callable[..., Any],
-        manifold: Manifold,
-        epsilon: float | None = None,
-        *,
-        budget: int | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-        progress: Progress = silent,
-    ) -> Baseline:
-        """The fewest knots for epsilon, or the smallest error within a budget.
+    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+        """The fewest knots for epsilon.
 
         The tube is as much thinner than epsilon as f strays from its polyline on the grid, measured; the grid is
         refined until that is a hundredth of epsilon or its limit is reached.
 
         Raises:
-            InputError, EpsilonNotReached, BudgetExceeded: as in `Method.build`.
+            EpsilonNotReached: the finest grid misses epsilon.
         """
-        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        options: dict[str, Any] = {"dtype": dtype, "device": device}
-        if epsilon is None:
-            assert budget is not None
-            return self._within(target, manifold, budget, seed, **options)
         start, cells, best = time.perf_counter(), self.cells, float("inf")
         while True:
             x, values = sampled(target, cells)
             lost = _strayed(target, x, values)
             inner = (epsilon - lost) * (1 - 1e-6)
             if (lost <= epsilon / 100 or cells >= FINEST) and inner > epsilon / 2:
-                progress(f"{cells} cells", None)
+                options.progress(f"{cells} cells", None)
                 most = cells // PER_LINK
                 found = fewest_links(x, values - inner, values + inner, most)
                 if found is not None:
                     spent = time.perf_counter() - start
-                    baseline = self._baseline(found, manifold, {"knots": len(found.knots)}, spent, dtype, device)
-                    measured = measure(baseline, target, manifold, seed=seed)
+                    baseline = self._baseline(
+                        found, manifold, {"knots": len(found.knots)}, spent, options.dtype, options.device
+                    )
+                    measured = measure(baseline, target, manifold, seed=options.seed)
                     best = min(best, measured.sup)
                     if measured.sup <= epsilon:
                         return replace(baseline, measured=measured)
@@ -131,9 +117,7 @@ class ShallowSpline(Method):
                 )
             cells *= 4
 
-    def _within(
-        self, target: Callable[..., Any], manifold: Manifold, budget: int, seed: int, **options: Any
-    ) -> Baseline:
+    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
         """The most knots that the budget allows."""
         start = time.perf_counter()
         x, values = sampled(target, self.cells)
@@ -143,8 +127,8 @@ class ShallowSpline(Method):
         links = min((budget - 1) // 3, MOST_LINKS, self.cells // PER_LINK)
         found = smallest_error(x, values, links)
         spent = time.perf_counter() - start
-        baseline = self._baseline(found, manifold, {"knots": len(found.knots)}, spent, **options)
-        return replace(baseline, measured=measure(baseline, target, manifold, seed=seed))
+        baseline = self._baseline(found, manifold, {"knots": len(found.knots)}, spent, options.dtype, options.device)
+        return replace(baseline, measured=measure(baseline, target, manifold, seed=options.seed))
 
     def _baseline(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.baselines.base import Baseline, Method, Settings, known
+from construct.baselines.base import Baseline, Method, Options, Settings, known
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.errors import EpsilonNotReached, InputError
@@ -131,34 +131,18 @@ class TaylorMethod(Method):
             model=network,
         )
 
-    def build(
-        self,
-        target: Target,
-        manifold: Manifold,
-        epsilon: float | None = None,
-        *,
-        budget: int | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-        progress: Progress = silent,
-    ) -> Baseline:
-        """As in `Method`; for an epsilon the (s, N, m) with the fewest non-zero weights, among those searched."""
-        if epsilon is None or budget is not None:
-            return super().build(
-                target, manifold, epsilon, budget=budget, seed=seed, dtype=dtype, device=device, progress=progress
-            )
-        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
+    def to_epsilon(self, target: Target, manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+        """The (s, N, m) with the fewest non-zero weights, among those searched."""
         began = time.perf_counter()
         degrees, goal, reached = self.degrees(target, manifold), MARGIN * epsilon, math.inf
         for _ in range(MOST_CHECKS):
-            search = Search(self, target, manifold, goal, seed, progress)
+            search = Search(self, target, manifold, goal, options.seed, options.progress)
             candidate = search.best(degrees)
             reached = min(reached, search.smallest_error)
             if candidate is None:
                 break
-            found = self.baseline(candidate.network, manifold, candidate.settings, began, dtype, device)
-            measured = measure(found, target, manifold, seed=seed + 1)
+            found = self.baseline(candidate.network, manifold, candidate.settings, began, options.dtype, options.device)
+            measured = measure(found, target, manifold, seed=options.seed + 1)
             reached = min(reached, measured.sup)
             if measured.sup <= epsilon:
                 return replace(found, measured=measured, seconds=time.perf_counter() - began)
