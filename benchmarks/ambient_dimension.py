@@ -14,9 +14,9 @@ from benchmarks.problems import COLUMNS, approximator_row
 from benchmarks.tables import Row, Study, Task, arguments
 from construct.baselines import Settings
 
-DIMENSIONS, DIMENSIONS_QUICK = (3, 10, 100, 1000), (3, 30, 300)
+DIMENSIONS, DIMENSIONS_QUICK = (3, 30, 1000), (3, 30, 300)
 TRAINING, TRAINING_QUICK = 60.0, 4.0
-LIMIT, LIMIT_QUICK = 120.0, 10.0
+LIMIT, LIMIT_QUICK = 60.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 SOFTMAX_UP_TO = 100  # tokens: attention costs D^2 a point
 METHODS: dict[str, Settings] = {

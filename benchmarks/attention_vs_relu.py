@@ -42,7 +42,7 @@ EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
 METHODS = ("compact", "same polynomials", "chen_improved")
 SAMPLES = 10_000
-LIMIT, LIMIT_QUICK = 120.0, 12.0
+LIMIT, LIMIT_QUICK = 90.0, 12.0
 
 
 def product_transformer() -> Transformer:

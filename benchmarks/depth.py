@@ -26,7 +26,7 @@ from construct.manifolds import Cube
 DIMENSIONS, DIMENSIONS_QUICK = range(1, 7), range(1, 5)
 DEGREES = (2, 4, 8)
 ACCURACIES = (1e-2, 1e-4)
-LIMIT, LIMIT_QUICK = 120.0, 8.0
+LIMIT, LIMIT_QUICK = 45.0, 8.0
 SAMPLES = 4_000
 
 
