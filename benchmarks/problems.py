@@ -67,7 +67,8 @@ def problem(manifold: str, target: str) -> tuple[Manifold, Scaled]:
     M = manifold_of(manifold)
     kind, canonical = target.removeprefix("canonical "), target.startswith("canonical ")
     name = ROUGH_ON_ROLL if (manifold, kind) == ("swiss_roll", "rough") else TARGETS.get(kind, kind)
-    return M, Scaled(name, M, canonical=canonical)
+    # the singular point of a rough target has to be on M, whatever space M lies in
+    return M, Scaled(name, M, canonical=canonical or kind == "rough")
 
 
 class OutOfTime(ConstructError):
