@@ -109,6 +109,28 @@ def equal_error(results: Results) -> list[str]:
     return lines
 
 
+def equal_cost(results: Results, what: str, levels: Sequence[float]) -> list[str]:
+    """The smallest error of each method among the rows that cost at most so much."""
+    rows, table = results.main(), []
+    for method in dict.fromkeys(r["method"] for r in rows):
+        line: Row = {"method": method}
+        for level in levels:
+            found = best([r for r in rows if r["method"] == method and float(r[what]) <= level])
+            line[f"at most {number(level)}"] = "-" if found is None else f"{float(found['sup']):.1e}"
+        table.append(line)
+    return markdown_table(table) if table else ["Not measured."]
+
+
+def equal_numbers(results: Results) -> list[str]:
+    """Smallest error within a number of parameters."""
+    return equal_cost(results, "nonzero", (300, 1000, 3000, 10_000, 100_000))
+
+
+def equal_seconds(results: Results) -> list[str]:
+    """Smallest error within a time."""
+    return equal_cost(results, "seconds", (1, 10, 60, 150, 400))
+
+
 # -- statements -------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +350,12 @@ EQUAL_ERROR = (
 LOGARITHM = "Fewer parameters than a feed-forward network by a factor that grows with 1/epsilon? (the paper's rebuttal)"
 SECTIONS: tuple[tuple[str, str, Callable[[Results], list[str]]], ...] = (
     ("Equal error: sphere in R^8, exp_sin", EQUAL_ERROR, equal_error),
+    (
+        "Equal numbers: the same problem",
+        "Smallest sup error with so many non-zero parameters or numbers.",
+        equal_numbers,
+    ),
+    ("Equal seconds: the same problem", "Smallest sup error after so many seconds on one core.", equal_seconds),
     ("Against Chen et al. (2019)", "", against_chen),
     ("Against trained networks", "Seconds include the sweep of learning rates and seeds.", against_trained),
     ("Against classical methods, at their own best error", "", against_kernels),
