@@ -138,7 +138,7 @@ def ratios(rows: list[Row]) -> list[Row]:
         ours, rivals = pairs.get(what, pairs[""])
         for one, others in ((ours, rivals), ("paper", ("chen",))):
             for rival in others:
-                for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
+                for epsilon in sorted({row["epsilon"] for row in rows}, key=float, reverse=True):
                     here = {r["method"]: r for r in rows if (r["what"], r["epsilon"]) == (what, epsilon)}
                     if one in here and rival in here and here[one]["nonzero"] and here[rival]["nonzero"]:
                         table.append(ratio(what, one, rival, epsilon, here[one], here[rival]))

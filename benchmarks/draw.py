@@ -85,7 +85,7 @@ def main_picture(rows: Sequence[Row]) -> Figure:
     here = built(rows, manifold=MAIN[0], kind=MAIN[1])
     panel(axes[0], here, "nonzero", "non-zero parameters, or numbers stored")
     panel(axes[1], here, "multiply_adds", "multiply-adds of one evaluation")
-    panel(axes[2], here, "seconds", "seconds to build, tune or train (one core)")
+    panel(axes[2], here, "seconds", "seconds to build, tune or train (one thread)")
     for one in axes[1:]:
         one.set_ylabel("")
     figure.suptitle("exp(x0) sin(3 x1 + x2) on the sphere in R^8")
@@ -123,7 +123,11 @@ def attention(rows: Sequence[Row], ratios: Sequence[Row]) -> Figure:
             axes.grid(alpha=0.3)
         axes = grid[2, column]
         for one, rival in dict.fromkeys((r["transformer"], r["relu"]) for r in ratios if r["what"] == what):
-            chosen = [r for r in ratios if (r["what"], r["transformer"], r["relu"]) == (what, one, rival)]
+            chosen = [
+                r
+                for r in sorted(ratios, key=lambda r: -float(r["epsilon"]))
+                if (r["what"], r["transformer"], r["relu"]) == (what, one, rival)
+            ]
             x = [1 / float(r["epsilon"]) for r in chosen]
             for name, line in (("nonzero ratio", "-"), ("dense ratio", ":")):
                 y = [float(r[name]) for r in chosen]
@@ -160,6 +164,7 @@ def depth(rows: Sequence[Row], levels: Sequence[Row]) -> Figure:
         what = f"accuracy {detail}" if method == "yarotsky" else f"degree {detail}"
         colour, marker, _ = STYLE[method]
         line = {"4": "--", "8": ":", "0.0001": ":"}.get(detail, "-")
+        here = sorted(here, key=lambda r: int(r["dim"]))
         x, y = [int(r["dim"]) for r in here], [int(r["depth"]) for r in here]
         width = max(1.0, 5.0 - 1.5 * number)  # curves that coincide stay visible
         axes[0].plot(x, y, line, color=colour, marker=marker, linewidth=width, label=f"{method}, {what}")

@@ -36,6 +36,7 @@ ORDERS = {  # fixed degree, more and more charts: theory -(p + 1)/d
     ("sphere:8", 3): (12, 32, 72, 162),
 }
 ROUGH_CELLS = {"circle": (4, 16, 64, 256), "sphere:8": (4, 8, 16, 32)}  # splines: theory -beta/d
+FLOOR = 1e-12  # errors below are rounding
 Sizes = dict[str, list[Settings]]
 
 
@@ -89,21 +90,23 @@ def constructive(manifold: str, kind: str) -> Sizes:
 def classical(manifold: str, kind: str) -> Sizes:
     """Sizes of the classical methods on a problem."""
     main = (manifold, kind) == MAIN
-    degrees = {1: (4, 8, 12, 16, 24), 2: (4, 6, 8, 10, 12, 16), 3: (4, 6, 8)}[problem(manifold, kind)[0].dim]
+    degrees = {1: (2, 4, 6, 8, 12, 16, 24), 2: (2, 3, 4, 5, 6, 7, 8, 10, 12, 16), 3: (2, 3, 4, 6, 8)}[
+        problem(manifold, kind)[0].dim
+    ]
     sizes: Sizes = {
-        "kernel_ridge": points(100, 300, 1000, 2000) if main else points(100, 300, 1000),
-        "gaussian_process": points(100, 300, 1000) if main else points(100, 300),
-        "rbf": points(300, 1000, 4000) if main else points(300, 1000),
+        "kernel_ridge": points(20, 50, 100, 300, 1000),
+        "gaussian_process": points(20, 50, 100, 300),
+        "rbf": points(20, 50, 100, 300, 1000),
         "nearest_neighbours": points(1000, 10_000),
         "global_polynomial": [{"degree": p} for p in degrees],
     }
     if manifold == CUBE:
         sizes["sparse_grid"] = points(100, 1000, 4000)
     if main:
-        sizes["kernel_regression"] = points(100, 300, 1000)
+        sizes["kernel_regression"] = points(20, 50, 100, 300)
     if manifold in ("circle", "sphere:8"):
         charts = 3 if manifold == "circle" else 6
-        sizes["local_polynomials"] = [{"charts": charts, "degree": p} for p in (2, 4, 6, 8, 10, 12)]
+        sizes["local_polynomials"] = [{"charts": charts, "degree": p} for p in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)]
     return sizes
 
 
@@ -118,7 +121,7 @@ def trained(manifold: str, kind: str) -> Sizes:
     if manifold == "sphere:8" or (manifold, kind) == ("circle", "smooth"):
         sizes |= {"softmax_transformer": widths(16), "crate": widths(8), "kan": widths(5)}
     if main:
-        sizes |= {"mlp": widths(12, 20, 64, 128), "tanh_mlp": widths(12, 16, 24, 36), "kan": widths(3, 5)}
+        sizes |= {"mlp": widths(12, 20, 64, 128), "tanh_mlp": widths(4, 8, 12, 16, 24), "kan": widths(3, 5)}
     return sizes
 
 
@@ -242,7 +245,7 @@ def order_row(manifold: str, kind: str, size: Settings, order: float, seed: int)
 
 
 def fitted_order(rows: list[Row]) -> Row:
-    """Slope of log sup against log non-zeros, its 95 % interval (Student), and R^2; needs three rows."""
+    """Slope of log sup against log non-zeros, its 95 % interval (Student), and R^2; needs three rows (`distinct`)."""
     x = np.log([float(row["nonzero"]) for row in rows])
     y = np.log([float(row["sup"]) for row in rows])
     found = stats.linregress(x, y)
@@ -255,18 +258,28 @@ def fitted_order(rows: list[Row]) -> Row:
     }
 
 
+def distinct(rows: list[Row]) -> list[Row]:
+    """One row for each number of non-zeros (the best), without those at the rounding floor."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        if row["outcome"] == "built" and float(row["sup"]) > FLOOR:
+            kept = best.get(row["nonzero"])
+            best[row["nonzero"]] = row if kept is None or float(row["sup"]) < float(kept["sup"]) else kept
+    return sorted(best.values(), key=lambda row: float(row["nonzero"]))
+
+
 def exponents(orders: list[Row], rows: list[Row]) -> list[Row]:
     """Fitted exponents of the fixed-degree families with the theory's, then of every method with three sizes."""
     table: list[Row] = []
     for manifold, target, family in dict.fromkeys((r["manifold"], r["target"], r["family"]) for r in orders):
         here = [r for r in orders if (r["manifold"], r["target"], r["family"]) == (manifold, target, family)]
-        here = [r for r in here if r["outcome"] == "built"]
+        here = distinct(here)
         if len(here) >= 3:
             first = {"manifold": manifold, "target": target, "method": f"compact, {family}"}
             table.append({**first, **fitted_order(here), "theory": here[0]["theory"]})
     for manifold, kind, method in dict.fromkeys((r["manifold"], r["kind"], r["method"]) for r in rows):
         here = [r for r in rows if (r["manifold"], r["kind"], r["method"]) == (manifold, kind, method)]
-        here = [r for r in here if r["outcome"] == "built"]
+        here = distinct(here)
         if len(here) >= 3:
             theory = rough_theory(manifold, kind, method)
             first = {"manifold": manifold, "target": kind, "method": method}

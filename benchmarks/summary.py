@@ -134,58 +134,53 @@ def equal_seconds(results: Results) -> list[str]:
 # -- statements -------------------------------------------------------------------------------------------------------
 
 
+def against(results: Results, rival: str, epsilon: float) -> str:
+    """One rival at one error: who needs fewer non-zeros, or who does not get there."""
+    ours, theirs = results.main("compact"), results.main(rival)
+    first = f"- {rival} at {epsilon:.0e}: "
+    if not theirs:
+        return f"{first}not measured."
+    found, mine = reaching(theirs, epsilon), reaching(ours, epsilon)
+    if found is None:
+        nearest = best(theirs)
+        assert nearest is not None
+        spent = sum(float(r["seconds"]) for r in theirs)
+        text = (
+            f"{first}not reached by {len(theirs)} sizes in {spent:.0f} s altogether; best {float(nearest['sup']):.2e} "
+        )
+        text += f"with {int(nearest['nonzero']):,}. "
+        return text + ("Nor by ours." if mine is None else f"Ours: {size_of(mine)}.")
+    if mine is None:
+        return f"{first}**{size_of(found)}; ours does not reach it.**"
+    ratio = float(found["nonzero"]) / float(mine["nonzero"])
+    dense = float(found["dense"]) / float(mine["dense"])
+    who = "as many" if ratio == 1 else "ours is smaller" if ratio > 1 else "**the rival is smaller**"
+    return (
+        f"{first}{size_of(found)}; ours {size_of(mine)}: {number(ratio)} times our non-zeros, "
+        f"{number(dense)} times our dense weights: {who} in non-zeros."
+    )
+
+
+def size_of(row: Row) -> str:
+    """Non-zeros and seconds."""
+    return f"{int(row['nonzero']):,} in {float(row['seconds']):.1f} s"
+
+
 def against_chen(results: Results) -> list[str]:
     """At least 100 times fewer non-zeros than Chen et al. at 1e-4."""
-    lines = []
-    for epsilon in LEVELS:
-        ours = reaching(results.main("compact"), epsilon)
-        for rival in ("chen", "chen_improved"):
-            theirs = reaching(results.main(rival), epsilon)
-            if ours is None or theirs is None:
-                lines.append(
-                    f"- {rival} at {epsilon:.0e}: not measured (planning stopped by the clock, or not asked for)."
-                )
-                continue
-            ratio = float(theirs["nonzero"]) / float(ours["nonzero"])
-            dense = float(theirs["dense"]) / float(ours["dense"])
-            aim = ""
-            if rival == "chen" and epsilon == 1e-4:
-                aim = f" **Aim (at least {AIM:.0f} times): {'met' if ratio >= AIM else 'MISSED'}.**"
-            less = "times as many non-zero weights as ours" if ratio >= 1 else "of our non-zero weights: **it wins**"
-            lines.append(
-                f"- {rival} at {epsilon:.0e}: {int(theirs['nonzero']):,} against {int(ours['nonzero']):,}: "
-                f"{number(ratio)} {less}; dense: {number(dense)} times.{aim}"
-            )
-    return lines
+    lines = [against(results, rival, epsilon) for rival in ("chen", "chen_improved") for epsilon in LEVELS]
+    ours, theirs = (reaching(results.main(method), 1e-4) for method in ("compact", "chen"))
+    aim = f"- **Aim (at least {AIM:.0f} times fewer non-zeros than Chen et al. at 1e-04): "
+    if ours is None or theirs is None:
+        return [*lines, f"{aim}not measured.**"]
+    ratio = float(theirs["nonzero"]) / float(ours["nonzero"])
+    verdict = "met" if ratio >= AIM else "MISSED"
+    return [*lines, f"{aim}{verdict}, {number(ratio)} times.**"]
 
 
 def against_trained(results: Results) -> list[str]:
     """Fewer parameters than the best trained network at 1e-4, and what happens at 1e-6."""
-    lines = []
-    for epsilon in (1e-3, 1e-4, 1e-6):
-        ours = reaching(results.main("compact"), epsilon)
-        for method in TRAINED:
-            rows = results.main(method)
-            if not rows or ours is None:
-                lines.append(f"- {method} at {epsilon:.0e}: not measured.")
-                continue
-            found, used = reaching(rows, epsilon), sum(float(r["seconds"]) for r in rows)
-            if found is None:
-                nearest = best(rows)
-                assert nearest is not None
-                lines.append(
-                    f"- {method} at {epsilon:.0e}: not reached by {len(rows)} sizes in {used:.0f} s altogether; best "
-                    f"{float(nearest['sup']):.2e} with {int(nearest['nonzero']):,} parameters. Ours: "
-                    f"{int(ours['nonzero']):,} non-zero, {float(ours['seconds']):.1f} s."
-                )
-                continue
-            wins = float(found["nonzero"]) < float(ours["nonzero"])
-            lines.append(
-                f"- {method} at {epsilon:.0e}: {int(found['nonzero']):,} parameters, {float(found['seconds']):.0f} s; "
-                f"ours {int(ours['nonzero']):,} non-zero in {float(ours['seconds']):.1f} s: "
-                f"{'**the trained network is smaller**' if wins else 'ours is smaller'}."
-            )
-    return lines
+    return [against(results, method, epsilon) for epsilon in (1e-3, 1e-4, 1e-6) for method in TRAINED]
 
 
 def against_kernels(results: Results) -> list[str]:
@@ -204,10 +199,12 @@ def against_kernels(results: Results) -> list[str]:
             lines.append(f"{first}**more accurate than any network of ours here** (ours: {reached}).")
             continue
         fewer = float(ours["nonzero"]) < float(found["nonzero"])
+        same = float(ours["nonzero"]) == float(found["nonzero"])
         speed = float(found["evaluation"]) / float(ours["evaluation"])
         lines.append(
             f"{first}ours needs {int(ours['nonzero']):,} for that error: "
-            f"{'ours stores fewer' if fewer else '**it stores fewer**'}; its evaluation takes {speed:.2g} times ours."
+            f"{'ours stores fewer' if fewer else 'as many' if same else '**it stores fewer**'}; its evaluation takes "
+            f"{speed:.2g} times ours."
         )
     return lines
 
@@ -262,6 +259,7 @@ def about_depth(results: Results) -> list[str]:
     rows, lines = results.table("depth"), []
     for method, detail in dict.fromkeys((r["method"], r["detail"]) for r in rows):
         here = [r for r in rows if (r["method"], r["detail"]) == (method, detail)]
+        here.sort(key=lambda r: int(r["dim"]))
         text = ", ".join(r["depth"] for r in here)
         theory = [r["theory"] for r in here if r["theory"]]
         remark = ""
@@ -275,6 +273,7 @@ def about_depth(results: Results) -> list[str]:
     levels = [r for r in results.table("depth_epsilon") if r["outcome"] == "built"]
     for dim, method in dict.fromkeys((r["dim"], r["method"]) for r in levels):
         here = [r for r in levels if (r["dim"], r["method"]) == (dim, method)]
+        here.sort(key=lambda r: -float(r["epsilon"]))
         text = ", ".join(f"{r['depth']} at {r['epsilon']}" for r in here)
         lines.append(f"- cube, d = {dim}, {method}: {text}.")
     return lines or ["- Not measured."]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
+import importlib.util
+import json
 import multiprocessing
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +40,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few minutes instead of the whole study")
     parser.add_argument("--fresh", action="store_true", help="forget rows of an earlier run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="of networks that are built, trained and evaluated")
+    parser.add_argument("--retry", action="store_true", help="compute rows again that were not built")
     parser.add_argument("--only", default=None, help="rows whose key contains this text")
     parser.add_argument("--jobs", type=int, default=1, help="rows computed at once, a thread each")
     return parser
@@ -47,8 +53,10 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def one_thread() -> None:
-    """So that rows are timed alike, however many run at once."""
+    """So that rows are timed alike, however many run at once: torch, and the BLAS of numpy and scipy."""
     torch.set_num_threads(1)
+    if importlib.util.find_spec("threadpoolctl") is not None:  # comes with scikit-learn
+        importlib.import_module("threadpoolctl").threadpool_limits(1)
 
 
 class Study:
@@ -58,12 +66,39 @@ class Study:
         self.name, self.keys, self.options = name, list(keys), options
         options.out.mkdir(parents=True, exist_ok=True)
         self.path: Path = options.out / f"{name}.csv"
-        if options.fresh and self.path.exists():
+        if options.fresh:
+            self.path.unlink(missing_ok=True)
+        self._same_run()
+        self.rows: list[Row] = read(self.path)
+        if getattr(options, "retry", False):
+            self.rows = [row for row in self.rows if row.get("outcome", "built") == "built"]
+        self._rewrite()
+
+    def _same_run(self) -> None:
+        """Refuse to mix rows of a quick and a full run, or of two seeds or devices, in one file."""
+        path = self.path.with_suffix(".run.json")
+        run = {name: getattr(self.options, name, None) for name in ("quick", "seed", "device")}
+        if self.path.exists() and path.exists():
+            found = json.loads(path.read_text())
+            if found != run:
+                raise SystemExit(
+                    f"--out: {self.path} holds rows of {found}, this run is {run}: take another folder or --fresh"
+                )
+        path.write_text(json.dumps(run) + "\n")
+
+    def _rewrite(self) -> None:
+        """The rows that were read, without what an interruption left of the last one."""
+        if not self.path.exists():
+            return
+        if not self.rows:
             self.path.unlink()
-        self.rows: list[Row] = []
-        if self.path.exists():
-            with self.path.open() as handle:
-                self.rows = list(csv.DictReader(handle))
+            return
+        partial = self.path.with_suffix(".part")
+        with partial.open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        partial.replace(self.path)
 
     def run(self, key: Row, compute: Callable[[], Row]) -> None:
         """Compute and append the row of `key`, unless it is there or not asked for."""
@@ -84,8 +119,10 @@ class Study:
     def run_all(self, tasks: Sequence[Task]) -> None:
         """Compute the rows that are missing, `--jobs` at once; each is on disk as soon as it is done.
 
-        Interrupt it and what was done stays; rows that were on their way are computed again by the next run.
+        Interrupt it and what was done stays; rows that were on their way are computed again by the next run. A row that
+        fails unexpectedly is reported, left out, and tried again by the next run; the others go on.
         """
+        one_thread()
         missing = [task for task in tasks if self.wants(task.key)]
         print(
             f"{self.name}: {len(missing)} rows to compute, {len(tasks) - len(missing)} there or not asked for",
@@ -93,17 +130,32 @@ class Study:
         )
         if self.options.jobs <= 1:
             for number, task in enumerate(missing, 1):
-                self._done(number, len(missing), task, task())
+                try:
+                    row = task()
+                except Exception:
+                    self._failed(task)
+                else:
+                    self._done(number, len(missing), task, row)
             return
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.options.jobs, mp_context=spawn, initializer=one_thread) as pool:
             futures: dict[Future[Row], Task] = {pool.submit(task): task for task in missing}
             try:
                 for number, future in enumerate(as_completed(futures), 1):
-                    self._done(number, len(missing), futures[future], future.result())
+                    try:
+                        row = future.result()
+                    except BrokenProcessPool:
+                        raise
+                    except Exception:
+                        self._failed(futures[future])
+                    else:
+                        self._done(number, len(missing), futures[future], row)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _failed(self, task: Task) -> None:
+        print(f"{self.name}: {text_of(task.key)} failed:\n{traceback.format_exc()}", flush=True)
 
     def _done(self, number: int, count: int, task: Task, row: Row) -> None:
         print(f"{self.name} {number}/{count}: {text_of(task.key)}: {short(row)}", flush=True)
@@ -157,11 +209,12 @@ def short(row: Row) -> str:
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a CSV, none if there is no such file."""
+    """Whole rows of a CSV, none if there is no such file."""
     if not path.exists():
         return []
     with path.open() as handle:
-        return list(csv.DictReader(handle))
+        rows = list(csv.DictReader(handle))
+    return [row for row in rows if None not in row and None not in row.values()]  # not what was cut off
 
 
 def markdown_table(rows: Sequence[Row], names: Sequence[str] | None = None) -> list[str]:

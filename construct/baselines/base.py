@@ -244,6 +244,14 @@ def error_of(found: Baseline) -> float:
     return math.inf if found.measured is None else found.measured.sup
 
 
+def smoothness_of(target: Any, given: float | None) -> float | None:
+    """The Hölder exponent given, or the one that the target states (`target.smoothness`), None for a smooth one."""
+    if given is not None:
+        return given
+    beta = getattr(target, "smoothness", math.inf)
+    return None if math.isinf(beta) else float(beta)
+
+
 def known(settings: Settings, allowed: Sequence[str], method: str) -> None:
     """Raise `InputError` for a setting that the method does not have."""
     unknown = sorted(set(settings) - set(allowed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 
 from construct.assembly.approximation import approximate
-from construct.baselines.base import Baseline, Counts, Method, Options, Settings, known
+from construct.baselines.base import Baseline, Counts, Method, Options, Settings, known, smoothness_of
 from construct.manifolds import Manifold
-from construct.measurement import Measurement
+from construct.measurement import measure
 from construct.progress import Progress, silent
 from construct.transformer import Transformer
 from construct.transformer.cost import multiply_adds
@@ -69,11 +68,9 @@ class Constructed(Method):
         return constructed(self.name, net, settings, time.perf_counter() - start)
 
     def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
-        """The planner's own network, which it has measured."""
+        """The planner's own network, with the measurement of its claim."""
         found = self.fit(target, manifold, {"epsilon": epsilon}, **options.of_fit)
-        claim = found.model.claim
-        nowhere = manifold.sample(1, options.seed)[0]
-        return replace(found, measured=Measurement(claim.bound, math.nan, nowhere, claim.samples, dtype=options.dtype))
+        return replace(found, measured=measure(found.model, target, manifold, seed=options.seed))
 
     def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
         """The ladder, with a limit for the planner that a network within the budget does not meet."""
@@ -110,11 +107,3 @@ def constructed(name: str, net: Transformer, settings: Settings, seconds: float)
         device=net.device,
         model=net,
     )
-
-
-def smoothness_of(target: Any, given: float | None) -> float | None:
-    """The Hölder exponent given, or the one that a built-in target states, None for a smooth one."""
-    if given is not None:
-        return given
-    beta = getattr(target, "smoothness", math.inf)
-    return None if math.isinf(beta) else float(beta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from construct.errors import InputError
-from construct.transformer.steps import FeedForward, Products, Step
+from construct.transformer.steps import FeedForward, Products, Step, Term
 
 if TYPE_CHECKING:
     from construct.transformer.module import Transformer
@@ -16,8 +16,8 @@ def multiply_adds(net: Transformer, execution: str = "sparse") -> int:
 
     "dense": the formula as it stands. With m heads, l tokens, w rows and F affine layers a block costs
     `m (3 w^2 l + 2 w l^2) + F w^2 l`: queries, keys and values, then scores and weighted sums over all pairs.
-    "sparse": what the folded steps of the sparse execution multiply: matrix entries of linear reads, one for every
-    factor of a term, and the FFN on the tokens that it can change.
+    "sparse": what the folded steps of the sparse execution multiply: matrix entries of linear reads, the factors of
+    products, and the FFN on the tokens that it can change; zeros skipped.
 
     Raises:
         InputError: another execution, or a network whose parameters are open to training (it has no folded steps).
@@ -36,21 +36,23 @@ def multiply_adds(net: Transformer, execution: str = "sparse") -> int:
 
 
 def _step(step: Step) -> int:
-    linear = int(step.linear.coefficients.numel())
+    linear = int(step.linear.coefficients.count_nonzero())
     return linear + sum(_products(group) for group in step.products) + _ffn(step.ffn)
 
 
 def _products(group: Products) -> int:
-    """One multiplication for every factor of every term and output of every pair, and the matrices that sum pairs."""
-    factors = sum(len(term.entries()) + (term.coefficient is not None) for term in group.terms)
-    sums = 0
-    for output in group.outputs:
-        factors += 1 + len(output.factor.entries()) + (output.factor.coefficient is not None)
-        sums += 0 if output.sums is None else int(output.sums.numel())
+    """Every pair: k factors of a term take k - 1, those of an output k; and the matrices that sum pairs."""
+    factors = sum(max(0, _factors(term) - 1) for term in group.terms)
+    factors += sum(_factors(output.factor) for output in group.outputs)
+    sums = sum(int(output.sums.count_nonzero()) for output in group.outputs if output.sums is not None)
     return group.count * factors + sums
+
+
+def _factors(term: Term) -> int:
+    return len(term.entries()) + (term.coefficient is not None)
 
 
 def _ffn(ffn: FeedForward | None) -> int:
     if ffn is None:
         return 0
-    return ffn.tokens * (int(ffn.first.numel()) + sum(int(weight.numel()) for weight, _ in ffn.layers))
+    return ffn.tokens * sum(int(weight.count_nonzero()) for weight in (ffn.first, *(w for w, _ in ffn.layers)))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.baselines.classical.polynomials import Undersampled, chebyshev, independent_products
-from construct.baselines.classical.sampling import PURPOSES, scattered, stream, well_spread
 from construct.baselines.classical.tuning import Point, grid_search, pattern_search
+from construct.baselines.sampling import PURPOSES, scattered, stream, well_spread
 from construct.errors import InputError
 from construct.manifolds import Circle, Cube, Helix, Manifold, SpecialOrthogonal3, Sphere, SwissRoll, Torus
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.baselines.base import DTYPES, Baseline, Counts, Method, Settings, known
-from construct.baselines.classical.sampling import scattered, well_spread
+from construct.baselines.sampling import scattered, well_spread
 from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.progress import Progress, silent

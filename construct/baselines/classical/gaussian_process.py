@@ -15,7 +15,7 @@ from construct.baselines.base import Settings
 from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, optional
 from construct.baselines.classical.common import stored_points as stored
 from construct.baselines.classical.kernels import extent, multiply_adds
-from construct.baselines.classical.sampling import stream
+from construct.baselines.sampling import stream
 
 COARSE = 200  # points for the likelihood of many starts
 RESTARTS = 2

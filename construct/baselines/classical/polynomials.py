@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from construct.baselines.base import Settings
 from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, frame_size
-from construct.baselines.classical.sampling import scattered
+from construct.baselines.sampling import scattered
 from construct.errors import InputError
 from construct.manifolds import Manifold
 

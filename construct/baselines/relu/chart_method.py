@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 
 from construct.atlas import atlas_for
-from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known
+from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known, smoothness_of
 from construct.baselines.relu.chart_search import Found, designs, search
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
@@ -36,7 +36,8 @@ class ChenImproved(Method):
     """`search` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}, or
     "cells" of a spline in d = 1 instead of "degree".
 
-    compositions: one number for all stages of squares, or one for each. smoothness: Hölder exponent of a rough target.
+    compositions: one number for all stages of squares, or one for each. smoothness: Hölder exponent of a rough target,
+    by default what the target states.
     """
 
     name: ClassVar[str] = "chen_improved"
@@ -96,7 +97,12 @@ class ChenImproved(Method):
         """The smallest network that `search` finds for epsilon."""
         start = time.perf_counter()
         found: Found = search(
-            target, manifold, epsilon, smoothness=self.smoothness, seed=options.seed, progress=options.progress
+            target,
+            manifold,
+            epsilon,
+            smoothness=smoothness_of(target, self.smoothness),
+            seed=options.seed,
+            progress=options.progress,
         )
         seconds = time.perf_counter() - start
         space, network = found.approximator.space, found.network

@@ -177,7 +177,7 @@ class CrateMethod(TrainedMethod):
 
 
 class KanMethod(TrainedMethod):
-    """Kolmogorov-Arnold network of cubic splines; needs pykan."""
+    """Kolmogorov-Arnold network of cubic splines; needs pykan. Its grids, fitted to the data once, are not counted."""
 
     name = "kan"
     description = "Kolmogorov-Arnold network (Liu et al. 2024, package pykan), trained"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from construct.baselines.sampling import with_edge
 from construct.baselines.trained.budget import Budget, Meter, Record
 from construct.baselines.trained.models import Model
 from construct.baselines.trained.optimise import gauss_newton, lbfgs
@@ -46,7 +47,7 @@ class Trainer:
         meter: Meter,
     ) -> None:
         def data(count: int, of: int) -> tuple[Tensor, Tensor]:
-            x = manifold.sample(count, of)
+            x = with_edge(manifold, count, of)
             return x.to(device), evaluate_target(target, x).to(device)
 
         self.x, values = data(samples, seed)

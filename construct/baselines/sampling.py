@@ -20,11 +20,15 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def scattered(manifold: Manifold, n: int, seed: int, purpose: str) -> Tensor:
+    """`with_edge` from the stream of one purpose."""
+    return with_edge(manifold, n, stream(seed, purpose))
+
+
+def with_edge(manifold: Manifold, n: int, number: int) -> Tensor:
     """n points of M (n, D): uniform, and every fourth thrown outwards and projected back where M has an edge.
 
-    A uniform sample misses the edge, on which the error of a global fit is largest.
+    A uniform sample misses the edge, on which the error of a global fit is largest. number: seed.
     """
-    number = stream(seed, purpose)
     x = manifold.sample(n, number)
     if not manifold.has_boundary or n < EDGE:
         return x
