@@ -82,7 +82,7 @@ def constructive(manifold: str, kind: str) -> Sizes:
             "compact": epsilons(1, 2, 3, 4, 5, 6, 7) if kind == "smooth" else epsilons(1, 2, 3, 4),
             "paper": epsilons(1),
             "chen": epsilons(1, 2, 3, 4) if kind == "smooth" else epsilons(1),
-            "chen_improved": epsilons(1, 2, 3, 4, 5, 6) if kind == "smooth" else epsilons(1, 2),
+            "chen_improved": epsilons(1, 2, 3, 4, 5) if kind == "smooth" else epsilons(1, 2),
         }
     return {"compact": epsilons(1, 2, 3, 4), "chen": epsilons(1), "chen_improved": epsilons(1, 2)}
 
