@@ -28,8 +28,10 @@ from construct import baselines
 from construct.assembly.builder import register_bound
 from construct.baselines.base import Baseline
 from construct.baselines.relu.chart_search import same_fit
+from construct.baselines.relu.charts import ChartsNetwork
 from construct.baselines.relu.network import ReluNetwork
 from construct.baselines.relu.sawtooth import product_error, product_layers
+from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
 from construct.errors import ConstructError
 from construct.gadgets.products import multiply
 from construct.gadgets.weights import FeedForward
@@ -40,7 +42,8 @@ from construct.transformer.bounds import input_intervals
 
 EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
-METHODS = ("compact", "same polynomials", "chen_improved")
+METHODS = ("compact", "same formula", "same polynomials", "chen_improved")
+SAME = ("same formula", "same polynomials")  # seconds are those after the transformer was planned
 SAMPLES = 10_000
 LIMIT, LIMIT_QUICK = 90.0, 12.0
 
@@ -81,11 +84,15 @@ def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limi
     """One full approximator for the smooth target."""
     M, f = problem(manifold, "smooth")
     try:
-        if method == "same polynomials":
-            net = construct.approximate(f, M, epsilon, seed=seed)
+        if method in SAME:
+            local = construct.approximate(f, M, epsilon, seed=seed).approximator
             start = time.perf_counter()
-            same = same_fit(net.approximator, f, epsilon, seed=seed, progress=limited(limit))
-            seconds, network = time.perf_counter() - start, same.network
+            network: TelescopingNetwork | ChartsNetwork
+            if method == "same formula":
+                network = same_formula(local, f, epsilon, seed=seed, progress=limited(limit))[0]
+            else:
+                network = same_fit(local, f, epsilon, seed=seed, progress=limited(limit)).network
+            seconds = time.perf_counter() - start
             sizes = {"compositions": network.compositions, "distance_compositions": network.distance_compositions}
             found = Baseline(method, "constructive", sizes, network.counts, seconds, network, M, model=network)
         else:

@@ -20,6 +20,7 @@ STYLE: dict[str, tuple[str, str, str]] = {
     "paper": ("tab:blue", "o", "paper's transformer"),
     "chen": ("tab:red", "s", "Chen et al. ReLU"),
     "chen_improved": ("tab:orange", "s", "Chen et al. improved"),
+    "same formula": ("firebrick", "s", "ReLU, same formula"),
     "same polynomials": ("tab:red", "v", "ReLU, same polynomials"),
     "yarotsky": ("tab:pink", "s", "Yarotsky ReLU"),
     "shallow_spline": ("tab:olive", "s", "shallow spline"),
