@@ -103,7 +103,9 @@ def all_problems(rows: Sequence[Row], x: str, xlabel: str) -> Figure:
     for line, kind in zip(grid, kinds, strict=True):
         for axes, manifold in zip(line, manifolds, strict=True):
             title = f"{NAMES.get(manifold, manifold)}, {kind}"
-            panel(axes, built(rows, manifold=manifold, kind=kind), x, xlabel, title)
+            here = built(rows, manifold=manifold, kind=kind)
+            axes.set_visible(bool(here))
+            panel(axes, here, x, xlabel, title)
     legend(figure, grid.ravel())
     return figure
 
@@ -136,7 +138,8 @@ def attention(rows: Sequence[Row], ratios: Sequence[Row]) -> Figure:
                 axes.plot(x, y, line, marker="o", markersize=4, color=STYLE[rival][0], label=label)
         axes.set(xscale="log", yscale="log", xlabel="1/epsilon", ylabel="ReLU / transformer")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        if axes.get_lines():
+            axes.legend(fontsize=7)
     legend(figure, grid[:2].ravel(), 3)
     return figure
 

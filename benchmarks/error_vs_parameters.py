@@ -27,7 +27,7 @@ KINDS = ("smooth", "sharp", "rough")
 CUBE = "cube:2"  # for the methods that need one: Yarotsky, sparse grids
 MAIN = ("sphere:8", "smooth")  # the problem of the main picture, with the most rivals
 TRAINING, TRAINING_MAIN, TRAINING_QUICK = 60.0, 120.0, 5.0
-LIMIT, LIMIT_MAIN, LIMIT_QUICK = 45.0, 300.0, 10.0
+LIMIT, LIMIT_MAIN, LIMIT_QUICK = 120.0, 300.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 ORDERS = {  # fixed degree, more and more charts: theory -(p + 1)/d
     ("circle", 1): (6, 12, 24, 48, 96),
