@@ -16,6 +16,7 @@ from benchmarks.tables import Row, markdown_table, read
 
 MAIN = ("sphere:8", "smooth")
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-6)
+SLACK = 1.03
 AIM = 100.0  # times fewer non-zeros than Chen et al.
 TRAINED = ("mlp", "tanh_mlp", "softmax_transformer", "crate", "kan")
 KERNELS = ("kernel_ridge", "kernel_regression", "gaussian_process", "rbf")
@@ -55,8 +56,11 @@ class Results:
 
 
 def reaching(rows: Sequence[Row], epsilon: float, what: str = "nonzero") -> Row | None:
-    """Of the rows with an error of at most epsilon the one with the least of a count."""
-    enough = [r for r in rows if float(r["sup"]) <= epsilon]
+    """Of the rows that reach epsilon the one with the least of a count.
+
+    A row was built on other points than those of its column `sup`: `SLACK` is what two measurements may differ by.
+    """
+    enough = [r for r in rows if float(r["sup"]) <= SLACK * epsilon]
     return min(enough, key=lambda r: float(r[what])) if enough else None
 
 
@@ -343,7 +347,8 @@ def sizes(text: str) -> str:
 
 
 EQUAL_ERROR = (
-    "Cheapest row of each method. `evaluation` is the time of an evaluation over that of a ReLU network 3 x 64 in "
+    "Cheapest row of each method that reaches the error (3 % are allowed, since rows are built on other points than those "
+    "they are measured on). `evaluation` is the time of an evaluation over that of a ReLU network 3 x 64 in "
     "the same process. `seconds` are those of the quickest row, searches included."
 )
 LOGARITHM = "Fewer parameters than a feed-forward network by a factor that grows with 1/epsilon? (the paper's rebuttal)"
