@@ -145,6 +145,9 @@ def against(results: Results, rival: str, epsilon: float) -> str:
     if not theirs:
         return f"{first}not measured."
     found, mine = reaching(theirs, epsilon), reaching(ours, epsilon)
+    asked = [json.loads(r["size"]).get("epsilon", 0.0) for r in theirs]
+    if found is None and min(asked) > epsilon:
+        return f"{first}not asked for; the smallest epsilon that it built was {min(asked):.0e}."
     if found is None:
         nearest = best(theirs)
         assert nearest is not None
