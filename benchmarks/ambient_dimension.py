@@ -16,7 +16,7 @@ from construct.baselines import Settings
 
 DIMENSIONS, DIMENSIONS_QUICK = (3, 30, 1000), (3, 30, 300)
 TRAINING, TRAINING_QUICK = 60.0, 4.0
-LIMIT, LIMIT_QUICK = 60.0, 10.0
+LIMIT, LIMIT_QUICK = 150.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 SOFTMAX_UP_TO = 100  # tokens: attention costs D^2 a point
 METHODS: dict[str, Settings] = {
