@@ -44,7 +44,7 @@ STYLE: dict[str, tuple[str, str, str]] = {
 TRAINED = ("mlp", "tanh_mlp", "softmax_transformer", "crate", "kan")
 MAIN = ("sphere:8", "smooth")
 NAMES = {"sphere:8": "sphere in R^8", "swiss_roll": "Swiss roll", "so3": "SO(3)", "cube:2": "square"}
-DPI = 150
+DPI = 100
 
 
 def built(rows: Sequence[Row], **wanted: str) -> list[Row]:
