@@ -5,8 +5,8 @@ two, with the fewest compositions that do. `circle`, `sphere:8`: the full approx
 epsilon. `same formula` is the ReLU network of the very formula that this transformer computes, product by product, at
 the same epsilon: the part of epsilon that the polynomials leave over is for the products. `same polynomials` has the
 same charts and polynomials, joined and multiplied out as cheaply as we know; `chen_improved` also chooses charts and
-degrees of its own. `paper` and `chen` are the constructions of the two papers, literally, for the same target and
-epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+degrees of its own. `paper` and `chen` are the constructions of the two papers, with degree, grid and compositions
+searched for the same target and epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import construct
 from benchmarks.tables import Row
 from construct import baselines
 from construct.baselines import Baseline, Settings
-from construct.errors import ConstructError, InputError
+from construct.errors import ConstructError
 from construct.manifolds import Circle, Cube, Manifold, SpecialOrthogonal3, Sphere, SwissRoll, Torus
 
 TARGETS = {"smooth": "exp_sin", "sharp": "runge", "rough": "cusp"}
@@ -182,9 +182,3 @@ def evaluation_ratio(found: Baseline, M: Manifold, seed: int) -> float:
     with torch.no_grad():
         pairs = [(clock(found), clock(reference)) for _ in range(REPEATS + 1)][1:]
     return median(one / other for one, other in pairs)
-
-
-def require_known(method: str) -> None:
-    """Raise `InputError` for a method that does not exist: a misspelt study would only report failures."""
-    if method not in baselines.names():
-        raise InputError(f"method: expected one of {', '.join(baselines.names())}, got {method!r}")
