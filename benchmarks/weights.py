@@ -3,8 +3,8 @@
 Every network is built (or trained) in float64; its weights are then rounded to the dtype and the dense formula is
 evaluated in it, at points rounded to it (1,000, fewer where the dense formula is long). `floor` is the largest
 difference from the float64 network at those points, `sup` the largest from the target: what the dtype costs, and what
-is left. `library` says whether the library accepts dtype and position code for this many tokens ("builds"); asked for an
-epsilon it then measures the network and refuses one that misses it, as the trigonometric code in float32 does.
+is left. `library` says whether the library accepts dtype and position code for this many tokens ("builds"); asked for
+an epsilon it then measures the network and refuses one that misses it, as the trigonometric code in float32 does.
 """
 
 from __future__ import annotations
