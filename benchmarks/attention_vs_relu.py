@@ -25,7 +25,6 @@ import construct
 from benchmarks.problems import COLUMNS, kappa, limited, measured_row, problem
 from benchmarks.tables import Row, Study, Task, arguments, read
 from construct import baselines
-from construct.assembly.builder import register_bound
 from construct.baselines.base import Baseline
 from construct.baselines.relu.chart_search import same_fit
 from construct.baselines.relu.charts import ChartsNetwork
@@ -33,12 +32,13 @@ from construct.baselines.relu.network import ReluNetwork
 from construct.baselines.relu.sawtooth import product_error, product_layers
 from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
 from construct.errors import ConstructError
-from construct.gadgets.products import multiply
-from construct.gadgets.weights import FeedForward
+from construct.execution.bounds import input_intervals
 from construct.manifolds import Cube
-from construct.tokens.layout import TokenGroup, TokenLayout
+from construct.program.compile import register_bound
+from construct.program.layout import TokenGroup, TokenLayout
+from construct.program.products import multiply
 from construct.transformer import Transformer
-from construct.transformer.bounds import input_intervals
+from construct.transformer.weights import FeedForward
 
 EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}

@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.tables import Row, Study, arguments
-from construct.gadgets.constants import smallest_gate_constant
-from construct.gadgets.weights import Heads
-from construct.tokens.codes import Float
-from construct.tokens.layout import TokenGroup, TokenLayout
+from construct.arrays import Float
+from construct.program.constants import smallest_gate_constant
+from construct.program.layout import TokenGroup, TokenLayout
+from construct.transformer.weights import Heads
 
 LENGTHS = (16, 256, 2048)
 DTYPES = {"float64": torch.float64, "float32": torch.float32}

@@ -14,13 +14,13 @@ from typing import Any
 import construct
 from benchmarks.problems import COLUMNS, approximator_row
 from benchmarks.tables import Row, Study, Task, arguments
-from construct.assembly.paper_layout import paper_counts
-from construct.assembly.realise import compact_design
 from construct.atlas import atlas_for
 from construct.baselines.relu.yarotsky import yarotsky_network
+from construct.compact.geometry import compact_design
 from construct.local import PolynomialSpace
-from construct.local.taylor import paper_atlas
 from construct.manifolds import Cube
+from construct.paper.layout import paper_counts
+from construct.paper.taylor import paper_atlas
 
 DIMENSIONS, DIMENSIONS_QUICK = range(1, 7), range(1, 5)
 DEGREES = (2, 4, 8)

@@ -28,11 +28,11 @@ from torch import Tensor
 
 from benchmarks.tables import Row, Study, arguments
 from construct import targets
-from construct.assembly.paper import paper_network
-from construct.assembly.paper_layout import paper_counts, paper_design, ramp_doublings
-from construct.local.taylor import TaylorApproximator, paper_atlas, taylor_approximator
 from construct.manifolds import Circle, Cube, Manifold, Sphere
 from construct.measurement import Measurement, search_sup
+from construct.paper.layout import paper_counts, paper_design, ramp_doublings
+from construct.paper.program import paper_network
+from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_approximator
 from construct.transformer import Transformer
 
 SAMPLES, ROUNDS = 20_000, 12

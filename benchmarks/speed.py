@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 
 import construct
 from benchmarks.tables import Row, Study, arguments
-from construct.assembly.paper import paper_network
-from construct.assembly.paper_layout import paper_counts
-from construct.assembly.realise import compact_network
 from construct.atlas import atlas_for
+from construct.compact.geometry import compact_network
 from construct.local import PolynomialSpace
 from construct.local import approximate as fit
-from construct.local.taylor import paper_atlas, taylor_approximator
 from construct.manifolds import Circle, Sphere
+from construct.paper.layout import paper_counts
+from construct.paper.program import paper_network
+from construct.paper.taylor import paper_atlas, taylor_approximator
 from construct.transformer import Transformer
 
 RUNS = 7

@@ -3,8 +3,8 @@
 Single bits of the weights of two certified networks are flipped, at random over all bits of all tensors. Most flips
 change nothing that matters (a bit of a zero, or the last bits of a number). A flip *counts* when at one of the sample
 points the flipped network is off by more than the certified bound: it changed the function by more than the slack that
-the certificate leaves there, and the claim is false. Every flip that counts is given to `proofs_as_code.verify` twice:
-with digests, and by mathematics alone (`digests=False`), where the certificate is checked against the flipped weights
+the certificate leaves there, and the claim is false. Every flip that counts is given to `proofs_as_code.verifier`
+twice: with digests, and by mathematics alone (`digests=False`), where the certificate is checked against the flipped weights
 as if it had been made for them. `tried` is how many flips it took to find `count` such ones; `in the network` are those
 refused on the way from the weights to the formula (its shape, the error of its evaluation), `in the cells` the others.
 
@@ -29,7 +29,7 @@ import construct
 from benchmarks.tables import Row, Study, arguments
 from construct.expressions import Expression, exp, sin, variables
 from construct.manifolds import Manifold, Sphere
-from proofs_as_code.verify import verify
+from proofs_as_code.verifier.__main__ import verify
 
 POINTS = 16
 CIRCLE, SPHERE = Sphere(dim=1, ambient=2), Sphere(dim=2, ambient=8)

@@ -22,8 +22,8 @@ from benchmarks.tables import Row, Study, Task, arguments
 from construct import baselines
 from construct.baselines import Baseline
 from construct.errors import ConstructError
-from construct.tokens.codes import position_code
-from construct.transformer.cost import multiply_adds
+from construct.execution.cost import multiply_adds
+from construct.program.codes import position_code
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 CASES = [

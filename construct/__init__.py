@@ -10,7 +10,7 @@ Theorem: A. Havrilla and W. Liao, NeurIPS 2024, arXiv 2411.06646.
 """
 
 from construct import expressions, manifolds, targets
-from construct.assembly.approximation import approximate
+from construct.architecture import Architecture, Claim
 from construct.certificates import Certificate, certify, load_certificate
 from construct.errors import (
     BudgetExceeded,
@@ -20,9 +20,11 @@ from construct.errors import (
     OffManifoldError,
     PrecisionError,
 )
+from construct.files import load
 from construct.measurement import Measurement, measure
-from construct.statistics import generalization_bound
-from construct.transformer import Architecture, Claim, Transformer, load
+from construct.theorem import approximate
+from construct.theory import generalization_bound
+from construct.transformer import Transformer
 
 __version__ = "0.1.0"
 

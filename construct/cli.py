@@ -24,11 +24,12 @@ from rich.table import Table
 
 import construct
 from construct import manifolds, plotting, targets
+from construct.architecture import Architecture
 from construct.errors import ConstructError, InputError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
 from construct.progress import Progress
-from construct.transformer import Architecture, Transformer
+from construct.transformer import Transformer
 
 app = typer.Typer(
     add_completion=False,

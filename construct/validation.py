@@ -1,21 +1,24 @@
-"""Checks of arguments shared by the whole library.
+"""Checks of arguments shared by the whole library, and the one dialect in which they are refused.
 
-Every function returns the checked value in its plain type, or raises `InputError` with the argument's name,
-what was expected and what was given.
+Every error about an argument reads `name: expected ..., got ...` and is made by `invalid`. The other functions return
+the checked value in its plain type or raise such an error. Where a number is expected, numpy and torch scalars (a
+tensor without axes) are accepted like Python's own.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from construct.errors import InputError
 
 _SHOWN = 80
+_NOTHING = object()
 
 
 def described(value: object) -> str:
@@ -23,20 +26,38 @@ def described(value: object) -> str:
     tensors)."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def message(name: str, expected: str, given: object = _NOTHING, *, got: str | None = None) -> str:
+    """`name: expected ..., got ...`; `given` is described, `got` is taken as it stands."""
+    return f"{name}: expected {expected}, got {described(given) if got is None else got}"
+
+
+def invalid(name: str, expected: str, given: object = _NOTHING, *, got: str | None = None) -> InputError:
+    """The error for an argument of the wrong shape, type, range or with a non-finite entry; the caller raises it."""
+    return InputError(message(name, expected, given, got=got))
+
+
+def scalar(value: object) -> object:
+    """A numpy or torch scalar as Python's own number; anything else as it is."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        return value.item()
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def integer(value: object, name: str, *, minimum: int = 0, maximum: int | None = None) -> int:
-    """An integer in [minimum, maximum]; `bool` and floats are refused, numpy integers are accepted."""
-    upper = "" if maximum is None else f" and at most {maximum}"
-    expected = f"{name} must be an integer, at least {minimum}{upper}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InputError(f"{expected}; got {described(value)}")
-    number = int(value)
+    """An integer in [minimum, maximum]; `bool` and floats are refused."""
+    upper = "" if maximum is None else f" and <= {maximum}"
+    number = scalar(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral):
+        raise invalid(name, f"an integer >= {minimum}{upper}", value)
     if number < minimum or (maximum is not None and number > maximum):
-        raise InputError(f"{expected}; got {number}")
-    return number
+        raise invalid(name, f"an integer >= {minimum}{upper}", int(number))
+    return int(number)
 
 
 def positive_integer(value: object, name: str, *, maximum: int | None = None) -> int:
@@ -46,33 +67,42 @@ def positive_integer(value: object, name: str, *, maximum: int | None = None) ->
 
 def real(value: object, name: str) -> float:
     """A finite real number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite real number; got {described(value)}")
-    return float(value)
+    number = scalar(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number):
+        raise invalid(name, "a finite real number", value if isinstance(value, str) else number)
+    return float(number)
 
 
 def positive_real(value: object, name: str, *, infinite: bool = False) -> float:
     """A real number > 0; `infinite` admits `inf`."""
-    if infinite and isinstance(value, float) and value == math.inf:
-        return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{name} must be a {'' if infinite else 'finite '}real number > 0; got {described(value)}")
-    return float(value)
+    number = scalar(value)
+    if infinite and isinstance(number, float) and number == math.inf:
+        return number
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number) or number <= 0:
+        raise invalid(name, f"a {'' if infinite else 'finite '}real number > 0", number)
+    return float(number)
 
 
 def reals(value: object, name: str, length: int) -> tuple[float, ...]:
     """`length` finite real numbers, given as a sequence."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != length:
-        raise InputError(f"{name} must be a sequence of {length} real numbers; got {described(value)}")
+        raise invalid(name, f"a sequence of {length} real numbers", value)
     return tuple(real(entry, f"{name}[{i}]") for i, entry in enumerate(value))
+
+
+def one_of(value: object, name: str, allowed: Collection[str]) -> str:
+    """One of the names in `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise invalid(name, f"one of {tuple(allowed)}", value)
+    return value
 
 
 def floating_dtype(dtype: object, name: str = "dtype") -> torch.dtype:
     """A real floating point `torch.dtype`."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InputError(f"{name} must be a real floating point torch.dtype; got {described(dtype)}")
+        raise invalid(name, "a real floating point torch.dtype", dtype)
     return dtype
 
 
@@ -80,11 +110,11 @@ def shaped(x: object, name: str, *last: int) -> Tensor:
     """A floating point tensor whose shape ends with `last`; the entries are not looked at."""
     wanted = ", ".join(["...", *map(str, last)])
     if not isinstance(x, Tensor):
-        raise InputError(f"{name} must be a torch tensor of shape ({wanted}); got {described(x)}")
+        raise invalid(name, f"a torch tensor of shape ({wanted})", x)
     if not x.dtype.is_floating_point:
-        raise InputError(f"{name} must have a real floating point dtype; got {described(x)}")
+        raise invalid(name, "a tensor with a real floating point dtype", x)
     if x.ndim < len(last) or tuple(x.shape[x.ndim - len(last) :]) != last:
-        raise InputError(f"{name} must have shape ({wanted}); got {described(x)}")
+        raise invalid(name, f"a tensor of shape ({wanted})", x)
     return x
 
 
@@ -94,5 +124,5 @@ def finite_points(x: object, name: str, ambient: int) -> Tensor:
     finite = torch.isfinite(points)
     if not bool(finite.all()):
         bad = int((~finite).sum())
-        raise InputError(f"{name} must be finite; got {described(points)} with {bad} entries that are NaN or infinite")
+        raise invalid(name, "finite points", got=f"{described(points)} with {bad} entries that are NaN or infinite")
     return points

@@ -77,7 +77,7 @@ def verify(
     certificate: Annotated[Path, typer.Argument(help="Its error certificate, a .json file.")],
 ) -> None:
     """Check an error certificate of a network, from the two files alone."""
-    verifier = importlib.import_module("proofs_as_code.verify")  # late: the statements do not need it
+    verifier = importlib.import_module("proofs_as_code.verifier.__main__")  # late: the statements do not need it
     raise typer.Exit(verifier.main([str(network), str(certificate)]) or 0)
 
 

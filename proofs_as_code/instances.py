@@ -14,8 +14,8 @@ from flint import fmpq
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from construct.tokens.codes import Float
-from construct.tokens.layout import TokenGroup, TokenLayout
+from construct.arrays import Float
+from construct.program.layout import TokenGroup, TokenLayout
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis
 

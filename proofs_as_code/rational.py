@@ -25,9 +25,9 @@ from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
 from construct.errors import InputError
-from construct.gadgets.weights import FeedForward
-from construct.tokens.layout import TokenLayout
+from construct.program.layout import TokenLayout
 from construct.transformer.module import Block, Transformer
+from construct.transformer.weights import FeedForward
 
 Number = fmpq | Fraction | float | int
 ZERO = fmpq(0)

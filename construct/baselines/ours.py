@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from construct.assembly.approximation import approximate
 from construct.baselines.base import Baseline, Counts, Method, Options, Settings, known, smoothness_of
+from construct.execution.cost import multiply_adds
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
+from construct.theorem import approximate
 from construct.transformer import Transformer
-from construct.transformer.cost import multiply_adds
 
 SETTINGS = ("epsilon", "charts", "cells", "degree")
 DECADES = 8

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from flint import arb, ctx, fmpq
 
+from construct.arrays import Float, Int
 from construct.certificates.polynomials import Polynomial, Quantities, Quantity, rational, total
 from construct.errors import InputError
-from construct.tokens.codes import Float, Int
 from construct.transformer import Transformer
 
 PRECISION = 96  # bits, enough to know signs to 2^-70 of the size

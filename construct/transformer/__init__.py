@@ -1,7 +1,5 @@
-"""The transformer class, its two executions, the bounds that link them, and its files."""
+"""The transformer class: weights as plain data and the module that is the formula."""
 
-from construct.transformer.files import load
 from construct.transformer.module import Block, Transformer
-from construct.transformer.report import Architecture, Claim
 
-__all__ = ["Architecture", "Block", "Claim", "Transformer", "load"]
+__all__ = ["Block", "Transformer"]

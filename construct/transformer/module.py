@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from construct.architecture import Architecture, Claim, architecture
+from construct.arrays import Float
 from construct.errors import InputError, OffManifoldError, PrecisionError
-from construct.gadgets.weights import FeedForward, Heads
-from construct.tokens.codes import Float
-from construct.transformer.bounds import BlockBounds
-from construct.transformer.dense import dense_forward
-from construct.transformer.report import Architecture, Claim, architecture
-from construct.transformer.sparse import SparsePlan, plan_signature
+from construct.execution.bounds import BlockBounds
+from construct.execution.dense import dense_forward
+from construct.execution.sparse import SparsePlan, plan_signature
+from construct.transformer.weights import FeedForward, Heads
 
 EXECUTIONS = ("sparse", "dense")
 
@@ -233,13 +233,13 @@ class Transformer(nn.Module):
 
     def save(self, path: Any) -> None:
         """Write weights and labels to a safetensors file that `construct.load` reads."""
-        from construct.transformer.files import save
+        from construct.files import save
 
         save(self, path)
 
     def export_dense(self, path: Any) -> None:
         """Write `hidden0`, `blocks.{i}.query|key|value`, `blocks.{i}.ffn.{j}.weight|bias` and `readout`, no more."""
-        from construct.transformer.files import export_dense
+        from construct.files import export_dense
 
         export_dense(self, path)
 

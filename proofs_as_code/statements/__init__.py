@@ -6,32 +6,25 @@ Each module exports `STATEMENTS`; a statement's name begins with its group (`hea
 from __future__ import annotations
 
 from proofs_as_code.framework import Statement
-from proofs_as_code.statements import (
+from proofs_as_code.statements.atlas import atlas_covers, cutoff, geometry, partition, reach, reach_samples
+from proofs_as_code.statements.baselines import yarotsky
+from proofs_as_code.statements.certificates import certificates
+from proofs_as_code.statements.compact import basis
+from proofs_as_code.statements.execution import executions, sparse
+from proofs_as_code.statements.paper import taylor, theorem
+from proofs_as_code.statements.program import (
     angles,
-    atlas_covers,
-    basis,
-    certificates,
     codes,
-    covering,
-    cutoff,
-    executions,
     feed_forward,
     gates,
-    geometry,
     heads,
-    partition,
     products,
-    reach,
-    reach_samples,
     reads,
     rounding,
-    sparse,
-    taylor,
-    theorem,
     trees,
     weights,
-    yarotsky,
 )
+from proofs_as_code.statements.theory import covering
 
 MODULES = (
     *(codes, angles),  # tokens

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from construct.baselines.relu import chen
 from construct.baselines.relu.chen import Chen, ChenNetwork, chen_network, largest_distance_error, ramp_sizes
 from construct.errors import InputError
-from construct.local.taylor import paper_atlas, taylor_approximator
 from construct.manifolds import Cube, Sphere
+from construct.paper.taylor import paper_atlas, taylor_approximator
 
 MANIFOLDS = {
     "circle": Sphere(1),

@@ -10,8 +10,8 @@ import construct
 from construct import BudgetExceeded, EpsilonNotReached, InputError, baselines
 from construct.baselines import Counts, Method
 from construct.baselines.base import Baseline
+from construct.execution.cost import multiply_adds
 from construct.manifolds import Circle, Cube, Sphere
-from construct.transformer.cost import multiply_adds
 
 CIRCLE = Circle()
 MISSING = {"kan": "kan", "sparse_grid": "Tasmanian", "kernel_ridge": "sklearn", "gaussian_process": "sklearn",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from construct.gadgets import FeedForward, Heads
 from construct.transformer import Transformer
+from construct.transformer.weights import FeedForward, Heads
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

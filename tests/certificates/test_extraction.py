@@ -22,9 +22,9 @@ from construct import manifolds, targets
 from construct.certificates.charts import charts_of
 from construct.certificates.extraction import PRECISION, NetworkFormula, _Execution, extract
 from construct.errors import InputError
-from construct.gadgets import FeedForward, Heads
+from construct.execution.dense import attention
 from construct.transformer import Transformer
-from construct.transformer.dense import attention
+from construct.transformer.weights import FeedForward, Heads
 from proofs_as_code import rational as exactly
 from tests.certificates.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
 from tests.certificates.random_networks import random_transformer, tampered

@@ -138,9 +138,9 @@ def test_verify_hands_over_to_the_verifier(code: int | None, monkeypatch: pytest
         seen.append(argv)
         return code
 
-    verifier = types.ModuleType("proofs_as_code.verify")
+    verifier = types.ModuleType("proofs_as_code.verifier.__main__")
     verifier.main = main  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "proofs_as_code.verify", verifier)
+    monkeypatch.setitem(sys.modules, "proofs_as_code.verifier.__main__", verifier)
     result = run("verify", "net.safetensors", "net.json")
     assert result.exit_code == (code or 0) and result.stdout == ""
     assert seen == [["net.safetensors", "net.json"]]

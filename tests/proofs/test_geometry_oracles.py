@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from construct.manifolds import get
 from proofs_as_code import rational
-from proofs_as_code.statements import atlas_covers, geometry, partition, reach, sparse, trees, yarotsky
+from proofs_as_code.statements.atlas import atlas_covers, geometry, partition, reach
+from proofs_as_code.statements.baselines import yarotsky
+from proofs_as_code.statements.execution import sparse
+from proofs_as_code.statements.program import trees
 from proofs_as_code.subdivision import bounded, centred, evaluate
 
 # -- bisection --------------------------------------------------------------------------------------------------

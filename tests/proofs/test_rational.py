@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.errors import InputError
-from construct.gadgets import FeedForward, Heads
-from construct.tokens import TokenGroup, TokenLayout
+from construct.program.layout import TokenGroup, TokenLayout
 from construct.transformer import Transformer
+from construct.transformer.weights import FeedForward, Heads
 from proofs_as_code import rational
 from tests.transformer.networks import circle_network, random_network
 

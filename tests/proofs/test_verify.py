@@ -21,8 +21,8 @@ from safetensors.numpy import load, save
 import construct
 from construct.expressions import Expression, abs, exp, sin, sqrt, tanh, variables
 from construct.manifolds import Sphere
-from proofs_as_code.verify import Report, main, verify
-from proofs_as_code.verify_jets import Jets
+from proofs_as_code.verifier.__main__ import Report, main, verify
+from proofs_as_code.verifier.jets import Jets
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("verify.py", "verify_jets.py", "verify_network.py")

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 import construct
-from construct.gadgets import FeedForward, Heads
 from construct.manifolds import Circle, Sphere
 from construct.transformer import Transformer
+from construct.transformer.weights import FeedForward, Heads
 
 
 def random_network(

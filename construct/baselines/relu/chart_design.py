@@ -26,13 +26,13 @@ from math import ceil, log
 import numpy as np
 import torch
 
+from construct.arrays import Float, Int
 from construct.atlas import Atlas
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.signed_squares import SignedSquares, fewest_squares, signed_squares_of
 from construct.baselines.relu.square_levels import HIGHEST_LEVEL, coordinates, dimension, levels
 from construct.errors import InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace
-from construct.tokens.codes import Float, Int
 from construct.validation import positive_integer
 
 APART = 0.01

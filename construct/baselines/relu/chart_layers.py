@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from construct.arrays import Float
 from construct.baselines.base import Counts
 from construct.baselines.relu.chart_design import ChartDesign
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.baselines.relu.square_levels import coordinates, levels
-from construct.tokens.codes import Float
 
 
 def squares(net: Schedule, v: Form, compositions: int, weights: Float, constant: Form | None = None) -> Form:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.assembly.planner import MARGIN, TRIM, Planner, trimmed
 from construct.atlas import Atlas, candidate_atlases
 from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
+from construct.compact.planner import MARGIN, TRIM, Planner, trimmed
 from construct.errors import EpsilonNotReached, InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace, approximate, sweep
 from construct.manifolds import Manifold

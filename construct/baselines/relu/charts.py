@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.baselines.base import Counts
 from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.chart_layers import ChartLayers
@@ -18,7 +19,6 @@ from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, square_value
 from construct.baselines.relu.square_levels import coordinates, levels
 from construct.errors import InputError
 from construct.local import PiecewiseApproximator
-from construct.tokens.codes import Float
 from construct.validation import positive_integer
 
 CHUNK_ENTRIES = 2**22

@@ -34,6 +34,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.atlas import Atlas
 from construct.baselines.relu.circuit import Circuit, Gadget, Layer, after, before, copies, layer
 from construct.baselines.relu.sawtooth import (
@@ -47,9 +48,8 @@ from construct.baselines.relu.taylor_method import TaylorMethod
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.baselines.relu.taylor_terms import TaylorTerms
 from construct.errors import InputError
-from construct.local.taylor import TaylorApproximator, paper_atlas, taylor_approximator
 from construct.manifolds import Manifold
-from construct.tokens.codes import Float
+from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_approximator
 
 SHARE = 0.9
 

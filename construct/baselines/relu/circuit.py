@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from construct.arrays import Float
 from construct.errors import InputError
-from construct.tokens.codes import Float
 
 Layer = tuple[sparse.csr_array, Float]
 """Weight (out, in) and bias (out,)."""

@@ -19,8 +19,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from construct.arrays import Float
 from construct.errors import InputError
-from construct.tokens.codes import Float
 
 STEEP = 4.0
 Line = tuple[float, float, float]

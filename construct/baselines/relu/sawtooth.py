@@ -23,8 +23,8 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.baselines.relu.circuit import Layer, after, before, copies, layer
-from construct.tokens.codes import Float
 from construct.validation import positive_integer, positive_real
 
 TOOTH = np.array([2.0, -4.0])

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from construct.arrays import Float, Int
 from construct.baselines.base import Counts
 from construct.baselines.relu.circuit import Layer
 from construct.errors import InputError
-from construct.tokens.codes import Float, Int
 
 INPUT = -1
 """Number of the group that holds the inputs, in layer 0."""

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from construct.arrays import Float
 from construct.baselines.base import Baseline, Method, Options, Settings, known
 from construct.baselines.relu.circuit import Layer, layer
 from construct.baselines.relu.links import Polyline, fewest_links
@@ -29,7 +30,6 @@ from construct.manifolds import Cube, Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.tokens.codes import Float
 from construct.validation import integer
 
 COARSE, FINEST = 2**13, 2**17

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from construct.arrays import Float
 from construct.baselines.relu.square_levels import dimension, multiplication
 from construct.errors import InputError
-from construct.tokens.codes import Float
 from construct.validation import integer, positive_integer
 
 SOLVED = 1e-11

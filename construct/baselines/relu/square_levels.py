@@ -18,8 +18,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg import qr
 
+from construct.arrays import Float
 from construct.local import multi_indices
-from construct.tokens.codes import Float
 from construct.validation import integer, positive_integer
 
 HIGHEST_LEVEL = 5

@@ -22,9 +22,9 @@ from construct.baselines.base import Baseline, Method, Options, Settings, known
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.errors import EpsilonNotReached, InputError
-from construct.local.taylor import taylor_degree
 from construct.manifolds import Manifold
 from construct.measurement import measure, search_sup
+from construct.paper.taylor import taylor_degree
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
 

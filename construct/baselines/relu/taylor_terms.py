@@ -40,10 +40,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from construct.arrays import Float, Int
 from construct.baselines.relu.circuit import Circuit, Gadget, Layer, before, copies, layer
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, product_layers, product_value
 from construct.errors import InputError
-from construct.tokens.codes import Float, Int
 from construct.validation import positive_integer
 
 ROOM = 1.0 + 1e-9

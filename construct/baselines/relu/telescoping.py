@@ -37,6 +37,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.atlas import telescope
 from construct.baselines.base import Counts
 from construct.baselines.relu.circuit import Layer
@@ -49,7 +50,6 @@ from construct.local import PiecewiseApproximator
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.tokens.codes import Float
 from construct.validation import positive_integer, positive_real
 
 CHUNK_ENTRIES = 2**21

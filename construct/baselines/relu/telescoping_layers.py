@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from construct.arrays import Float
 from construct.baselines.base import Counts
 from construct.baselines.relu.chart_layers import squares
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.baselines.relu.telescoping_terms import Index, Terms, level_of
-from construct.tokens.codes import Float
 
 LARGEST_T = 5.0  # of a computed T_k: products lie in [-1, 2], so 2 x y - T_1 is in [-3, 5] and cut at -1
 

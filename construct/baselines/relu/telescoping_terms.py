@@ -9,9 +9,9 @@ from math import ceil, log, log2
 import numpy as np
 import torch
 
+from construct.arrays import Float
 from construct.errors import InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace
-from construct.tokens.codes import Float
 
 HIGHEST_DIM = 3
 COLLAR = 0.99  # of r^2 - core^2 that the distance may lose at most

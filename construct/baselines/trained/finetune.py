@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from construct.baselines.trained.budget import Budget, Record, budget
 from construct.baselines.trained.optimise import gauss_newton
 from construct.errors import InputError
+from construct.execution.sparse import SparsePlan
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
 from construct.transformer import Transformer
-from construct.transformer.sparse import SparsePlan
 from construct.validation import integer, positive_integer, positive_real
 
 PARAMETERS = ("values", "all")

@@ -1,0 +1,1 @@
+"""Executions: ways to evaluate the same weights, and the bounds that they rest on."""

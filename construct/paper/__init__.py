@@ -1,0 +1,1 @@
+"""The paper's construction, lemma by lemma."""

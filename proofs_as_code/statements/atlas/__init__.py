@@ -1,0 +1,1 @@
+"""Statements about the atlas: geometry, reach, covers, partitions and cut-offs."""

@@ -1,0 +1,1 @@
+"""Statements about the program's gadgets: codes, heads, feed-forward networks, products."""

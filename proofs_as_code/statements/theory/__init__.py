@@ -1,0 +1,1 @@
+"""Statements about the covering number and the generalization bound."""

@@ -1,0 +1,131 @@
+"""Taylor coefficients in ball arithmetic, and bounds from them; the second part of `verify`.
+
+The coefficients g_a = d^a g / a! of a function, at a point or over a cell (then balls that contain them at all points
+of the cell), as far as the function has them. On a cell with centre c and half-widths h, for each order m
+
+    g  is in  sum_(|a| < m) g_a(c) [-h, h]^a + sum_(|a| = m) g_a(cell) [-h, h]^a    (Lagrange's remainder).
+
+A composition with a smooth function is the composition of the truncated power series (python-flint's `arb_series`); a
+product or power that cannot be negative is cut at 0. |g| where g changes sign has its value and the hull of +-g' only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat, arb_series
+
+from proofs_as_code.verifier.network import require
+
+Jet = list[arb]
+ZERO, INF = arb(0), arb("inf")
+
+
+class Jets:
+    """Lists of the coefficients g_a, |a| <= K, in d variables, by degree; shorter where g is less smooth."""
+
+    def __init__(self, d: int, order: int) -> None:
+        grid = (a for a in product(range(order + 1), repeat=d) if sum(a) <= order)
+        self.index = sorted(grid, key=lambda a: (sum(a), [-e for e in a]))
+        self.d, self.order, self.size = d, order, len(self.index)
+        place = {a: k for k, a in enumerate(self.index)}
+        less = [[place.get(tuple(np.subtract(a, b)), -1) for a in self.index] for b in self.index]  # a - b, -1 for none
+        self.pairs = [[(b, row[a]) for b, row in enumerate(less) if row[a] >= 0] for a in range(self.size)]
+        self.places = {n: [k for row in less[:n] for k in row[:n]] for n in range(1, self.size + 1)}
+        self.ends = [sum(1 for a in self.index if sum(a) <= m) for m in range(order + 1)]
+
+    def matrix(self, a: Jet) -> arb_mat:
+        """A with b a = b A for jets b as rows."""
+        return arb_mat(len(a), len(a), [a[k] if k >= 0 else ZERO for k in self.places[len(a)]])
+
+    def mul(self, a: Jet, b: Jet) -> Jet:
+        return [sum((a[i] * b[j] for i, j in pairs), ZERO) for pairs in self.pairs[: min(len(a), len(b))]]
+
+    def add(self, a: Jet, b: Jet, factor: arb | int = 1) -> Jet:
+        return [u + factor * v for u, v in zip(a, b, strict=False)]
+
+    def compose(self, table: list[arb], n: int, factors: list[Jet]) -> Jet:
+        """sum_b p_b prod factors_i^(b_i), 0 <= b_i < n, b_1 the fastest in the table: powers, then Horner's scheme."""
+        size, rows = min(map(len, factors), default=self.size), len(table) // n
+        if len(table) == 1:
+            return [table[0] if k == 0 else ZERO for k in range(size)]
+        by = [self.matrix(f) for f in factors]
+        powers = [arb_mat(1, size, [arb(k == 0) for k in range(size)])]
+        for _ in range(n - 1):
+            powers.append(powers[-1] * by[0])
+        first = arb_mat(len(powers), size, [v for p in powers for v in p.entries()])
+        flat = (arb_mat(rows, len(powers), table) * first).entries()
+        for matrix in reversed(by[1:]):
+            rows //= n
+            blocks = [arb_mat(rows, size, flat[k * rows * size : (k + 1) * rows * size]) for k in range(n)]
+            while len(blocks) > 1:
+                last = blocks.pop() * matrix
+                blocks[-1] += last
+            flat = blocks[0].entries()
+        return list(flat)
+
+    def smooth(self, f: Jet, function: Any) -> Jet:
+        """A function of power series, applied to f."""
+        series = function(arb_series([f[0], 1], prec=self.order + 1)).coeffs()
+        return self.compose([*series, *[ZERO] * (self.order + 1 - len(series))], self.order + 1, [[ZERO, *f[1:]]])
+
+    def abs(self, f: Jet) -> Jet:
+        if f[0] >= 0 or f[0] <= 0:
+            return f if f[0] >= 0 else [-v for v in f]
+        return [f[0].abs_upper() * arb(0.5, 0.5), *(arb(0, 1) * v for v in f[1 : self.d + 1])]
+
+    def power(self, f: Jet, p: float) -> Jet:
+        if p % 1 == 0 and p >= 0:
+            half = self.power(f, p // 2) if p else [arb(k == 0) for k in range(len(f))]
+            return half if not p else self.mul(self.mul(half, half), f) if p % 2 else self.mul(half, half)
+        if not f[0] > 0 and (p % 1 or not f[0] < 0):  # no derivative, and at 0 a value for p > 0 only
+            return [f[0].nonnegative_part().upper() ** arb(p) * arb(0.5, 0.5) if f[0] >= 0 and p > 0 else arb("nan")]
+        return self.smooth(f, (lambda t: t ** arb(p)) if p % 1 else lambda t: (1 / t) ** int(-p))
+
+    def run(self, tree: Any, x: dict[int, Jet]) -> Jet:
+        """An expression: a number, ["x", j], ["pow", tree, number], [function, tree, ...]."""
+        if not isinstance(tree, list):
+            require(type(tree) in (int, float), "an expression with something that is no number")
+            return [arb(tree) if k == 0 else ZERO for k in range(self.size)]
+        if tree[0] == "x":
+            return x[tree[1]]
+        a = [self.run(part, x) for part in (tree[1:2] if tree[0] == "pow" else tree[1:])]
+        functions: dict[str, Callable[..., Jet]] = {
+            "add": lambda a, b: self.add(a, b),
+            "mul": self.mul,
+            "div": lambda a, b: self.mul(a, self.power(b, -1)),
+            "pow": lambda a: self.power(a, tree[2]),
+            "sqrt": lambda a: self.power(a, 0.5),
+            "abs": self.abs,
+            "exp": lambda a: self.smooth(a, arb_series.exp),
+            "sin": lambda a: self.smooth(a, arb_series.sin),
+            "cos": lambda a: self.smooth(a, arb_series.cos),
+            "tanh": lambda a: self.smooth(a, lambda t: 1 - 2 / ((2 * t).exp() + 1)),
+        }
+        out = functions[tree[0]](*a)
+        return [out[0].nonnegative_part(), *out[1:]] if self.positive(tree) else out
+
+    def positive(self, tree: Any) -> bool:
+        """Whether an expression is >= 0 wherever it is defined, as far as its form shows."""
+        if not isinstance(tree, list) or tree[0] in ("exp", "sqrt", "abs"):
+            return isinstance(tree, list) or bool(tree >= 0)
+        if tree[0] == "pow":
+            return tree[2] % 2 == 0 or tree[2] % 1 != 0 or self.positive(tree[1])
+        square = tree[0] == "mul" and tree[1] == tree[2]
+        return square or (tree[0] in ("add", "mul", "div") and all(map(self.positive, tree[1:])))
+
+    def bounds(self, centre: Jet, cell: Jet, weights: list[arb]) -> tuple[arb, arb]:
+        """A lower and an upper bound of g on the cell, from all orders m; weights: h^a."""
+        low, high = (cell[0].lower(), cell[0].upper()) if cell[0].is_finite() else (-INF, INF)
+        spread, n = ZERO, min(len(centre), len(cell))
+        for start, end in pairwise(self.ends):
+            if end > n or not centre[0].is_finite():
+                break
+            rest = sum((cell[k].abs_upper() * weights[k] for k in range(start, end)), spread)
+            if rest.is_finite():
+                low, high = low.max((centre[0] - rest).lower()), high.min((centre[0] + rest).upper())
+            spread = sum((centre[k].abs_upper() * weights[k] for k in range(start, end)), spread)
+        return low, high
