@@ -4,9 +4,7 @@ A chart's approximator is `P(z) = sum_(g, h) c[g, h] Psi_g(z_left) Phi_h(z_right
 factor is multiplied into register `a` of a coefficient token, starting from `rho >= 0` and staying non-negative, so
 that `relu(a) b` multiplies it with the sum of right factors in register `b`. Both factors are products of *atoms*:
 
-    polynomial   F_1 .. F_8 on [-1, 1], of degree 1..8, as blocks 2 and 3 make them:
-                 F1 = z, F2 = T2, F3 = T3, F4 = (1 - T2) T2, F5 = (1 - T2) T3, F6 = T3 + 2 T3^2,
-                 F7 = (1 + z T3) T3, F8 = T2 + 4 T3^2 T2
+    polynomial   F_1 .. F_8 on [-1, 1], of degree 1..8 (`atoms`)
     spline       relu(z - knot)
 
     Psi: each atom enters as 1 + phi >= 0, phi = kappa F, kappa = 1/max|F|; or, squared, as 1 + (1 + phi) phi / 2
@@ -19,8 +17,9 @@ Any triangular basis has the span of the polynomials of the same degree; local f
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import singledispatch
 from math import ceil
 from typing import Any
 
@@ -28,66 +27,49 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from construct.arrays import Float
+from construct.compact.atoms import Atom, atom_series, highest_degree
+from construct.local import LocalSpace, PolynomialSpace, SplineSpace
+from construct.validation import invalid
 
-ATOM_DEGREE = 8  # highest degree of an atom: what two blocks of cubic heads make of z
+ATOM_DEGREE = highest_degree()
+LARGEST_DEGREE = 3 * ATOM_DEGREE  # a squared atom and a plain one; the basis is too ill-conditioned beyond
 
-
-@dataclass(frozen=True)
-class Atom:
-    """One univariate factor: `F_index` of a coordinate (knot None), perhaps squared, or `relu(z - knot)`."""
-
-    coordinate: int
-    index: int
-    knot: float | None = None
-    squared: bool = False
-
-    def factor(self) -> Float:
-        """Chebyshev coefficients of the factor of Psi that a polynomial atom makes."""
-        phi = atom_scale(self.index) * atom_series(self.index)
-        if self.squared:
-            phi = chebyshev.chebmul(chebyshev.chebadd([1.0], phi), phi) / 2
-        return np.asarray(chebyshev.chebadd([1.0], phi))
+Pairs = list[tuple[int, int]]  # (giant, baby) of each function of a line
 
 
-@lru_cache
-def atom_series(index: int) -> Float:
-    """Chebyshev coefficients of F_index."""
-    t = [np.eye(9)[k] for k in range(4)]
-    mul = chebyshev.chebmul
-    one, z, t2, t3 = t
-    t3_squared = mul(t3, t3)
-    series = {
-        1: z,
-        2: t2,
-        3: t3,
-        4: mul(chebyshev.chebsub(one, t2), t2),
-        5: mul(chebyshev.chebsub(one, t2), t3),
-        6: chebyshev.chebadd(t3, 2 * t3_squared),
-        7: mul(chebyshev.chebadd(one, mul(z, t3)), t3),
-        8: chebyshev.chebadd(t2, 4 * mul(t3_squared, t2)),
-    }[index]
-    return np.asarray(chebyshev.chebtrim(series))
+class Axis(ABC):
+    """Univariate functions of one coordinate, `size` of them; the one with index 0 is the constant 1."""
+
+    size: int
+
+    @abstractmethod
+    def atoms(self, coordinate: int, k: int, *, plain: bool = False) -> tuple[Atom, ...]:
+        """Atoms of function k; `plain`: the last one stands for itself (Phi), else each is 1 + ... (Psi)."""
+
+    @abstractmethod
+    def matrix(self, last_plain: bool) -> Float:
+        """(size, size): local coefficients -> coefficients over Psi (last_plain False) or Phi (True)."""
+
+    @abstractmethod
+    def lines(self) -> list[Pairs]:
+        """Ways to write functions 0..size - 1 as giant times baby."""
+
+    @abstractmethod
+    def line_coefficients(self, pairs: Pairs, coefficients: Float) -> Float:
+        """Local coefficients (n, size) -> coefficients (n, size) over `Psi_giant Phi_baby`."""
 
 
-@lru_cache
-def atom_scale(index: int) -> float:
-    """kappa = 1/max|F_index| on [-1, 1], from the critical points, rounded down so that 1 + kappa F >= 0."""
-    series = atom_series(index)
-    roots = chebyshev.chebroots(chebyshev.chebder(series)) if series.size > 2 else np.zeros(0)
-    real = roots.real[(np.abs(roots.imag) < 1e-9) & (np.abs(roots.real) <= 1)]
-    points = np.concatenate([[-1.0, 1.0], real])
-    return float((1 - 1e-9) / np.abs(chebyshev.chebval(points, series)).max())
-
-
-class PolynomialAxis:
+class PolynomialAxis(Axis):
     """Univariate polynomials of degree <= `degree` in the network's basis."""
 
     def __init__(self, degree: int) -> None:
+        if degree > LARGEST_DEGREE:
+            raise invalid("degree", f"at most {LARGEST_DEGREE} for the compact construction", degree)
         self.size = degree + 1
         self.degree = degree
 
     def atoms(self, coordinate: int, k: int, *, plain: bool = False) -> tuple[Atom, ...]:
-        """Atoms of the function of degree k <= 24, at most two; `plain`: the last one stands for F itself."""
+        """Atoms of the function of degree k, at most two."""
         giant = Atom(coordinate, ATOM_DEGREE)
         square = Atom(coordinate, ATOM_DEGREE, squared=True)
         if k <= ATOM_DEGREE:
@@ -107,15 +89,27 @@ class PolynomialAxis:
         return out
 
     def matrix(self, last_plain: bool) -> Float:
-        """Chebyshev coefficients -> coefficients over Psi (last_plain False) or Phi (True)."""
+        """From Chebyshev coefficients."""
         columns = np.zeros((self.size, self.size))
         for k in range(self.size):
             series = self.series(k, plain=last_plain)
             columns[: series.size, k] = series
         return np.asarray(np.linalg.inv(columns), dtype=np.float64)
 
+    def lines(self) -> list[Pairs]:
+        """Giants are the multiples of a step from 2 to the highest degree of an atom; without duplicates."""
+        found = {tuple(_line_pairs(self.degree, step)): None for step in range(2, ATOM_DEGREE + 1)}
+        return [list(pairs) for pairs in found]
 
-class SplineAxis:
+    def line_coefficients(self, pairs: Pairs, coefficients: Float) -> Float:
+        columns = np.zeros((self.size, self.size))
+        for degree, (giant, baby) in enumerate(pairs):
+            series = chebyshev.chebmul(self.series(giant, plain=False), self.series(baby, plain=True))
+            columns[: series.size, degree] = series[: self.size]
+        return np.asarray(np.linalg.solve(columns, coefficients.T).T)
+
+
+class SplineAxis(Axis):
     """Continuous piecewise-linear functions on `cells` equal cells of [-1, 1], as truncated powers."""
 
     def __init__(self, cells: int) -> None:
@@ -127,7 +121,7 @@ class SplineAxis:
         return (Atom(coordinate, k, float(self.knots[k - 1])),) if k else ()
 
     def matrix(self, last_plain: bool) -> Float:
-        """Nodal values (hat coefficients) -> coefficients over 1 and relu(z - knot) (Phi) or 1 + relu(...) (Psi).
+        """From nodal values (hat coefficients), to 1 and relu(z - knot) (Phi) or 1 + relu(...) (Psi).
 
         `f = v_0 + sum_k delta_k relu(z - knot_k)`, delta the jumps of the slope.
         """
@@ -137,8 +131,12 @@ class SplineAxis:
         first = np.eye(size)[:1]
         return np.vstack([first if last_plain else first - jumps.sum(axis=0, keepdims=True), jumps])
 
+    def lines(self) -> list[Pairs]:
+        """Splines have no giants."""
+        return [[(0, k) for k in range(self.size)]]
 
-Axis = PolynomialAxis | SplineAxis
+    def line_coefficients(self, pairs: Pairs, coefficients: Float) -> Float:
+        return np.asarray(coefficients @ self.matrix(True).T)
 
 
 @dataclass(frozen=True)
@@ -232,56 +230,60 @@ def _convert_right(psi: Float, phi: Float, tensor: Float, first: int, last: int)
 class LineBasis:
     """Basis for d = 1: giant steps `Psi_(g, 2g, ...)` times baby steps `Phi_0 .. Phi_(g-1)` of the same coordinate.
 
-    The last giant takes all remaining degrees as babies. Splines have no giants. `giant` None picks the step with
-    the fewest tokens and heads for the degree.
+    pairs: one of `axis.lines()`; the last giant takes all remaining degrees as babies.
     """
 
-    def __init__(self, axis: Axis, giant: int | None = None) -> None:
-        self.axis = axis
-        self.pairs: list[tuple[int, int]]
-        if isinstance(axis, SplineAxis):
-            self.pairs = [(0, k) for k in range(axis.size)]
-        else:
-            best = min(range(2, ATOM_DEGREE + 1), key=lambda g: _line_cost(axis.degree, g)) if giant is None else giant
-            self.pairs = _line_pairs(axis.degree, best)
-        self._giants = sorted({g for g, _ in self.pairs})
-        self._babies = sorted({b for _, b in self.pairs})
+    def __init__(self, axis: Axis, pairs: Pairs) -> None:
+        self.axis, self.pairs = axis, pairs
+        self._giants = sorted({g for g, _ in pairs})
+        self._babies = sorted({b for _, b in pairs})
         self.product = ProductBasis(
             tuple(axis.atoms(0, g) for g in self._giants), tuple(axis.atoms(0, b, plain=True) for b in self._babies)
         )
 
     def convert(self, coefficients: Float) -> Float:
         """Local coefficients (n, c) -> network coefficients (n, giants, babies)."""
-        if isinstance(self.axis, SplineAxis):
-            return (coefficients @ self.axis.matrix(True).T)[:, None, :]
-        size = self.axis.size
-        columns = np.zeros((size, size))
-        for degree, (giant, baby) in enumerate(self.pairs):
-            series = chebyshev.chebmul(self.axis.series(giant, plain=False), self.axis.series(baby, plain=True))
-            columns[: series.size, degree] = series[:size]
-        solved = np.linalg.solve(columns, coefficients.T).T
+        solved = self.axis.line_coefficients(self.pairs, coefficients)
         out = np.zeros((coefficients.shape[0], len(self._giants), len(self._babies)))
-        for degree, (giant, baby) in enumerate(self.pairs):
-            out[:, self._giants.index(giant), self._babies.index(baby)] = solved[:, degree]
+        for k, (giant, baby) in enumerate(self.pairs):
+            out[:, self._giants.index(giant), self._babies.index(baby)] = solved[:, k]
         return out
 
 
-def _line_pairs(degree: int, giant: int) -> list[tuple[int, int]]:
+NetworkBasis = LineBasis | TensorBasis
+
+
+@singledispatch
+def axis_of(space: LocalSpace) -> Axis:
+    """The univariate functions that a local space is made of.
+
+    Raises:
+        InputError: a space without a network basis, or a degree above 24.
+    """
+    raise invalid("space", "a PolynomialSpace or a SplineSpace", space)
+
+
+@axis_of.register
+def _(space: PolynomialSpace) -> Axis:
+    return PolynomialAxis(space.degree)
+
+
+@axis_of.register
+def _(space: SplineSpace) -> Axis:
+    return SplineAxis(space.cells)
+
+
+def network_bases(space: LocalSpace) -> list[NetworkBasis]:
+    """The network's bases of a local space, one or several; they have the same span."""
+    axis = axis_of(space)
+    if space.dim == 1:
+        return [LineBasis(axis, pairs) for pairs in axis.lines()]
+    return [TensorBasis(axis, space.indices.numpy())]
+
+
+def _line_pairs(degree: int, giant: int) -> Pairs:
     """One (giant, baby) with giant + baby = k for every k <= degree; giants are multiples of the step."""
     top = giant * (degree // giant)
     if top and degree - top + giant <= ATOM_DEGREE and not (top - giant) % giant and degree < top + 1:
         top -= giant  # a giant for a single coefficient is dearer than one more baby
     return [(min(giant * (k // giant), top), k - min(giant * (k // giant), top)) for k in range(degree + 1)]
-
-
-def _line_cost(degree: int, giant: int) -> float:
-    """Rough non-zeros per chart: babies come in tokens (3,2), (1,7), (5,4), (6,8), ~9 per head and 3 per function."""
-    pairs = _line_pairs(degree, giant)
-    token = {1: 0, 7: 0, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 8: 3}
-    giants = {g for g, _ in pairs}
-    chain = sum(len(PolynomialAxis(degree).atoms(0, g)) for g in giants)
-    depth = max(len(PolynomialAxis(degree).atoms(0, g)) for g in giants)
-    heads = {(g, token[b]) for g, b in pairs if b}
-    indices = {b for _, b in pairs} | {g for g in giants if g <= ATOM_DEGREE} | ({8} if max(giants) > 8 else set())
-    made = len({token[i] for i in indices if i}) + (7 in indices)
-    return 30 * (depth - 1) + 8 * len(heads) + len(pairs) + 12 * chain + 8 * len(giants) + 13 * made

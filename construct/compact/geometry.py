@@ -1,60 +1,79 @@
-"""From a blended approximator to the compact network that computes it."""
+"""What the compact network needs of an atlas: chart geometry in R^D, or in the affine hull."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import ceil
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from construct.arrays import Float
+from construct.arrays import Float, Int
 from construct.atlas import Atlas
-from construct.compact.basis import LineBasis, PolynomialAxis, SplineAxis, TensorBasis
-from construct.compact.program import ChartGeometry, CompactAssembler, CompactDesign
-from construct.errors import InputError
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace
-from construct.progress import Progress
-from construct.transformer import Transformer
 
 BOX_MARGIN = 2.0  # admissible inputs: |x_j| <= 2 max_M |x_j|
-LARGEST_DEGREE = 24
-PROJECT_BELOW = 0.6  # project first when it leaves less than this share of the parameters: it costs a block
+HULL_MARGIN = 1 + 1e-9  # for the rounding of the hull coordinates' bounds
 
 
-def network_basis(space: LocalSpace) -> LineBasis | TensorBasis:
-    """The network's own basis of a local space.
+@dataclass(frozen=True)
+class ChartGeometry:
+    """What the network needs of an atlas, in the coordinates that its first chart block reads.
 
-    Raises:
-        InputError: a degree above 24 (three atoms of degree 8), beyond which the basis is too ill-conditioned.
+    Attributes:
+        centres (n, k), frames (n, k, d); radius, core, scale as in `Atlas`; neighbours (p, 2), m < n.
+        inputs: (D,) half-widths of the admissible inputs.
+        hull: (D, k) with orthonormal columns when the coordinates are `hull^T x`, else None.
     """
-    if isinstance(space, PolynomialSpace):
-        if space.degree > LARGEST_DEGREE:
-            raise InputError(
-                f"degree: expected at most {LARGEST_DEGREE} for the compact construction, got {space.degree}"
-            )
-        axis: PolynomialAxis | SplineAxis = PolynomialAxis(space.degree)
-    elif isinstance(space, SplineSpace):
-        axis = SplineAxis(space.cells)
-    else:
-        raise InputError(f"space: expected a PolynomialSpace or a SplineSpace, got {type(space).__name__}")
-    if space.dim == 1:
-        return LineBasis(axis)
-    return TensorBasis(axis, space.indices.numpy())
+
+    centres: Float
+    frames: Float
+    inputs: Float
+    radius: float
+    core: float
+    scale: float
+    neighbours: Int
+    hull: Float | None
+
+    @property
+    def charts(self) -> int:
+        return int(self.centres.shape[0])
+
+    @property
+    def dim(self) -> int:
+        return int(self.frames.shape[2])
+
+    @property
+    def box(self) -> Float:
+        """(k,) bounds on the coordinates that the chart block reads."""
+        if self.hull is None:
+            return self.inputs
+        hull = np.abs(self.hull).T @ self.inputs
+        return np.asarray(hull * HULL_MARGIN)
 
 
 def chart_geometry(atlas: Atlas, *, project: bool) -> ChartGeometry:
-    """Centres, frames and radii as the chart block reads them: in R^D, or in the affine hull R^k."""
-    centres, frames = atlas.centres.numpy(), atlas.frames.numpy()
-    hull: Float | None = None
+    """In R^D, or with `project` in the affine hull R^k, into which the network projects first."""
+    centres, frames, hull = atlas.centres.numpy(), atlas.frames.numpy(), None
     if project:
         hull = atlas.manifold.frame.numpy()
-        centres = centres @ hull
-        frames = np.einsum("Dk,nDd->nkd", hull, frames)
+        centres, frames = _restricted(centres, frames, hull)
+    return _geometry(atlas, centres, frames, input_box(atlas), hull)
+
+
+def canonical_geometry(atlas: Atlas) -> ChartGeometry:
+    """On the canonical form of the manifold, as if it lay in R^k: nothing here depends on D."""
+    hull = atlas.manifold.frame.numpy()
+    centres, frames = _restricted(atlas.centres.numpy(), atlas.frames.numpy(), hull)
+    return _geometry(atlas, centres, frames, np.abs(hull).T @ input_box(atlas), None)
+
+
+def _restricted(centres: Float, frames: Float, hull: Float) -> tuple[Float, Float]:
+    return centres @ hull, np.einsum("Dk,nDd->nkd", hull, frames)
+
+
+def _geometry(atlas: Atlas, centres: Float, frames: Float, inputs: Float, hull: Float | None) -> ChartGeometry:
     return ChartGeometry(
         centres=_cleaned(centres),
         frames=_cleaned(frames),
-        box=input_box(atlas),
+        inputs=inputs,
         radius=atlas.radius,
         core=atlas.core_radius,
         scale=atlas.scale,
@@ -72,101 +91,3 @@ def input_box(atlas: Atlas) -> Float:
     """Half-widths of the admissible inputs, (D,)."""
     box = atlas.manifold.box.numpy()
     return np.asarray(BOX_MARGIN * np.maximum(box, 1e-3 * box.max()))
-
-
-def chart_nonzeros(atlas: Atlas) -> tuple[int, int]:
-    """Non-zeros of the chart blocks without and with projection to the affine hull (8 a linear read)."""
-    ambient, (hull, dim) = atlas.manifold.ambient, (atlas.manifold.frame.shape[1], atlas.manifold.dim)
-    direct = 8 * atlas.count * ambient * (dim + 1) + 10 * ambient
-    projected = 8 * ambient * hull + 8 * atlas.count * hull * (dim + 1) + 10 * hull
-    return direct, projected
-
-
-def compact_design(atlas: Atlas, space: LocalSpace, *, position_code: str = "integer") -> CompactDesign:
-    """The layout for an atlas and a local space; projects to the affine hull first where that pays for the block."""
-    basis = network_basis(space).product
-    direct, projected = chart_nonzeros(atlas)
-    manifold = atlas.manifold
-    embedded = manifold.frame.shape[1] < manifold.ambient
-    rest = 7 * atlas.count * space.count
-    project = embedded and projected + rest < PROJECT_BELOW * (direct + rest)
-    return CompactDesign(manifold.ambient, chart_geometry(atlas, project=project), basis, position_code)
-
-
-def ranking_nonzeros(atlas: Atlas, space: LocalSpace, coefficients: float | None = None) -> int:
-    """Non-zeros of the network on the canonical form of the manifold, in R^k: what the planner ranks candidates by.
-
-    The choice of charts and degree, and with it the number of coefficients, then does not depend on D.
-    """
-    geometry = chart_geometry(atlas, project=True)
-    canonical = replace(geometry, hull=None)
-    design = CompactDesign(geometry.centres.shape[1], canonical, network_basis(space).product)
-    return design_counts(design, space.count if coefficients is None else ceil(coefficients))[1]
-
-
-def compact_counts(atlas: Atlas, space: LocalSpace, coefficients: float | None = None) -> tuple[int, int]:
-    """Dense and non-zero parameters of the compact network, counted from its design without building it.
-
-    coefficients: how many of a chart's are not zero, on average; default all of the space. The non-zeros are those
-    of the heads as `gadgets.heads` writes them (8 for the gates of a pair, one less where constants fold); tests
-    compare them with built networks.
-    """
-    design = compact_design(atlas, space)
-    return design_counts(design, space.count if coefficients is None else ceil(coefficients))
-
-
-def design_counts(design: CompactDesign, coefficients: int) -> tuple[int, int]:
-    """Heads times 75 plus FFN, and the sum over kinds of heads of their non-zeros."""
-    g, basis, width = design.geometry, design.basis, design.layout.embedding_dim
-    n, d, inputs = g.charts, g.dim, g.centres.shape[1]
-    kinds: list[tuple[int, int]] = []  # (heads, non-zeros each)
-    if g.hull is not None:
-        kinds.append((design.ambient * inputs, 8))
-    kinds.append((n * inputs * d, 8))
-    kinds.append((n * inputs, 8))
-    kinds.append((inputs, 9))
-    kinds.append((len(g.neighbours), 11))
-    if design.powers:
-        kinds += [(1, 11), (n * d, 8)]
-    kinds += [(n * d * bool(design.indices & group), 13) for group in ({4, 5}, {6, 8}, {7})]
-    left = len(basis.left)
-    kinds.append((n * ((left + 1) // 2), 8))
-    kinds.append((n * sum(len(atoms) for atoms in basis.left), 11))
-    kinds.append((n * sum(len(atoms) for atoms in basis.right if len(atoms) > 1), 9))
-    per_chart, functions = design.coefficient_reads(coefficients)
-    kinds.append((n * per_chart, 7 if not functions else 11))
-    heads = sum(count for count, _ in kinds) + 1
-    ffn_layers = 2 + 3 + 2
-    registers = n * (d * 2 * design.powers + 2 + left)
-    dense = 3 * width**2 * heads + ffn_layers * (width**2 + width) + registers
-    nonzero = sum(count * size for count, size in kinds) + n * coefficients + registers + 30
-    return dense, nonzero
-
-
-def compact_network(
-    approximator: PiecewiseApproximator,
-    *,
-    position_code: str = "integer",
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> Transformer:
-    """The compact transformer of a blended approximator, exact up to rounding.
-
-    Raises:
-        PrecisionError: the dtype cannot hold the position code of that many tokens.
-    """
-    atlas, space = approximator.atlas, approximator.space
-    design = compact_design(atlas, space, position_code=position_code)
-    design.layout.code.check(dtype)
-    coefficients = network_basis(space).convert(approximator.coefficients.numpy())
-    builder = CompactAssembler(design, coefficients, input_box(atlas), progress).assemble()
-    polynomial = isinstance(space, PolynomialSpace)
-    labels = {
-        "construction": "compact",
-        "cells": 1 if polynomial else space.cells,  # type: ignore[attr-defined]
-        "degree": space.degree if polynomial else 1,  # type: ignore[attr-defined]
-        "coefficients": int(approximator.coefficients.numel()),
-        "nonzero_coefficients": int(approximator.coefficients.count_nonzero()),
-    }
-    return builder.build(approximator, labels=labels, dtype=dtype, device=device)

@@ -8,25 +8,15 @@ is bounded exactly in spite of the residual connection (naive intervals would lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.execution.pairs import HeadPairs, Intervals, active_pairs, linear_range, score_interval
+from construct.execution.pairs import active_pairs, linear_range, score_interval
+from construct.transformer.weights import BlockBounds, HeadPairs, Intervals
 
 WIDEN = 1e-12
-
-
-@dataclass(frozen=True)
-class BlockBounds:
-    """What is known of one block: its active pairs, which tokens its FFN can change, the state after it."""
-
-    pairs: HeadPairs
-    ffn_tokens: Int
-    before: Intervals
-    after: Intervals
 
 
 def input_intervals(hidden: Float, box: Float, embedded_row: int = 0) -> Intervals:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from construct.errors import InputError
-from construct.execution.steps import FeedForward, Products, Step, Term
-
-if TYPE_CHECKING:
-    from construct.transformer.module import Transformer
+from construct.execution.steps import FeedForwardStep, Products, Step, Term
+from construct.transformer.module import Transformer
 
 
-def multiply_adds(net: Transformer, execution: str = "sparse") -> int:
-    """Multiplications (with the addition that may follow) that one point takes.
+def dense_multiply_adds(net: Transformer) -> int:
+    """The formula as it stands. With m heads, l tokens, w rows and F affine layers a block costs
+    `m (3 w^2 l + 2 w l^2) + F w^2 l`: queries, keys and values, then scores and weighted sums over all pairs."""
+    tokens, width = (int(n) for n in net.hidden0.shape)
+    heads = sum(int(block.attention.query.shape[0]) for block in net.stack)
+    layers = sum(len(block.ffn) for block in net.stack)
+    return heads * (3 * width**2 * tokens + 2 * width * tokens**2) + layers * width**2 * tokens
 
-    "dense": the formula as it stands. With m heads, l tokens, w rows and F affine layers a block costs
-    `m (3 w^2 l + 2 w l^2) + F w^2 l`: queries, keys and values, then scores and weighted sums over all pairs.
-    "sparse": what the folded steps of the sparse execution multiply: matrix entries of linear reads, the factors of
-    products, and the FFN on the tokens that it can change; zeros skipped.
 
-    Raises:
-        InputError: another execution, or a network whose parameters are open to training (it has no folded steps).
-    """
-    if execution == "dense":
-        tokens, width = (int(n) for n in net.hidden0.shape)
-        heads = sum(int(block.query.shape[0]) for block in net.stack)
-        layers = sum(len(block.ffn) for block in net.stack)
-        return heads * (3 * width**2 * tokens + 2 * width * tokens**2) + layers * width**2 * tokens
-    if execution != "sparse":
-        raise InputError(f"execution: expected 'sparse' or 'dense', got {execution!r}")
-    steps = net.sparse_plan().steps
-    if steps is None:
-        raise InputError("net: expected frozen parameters for the sparse count, got some that require a gradient")
+def sparse_multiply_adds(steps: Sequence[Step]) -> int:
+    """What the folded steps of the sparse execution multiply: matrix entries of linear reads, the factors of
+    products, and the FFN on the tokens that it can change; zeros skipped."""
     return sum(_step(step) for step in steps)
 
 
@@ -52,7 +40,7 @@ def _factors(term: Term) -> int:
     return len(term.entries()) + (term.coefficient is not None)
 
 
-def _ffn(ffn: FeedForward | None) -> int:
+def _ffn(ffn: FeedForwardStep | None) -> int:
     if ffn is None:
         return 0
     return ffn.tokens * sum(int(weight.count_nonzero()) for weight in (ffn.first, *(w for w, _ in ffn.layers)))

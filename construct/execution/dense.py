@@ -1,52 +1,65 @@
-"""Dense execution: the formula as it stands, over all heads and all token pairs, in chunks of points and heads.
-
-Scores are accumulated row by row, from the first to the last. The gates come first, so that a gate that is exactly 0
-stays exactly 0 until data is added, whatever a matrix-product kernel would do.
-"""
+"""Dense execution: the formula as it stands, over all heads and all token pairs, in chunks of points and heads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from construct.transformer.module import Block, Transformer
+from construct.execution.cost import dense_multiply_adds
+from construct.execution.executor import Executor
+from construct.transformer.module import Block, MultiHeadAttention, Transformer
 
 ENTRIES_PER_CHUNK = 1 << 21
 
 
-def attention(block: Block, hidden: Tensor) -> Tensor:
-    """Sum of the block's heads, (P, l, w) -> (P, l, w)."""
-    points, tokens, width = hidden.shape
+class DenseExecutor(Executor):
+    """All heads, all pairs of tokens; memory stays bounded whatever the number of points and heads."""
+
+    name = "dense"
+
+    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
+        token, row = net.output
+        parts = []
+        for part in x.split(_points_at_once(net)):
+            hidden = net.embed(part)
+            for block in net.stack:
+                hidden = _after(block, hidden)
+            parts.append(hidden[:, token, row])
+        return torch.cat(parts)
+
+    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
+        chunks = [list(_states(net, part)) for part in x.split(_points_at_once(net))]
+        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+
+    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
+        return dense_multiply_adds(net)
+
+
+def attention(module: MultiHeadAttention, hidden: Tensor) -> Tensor:
+    """Sum of a block's heads, (P, l, w) -> (P, l, w), a few heads at a time."""
+    points, tokens, _ = hidden.shape
     out = torch.zeros_like(hidden)
-    heads = block.query.shape[0]
     step = max(1, ENTRIES_PER_CHUNK // max(points * tokens * tokens, 1))
-    for start in range(0, heads, step):
-        window = slice(start, start + step)
-        query = torch.einsum("mrw,plw->pmrl", block.query[window], hidden)
-        key = torch.einsum("mrw,plw->pmrl", block.key[window], hidden)
-        value = torch.einsum("mrw,plw->pmlr", block.value[window], hidden)
-        score = query[:, :, 0, :, None] * key[:, :, 0, None, :]
-        for row in range(1, width):
-            score = score + query[:, :, row, :, None] * key[:, :, row, None, :]
-        out = out + torch.matmul(torch.relu(score), value).sum(dim=1)
+    for start in range(0, module.query.shape[0], step):
+        out = out + module.heads(hidden, slice(start, start + step))
     return out
 
 
-def dense_forward(net: Transformer, x: Tensor) -> Tensor:
-    """Evaluate points (P, D) -> (P,)."""
+def _points_at_once(net: Transformer) -> int:
     tokens = net.hidden0.shape[0]
-    step = max(1, ENTRIES_PER_CHUNK // (4 * tokens * tokens))
-    token, row = (int(i) for i in net.readout)
-    parts = []
-    for start in range(0, x.shape[0], step):
-        hidden = net.embed(x[start : start + step])
-        for block in net.stack:
-            if block.query.shape[0]:
-                hidden = hidden + attention(block, hidden)
-            if len(block.ffn):
-                hidden = hidden + block.feed_forward(hidden)
-        parts.append(hidden[:, token, row])
-    return torch.cat(parts)
+    return max(1, ENTRIES_PER_CHUNK // (4 * tokens * tokens))
+
+
+def _after(block: Block, hidden: Tensor) -> Tensor:
+    middle = hidden + attention(block.attention, hidden)
+    return middle + block.ffn(middle) if len(block.ffn) else middle
+
+
+def _states(net: Transformer, x: Tensor) -> Iterator[Tensor]:
+    hidden = net.embed(x)
+    yield hidden
+    for block in net.stack:
+        hidden = _after(block, hidden)
+        yield hidden

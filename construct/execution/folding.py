@@ -15,27 +15,30 @@ Entry `row * tokens + token` of the state is a written row of a token, entry `ro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from construct.execution.bounds import BlockBounds
-from construct.execution.steps import FeedForward, Linear, Output, Products, Step, Term
-
-if TYPE_CHECKING:
-    from construct.transformer.module import Block, Transformer
+from construct.execution.steps import FeedForwardStep, Linear, Output, Products, Step, Term
+from construct.transformer.module import Block, Transformer
+from construct.transformer.weights import BlockBounds
 
 MOST_PATTERNS = 16  # groups of pairs in a block; rarer patterns are padded with zeros
 SMALL_MATRIX = 1 << 14
 NONNEGATIVE = 1e-11  # bounds are widened by 1e-12 a block
 
 
-def fold(net: Transformer, bounds: list[BlockBounds], rows: list[int]) -> tuple[list[Step], Tensor]:
-    """Steps of all blocks on the entries that matter, and those entries (the constant 1 last)."""
+def fold(
+    net: Transformer, bounds: Sequence[BlockBounds], rows: list[int], *, everything: bool = False
+) -> tuple[list[Step], Tensor]:
+    """Steps of all blocks on the entries that matter, and those entries (the constant 1 last).
+
+    everything: keep every written entry, whether it reaches the read-out or not (for traces).
+    """
     tokens, count = net.hidden0.shape[0], len(rows)
-    token, row = (int(i) for i in net.readout)
-    wanted = torch.zeros(count * tokens + 1, dtype=torch.bool, device=net.device)
+    token, row = net.output
+    wanted = torch.full((count * tokens + 1,), everything, dtype=torch.bool, device=net.device)
     wanted[-1] = True
     if row in rows:
         wanted[rows.index(row) * tokens + token] = True
@@ -54,7 +57,7 @@ def fold(net: Transformer, bounds: list[BlockBounds], rows: list[int]) -> tuple[
 
 
 def _fold_heads(
-    block: Block, bound: BlockBounds, net: Transformer, rows: list[int], wanted: Tensor, ffn: FeedForward | None
+    block: Block, bound: BlockBounds, net: Transformer, rows: list[int], wanted: Tensor, ffn: FeedForwardStep | None
 ) -> Step:
     device, tokens, count = net.device, net.hidden0.shape[0], len(rows)
     head, target, source = (
@@ -90,7 +93,7 @@ def folded_forms(
     for start in range(0, head.numel(), step):
         window = slice(start, start + step)
         h, t, s = head[window], target[window], source[window]
-        query, key, value = (w[h].double() for w in (block.query, block.key, block.value))
+        query, key, value = (w[h].double() for w in (block.attention.query, block.attention.key, block.attention.value))
         q = torch.cat([query[:, :, rows], torch.einsum("prf,pf->pr", query[:, :, fixed], still[t])[:, :, None]], dim=2)
         k = torch.cat([key[:, :, rows], torch.einsum("prf,pf->pr", key[:, :, fixed], still[s])[:, :, None]], dim=2)
         chunk = forms[window]
@@ -261,9 +264,9 @@ def _output(factor: Term, rows: Tensor, dtype: torch.dtype) -> Output:
 
 def _fold_ffn(
     block: Block, bound: BlockBounds, net: Transformer, rows: list[int], wanted: Tensor
-) -> FeedForward | None:
+) -> FeedForwardStep | None:
     """The FFN without the tokens, rows and channels that change nothing that is wanted."""
-    layers = [(layer.weight.detach(), layer.bias.detach()) for layer in block.ffn_layers]
+    layers = [(layer.weight.detach(), layer.bias.detach()) for layer in block.ffn.affine]
     if not layers or bound.ffn_tokens.size == 0:
         return None
     device, tokens, width = net.device, net.hidden0.shape[0], net.hidden0.shape[1]
@@ -298,4 +301,4 @@ def _fold_ffn(
         (torch.tensor(which, device=device, dtype=torch.int64)[:, None] * tokens + index).reshape(-1)
         for which in (read, written)
     )
-    return FeedForward(index.numel(), reads, writes, first[:, read], offset[:, :, None], layers[1:])
+    return FeedForwardStep(index.numel(), reads, writes, first[:, read], offset[:, :, None], layers[1:])

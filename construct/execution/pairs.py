@@ -21,35 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
+from construct.transformer.weights import HeadPairs, Intervals
 
 GUARD = 1e-12  # relative widening at inner nodes, far above float64 rounding of a dozen operations
 TINY = 1e-300
 HEADS_PER_CHUNK = 1024  # fits the cache
 PAIRS_PER_CHUNK = 1 << 18
 DIRECT_PAIRS = 4096
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Entrywise bounds of a hidden state, shape (l, w) each."""
-
-    lower: Float
-    upper: Float
-
-    def magnitude(self) -> Float:
-        return np.maximum(np.abs(self.lower), np.abs(self.upper))
-
-
-@dataclass(frozen=True)
-class HeadPairs:
-    """Active pairs in COO form: `head[i]` may act at `target[i]` from `source[i]`."""
-
-    head: Int
-    target: Int
-    source: Int
-
-    def __len__(self) -> int:
-        return int(self.head.size)
 
 
 @dataclass(frozen=True)

@@ -12,145 +12,247 @@ FFN runs on all tokens: gradients then agree with the dense execution's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from construct.arrays import Float
-from construct.execution.bounds import BlockBounds, input_intervals, propagate_block
+from construct.execution.bounds import input_intervals, propagate_block
+from construct.execution.cost import sparse_multiply_adds
+from construct.execution.dense import DenseExecutor
+from construct.execution.executor import Executor
 from construct.execution.folding import fold
-from construct.execution.pairs import HeadPairs, active_pairs
+from construct.execution.pairs import active_pairs
 from construct.execution.steps import Step
-
-if TYPE_CHECKING:
-    from construct.transformer.module import Block, Transformer
+from construct.transformer.counts import written_rows
+from construct.transformer.module import Block, Transformer
+from construct.transformer.weights import BlockBounds, FeedForward, HeadPairs, Heads
+from construct.validation import invalid
 
 ENTRIES_PER_CHUNK = {"cpu": 1 << 19, "other": 1 << 24}  # entries times points: 4 MB of float64 on a CPU
 FEWEST_POINTS, MOST_POINTS = 32, 1 << 14
-
-
-def plan_signature(net: Transformer) -> tuple[Any, ...]:
-    """Changes whenever a weight is written, moved or replaced."""
-    tensors = [net.box, *net.parameters()]
-    return (_trainable(net), *((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors))
-
-
-def _trainable(net: Transformer) -> bool:
-    return torch.is_grad_enabled() and any(p.requires_grad for p in net.parameters())
 
 
 def _numpy(tensor: Tensor) -> Float:
     return tensor.detach().to("cpu", torch.float64).numpy()
 
 
-def block_weights(block: Block) -> tuple[Float, Float, Float, list[tuple[Float, Float]]]:
-    """Weights of a block as float64 arrays: query, key, value, list of FFN layers."""
-    ffn = [(_numpy(layer.weight), _numpy(layer.bias)) for layer in block.ffn_layers]
-    return _numpy(block.query), _numpy(block.key), _numpy(block.value), ffn
+def block_weights(block: Block) -> tuple[Heads, FeedForward]:
+    """Weights of a block as float64 data."""
+    heads = Heads(*(_numpy(w) for w in (block.attention.query, block.attention.key, block.attention.value)))
+    return heads, FeedForward(tuple((_numpy(layer.weight), _numpy(layer.bias)) for layer in block.ffn.affine))
 
 
-def propagate(net: Transformer) -> list[BlockBounds]:
-    """Bounds of the hidden state through all blocks, for every x in the network's box."""
-    state = input_intervals(_numpy(net.hidden0), _numpy(net.box))
+def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
+    """Bounds of the hidden state through all blocks, for every x in the box (D,)."""
+    state = input_intervals(_numpy(net.hidden0), _numpy(box))
     result = []
     for block in net.stack:
-        result.append(propagate_block(*block_weights(block), state))
+        heads, ffn = block_weights(block)
+        result.append(propagate_block(heads.query, heads.key, heads.value, list(ffn.layers), state))
         state = result[-1].after
     return result
 
 
-class SparsePlan:
-    """Index tensors and folded coefficients of every block."""
+class SparseExecutor(Executor):
+    """Only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
 
-    def __init__(
-        self,
-        bounds: list[BlockBounds],
-        pairs: list[HeadPairs],
-        rows: list[int],
-        steps: list[Step] | None = None,
-        initial: Tensor | None = None,
-        inputs: Tensor | None = None,
-        readout: int | None = None,
-    ) -> None:
-        """initial: (entries,) values at x = 0 of the entries kept; the first of them hold the coordinates `inputs`.
-        readout: the entry of the output, None if no block writes it."""
-        self.bounds, self.pairs, self.rows, self.steps = bounds, pairs, rows, steps
-        self.initial, self.inputs, self.readout = initial, inputs, readout
+    Points outside the box are evaluated densely, so both executions are the same function everywhere. The plan is
+    derived again whenever a weight changes.
+    """
 
-    @staticmethod
-    def from_weights(net: Transformer, bounds: list[BlockBounds] | None = None) -> SparsePlan:
-        bounds = propagate(net) if bounds is None else bounds
-        if _trainable(net):
-            pairs = []
-            for block, bound in zip(net.stack, bounds, strict=True):
-                query, key, value, _ = block_weights(block)
-                pairs.append(active_pairs(query, key, np.ones_like(value), bound.before))
-            return SparsePlan(bounds, pairs, list(range(net.hidden0.shape[1])))
-        rows = written_rows(net)
-        with torch.no_grad():
-            steps, kept = fold(net, bounds, rows)
-            tokens, kept = net.hidden0.shape[0], kept[:-1]
-            row = torch.tensor(rows, device=kept.device)[kept // tokens]
-            initial = torch.cat([net.hidden0[kept % tokens, row], net.hidden0.new_ones(1)])
-            token, last = (int(i) for i in net.readout)
-            readout = None if last not in rows else int((kept < rows.index(last) * tokens + token).sum())
-            inputs = kept[kept < net.ambient]
-        return SparsePlan(bounds, [bound.pairs for bound in bounds], rows, steps, initial, inputs, readout)
+    name = "sparse"
+
+    def __init__(self) -> None:
+        self._plan: FoldedPlan | PairPlan | None = None
+        self._signature: tuple[Any, ...] | None = None
+
+    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
+        inside = (x.detach().abs() <= box).all(dim=1)
+        plan = self.plan(net, box)
+        if bool(inside.all()):
+            return plan.forward(net, x)
+        out = x.new_zeros(x.shape[0])
+        index_in, index_out = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+        out = out.index_put((index_out,), DenseExecutor().forward(net, box, x[index_out]))
+        if index_in.numel():
+            out = out.index_put((index_in,), plan.forward(net, x[index_in]))
+        return out
+
+    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
+        outside = ~(x.detach().abs() <= box).all(dim=1)
+        if bool(outside.any()):
+            raise invalid("x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside")
+        bounds = self.plan(net, box).bounds
+        plan = pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds, everything=True)
+        return plan.states(net, x)
+
+    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
+        plan = self.plan(net, box)
+        if isinstance(plan, PairPlan):
+            raise invalid("net", "frozen parameters for the sparse count", got="some that require a gradient")
+        return sparse_multiply_adds(plan.steps)
+
+    def adopt(self, net: Transformer, box: Tensor, bounds: tuple[BlockBounds, ...]) -> None:
+        self._plan, self._signature = _plan(net, bounds), _signature(net, box)
+
+    def plan(self, net: Transformer, box: Tensor) -> FoldedPlan | PairPlan:
+        """The token pairs of every block and what they are folded into."""
+        signature = _signature(net, box)
+        if self._plan is None or self._signature != signature:
+            self._plan, self._signature = _plan(net, propagate(net, box)), signature
+        return self._plan
+
+
+def _signature(net: Transformer, box: Tensor) -> tuple[Any, ...]:
+    """Changes whenever a weight is written, moved or replaced."""
+    return (_trainable(net), *((t.data_ptr(), t._version, t.dtype, t.device) for t in (box, *net.parameters())))
+
+
+def _trainable(net: Transformer) -> bool:
+    return torch.is_grad_enabled() and any(p.requires_grad for p in net.parameters())
+
+
+def _plan(net: Transformer, bounds: Sequence[BlockBounds]) -> FoldedPlan | PairPlan:
+    return pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds)
+
+
+def _in_chunks(x: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Points (P, D) in parts whose state of `size` entries a point stays in the cache."""
+    entries = ENTRIES_PER_CHUNK.get(x.device.type, ENTRIES_PER_CHUNK["other"])
+    return x.split(max(FEWEST_POINTS, min(MOST_POINTS, entries // size)))
+
+
+@dataclass(frozen=True)
+class FoldedPlan:
+    """Index tensors and folded coefficients of every block.
+
+    Attributes:
+        rows: the rows that some block writes.
+        steps: one for each block, on a state of (entries, points).
+        kept: (entries - 1,) the entries `row number * tokens + token` of the state, before the constant 1.
+        initial: (entries,) their values at x = 0; the first of them hold the coordinates `inputs`.
+        readout: the entry of the output, None if no block writes it.
+    """
+
+    bounds: tuple[BlockBounds, ...]
+    rows: list[int]
+    steps: list[Step]
+    kept: Tensor
+    initial: Tensor
+    inputs: Tensor
+    readout: int | None
+
+    @property
+    def pairs(self) -> list[HeadPairs]:
+        return [bound.pairs for bound in self.bounds]
 
     @property
     def size(self) -> int:
         """Entries held for each point."""
-        if self.steps is None or self.initial is None:
-            return 5 * max([1, *(len(p) for p in self.pairs)])
         return self.initial.numel() + max([0, *(step.size for step in self.steps)])
 
     def forward(self, net: Transformer, x: Tensor) -> Tensor:
         """Evaluate points (P, D) inside the box -> (P,)."""
-        entries = ENTRIES_PER_CHUNK.get(x.device.type, ENTRIES_PER_CHUNK["other"])
-        step = max(FEWEST_POINTS, min(MOST_POINTS, entries // self.size))
-        run = self._trainable_points if self.steps is None else self._points
-        return torch.cat([run(net, part) for part in x.split(step)])
+        return torch.cat([self._values(net, part) for part in _in_chunks(x, self.size)])
 
-    def _points(self, net: Transformer, x: Tensor) -> Tensor:
-        assert self.steps is not None and self.initial is not None and self.inputs is not None
+    def _values(self, net: Transformer, x: Tensor) -> Tensor:
         if self.readout is None:
-            return net.hidden0[tuple(net.readout)].expand(x.shape[0])
-        first, column = self.inputs.numel(), self.initial[:, None]
-        shift = x.T if first == net.ambient else x.T.index_select(0, self.inputs)
-        state = torch.cat([column[:first] + shift, column[first:].expand(-1, x.shape[0])])
+            return net.hidden0[net.output].expand(x.shape[0])
+        state = self._start(net, x)
         for step in self.steps:
             step.run(state)
         return state[self.readout]
 
-    def _trainable_points(self, net: Transformer, x: Tensor) -> Tensor:
+    def _start(self, net: Transformer, x: Tensor) -> Tensor:
+        first, column = self.inputs.numel(), self.initial[:, None]
+        shift = x.T if first == net.ambient else x.T.index_select(0, self.inputs)
+        return torch.cat([column[:first] + shift, column[first:].expand(-1, x.shape[0])])
+
+    def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
+        """Hidden states (P, l, w) around the blocks; of a plan that keeps everything."""
+        chunks = [list(self._states(net, part)) for part in _in_chunks(x, self.size)]
+        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+
+    def _states(self, net: Transformer, x: Tensor) -> Iterator[Tensor]:
+        tokens = net.hidden0.shape[0]
+        rows = torch.tensor(self.rows, device=x.device)[self.kept // tokens]
+
+        def hidden(state: Tensor) -> Tensor:
+            full = net.hidden0.detach().expand(x.shape[0], -1, -1).clone()
+            full[:, self.kept % tokens, rows] = state[:-1].T
+            return full
+
+        state = self._start(net, x)
+        yield hidden(state)
+        for step in self.steps:
+            step.run(state)
+            yield hidden(state)
+
+
+def folded_plan(net: Transformer, bounds: Sequence[BlockBounds], *, everything: bool = False) -> FoldedPlan:
+    """The plan for frozen weights."""
+    tokens, width = net.hidden0.shape
+    rows = [int(row) for row in written_rows([block_weights(block) for block in net.stack], width)]
+    with torch.no_grad():
+        steps, kept = fold(net, bounds, rows, everything=everything)
+        kept = kept[:-1]
+        row = torch.tensor(rows, device=kept.device)[kept // tokens]
+        initial = torch.cat([net.hidden0[kept % tokens, row], net.hidden0.new_ones(1)])
+    token, last = net.output
+    readout = None if last not in rows else int((kept < rows.index(last) * tokens + token).sum())
+    return FoldedPlan(tuple(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout)
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """The active pairs of every block, evaluated one by one: for gradients in the weights."""
+
+    bounds: tuple[BlockBounds, ...]
+    pairs: list[HeadPairs]
+
+    @property
+    def size(self) -> int:
+        """Entries held for each point."""
+        return 5 * max([1, *(len(p) for p in self.pairs)])
+
+    def forward(self, net: Transformer, x: Tensor) -> Tensor:
+        """Evaluate points (P, D) inside the box -> (P,)."""
+        token, row = net.output
+        return torch.cat([list(self._states(net, part))[-1][:, token, row] for part in _in_chunks(x, self.size)])
+
+    def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
+        """Hidden states (P, l, w) around the blocks."""
+        chunks = [list(self._states(net, part)) for part in _in_chunks(x, self.size)]
+        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+
+    def _states(self, net: Transformer, x: Tensor) -> Iterator[Tensor]:
         hidden = net.embed(x).permute(1, 2, 0)
+        yield hidden.permute(2, 0, 1)
         for block, pairs in zip(net.stack, self.pairs, strict=True):
             head, target, source = (
                 torch.as_tensor(i, device=x.device) for i in (pairs.head, pairs.target, pairs.source)
             )
-            query = torch.matmul(block.query[head], hidden[target])
-            key = torch.matmul(block.key[head], hidden[source])
+            query = torch.matmul(block.attention.query[head], hidden[target])
+            key = torch.matmul(block.attention.key[head], hidden[source])
             score = query[:, 0] * key[:, 0]
             for row in range(1, query.shape[1]):
                 score = score + query[:, row] * key[:, row]
-            value = torch.matmul(block.value[head], hidden[source])
+            value = torch.matmul(block.attention.value[head], hidden[source])
             hidden = hidden.index_add(0, target, torch.relu(score)[:, None, :] * value)
             if len(block.ffn):
-                hidden = hidden + block.feed_forward(hidden.transpose(1, 2)).transpose(1, 2)
-        token, row = (int(i) for i in net.readout)
-        return hidden[token, row]
+                hidden = hidden + block.ffn(hidden.transpose(1, 2)).transpose(1, 2)
+            yield hidden.permute(2, 0, 1)
 
 
-def written_rows(net: Transformer) -> list[int]:
-    """Rows that some block (or the embedding) can change; the others keep their initial value for every x."""
-    written = np.zeros(net.hidden0.shape[1], dtype=bool)
-    written[0] = True
-    for block in net.stack:
-        if block.value.shape[0]:
-            written |= (block.value != 0).any(dim=2).any(dim=0).cpu().numpy()
-        if len(block.ffn):
-            last = block.ffn_layers[-1]
-            written |= ((last.weight != 0).any(dim=1) | (last.bias != 0)).cpu().numpy()
-    return [int(row) for row in np.flatnonzero(written)]
+def pair_plan(net: Transformer, bounds: Sequence[BlockBounds]) -> PairPlan:
+    """The plan for weights that are to be trained: no pair is dropped for a value that is zero now."""
+    pairs = []
+    for block, bound in zip(net.stack, bounds, strict=True):
+        heads, _ = block_weights(block)
+        pairs.append(active_pairs(heads.query, heads.key, np.ones_like(heads.value), bound.before))
+    return PairPlan(tuple(bounds), pairs)

@@ -115,7 +115,7 @@ class Products:
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FeedForwardStep:
     """FFN on the tokens that it can change; reads some rows of them, the others are folded into the first bias."""
 
     tokens: int
@@ -137,7 +137,7 @@ class FeedForward:
     def entries(self) -> Tensor:
         return torch.cat([self.reads, self.writes])
 
-    def renumbered(self, number: Tensor) -> FeedForward:
+    def renumbered(self, number: Tensor) -> FeedForwardStep:
         return replace(self, reads=number[self.reads], writes=number[self.writes])
 
     @property
@@ -151,7 +151,7 @@ class Step:
 
     linear: Linear
     products: list[Products]
-    ffn: FeedForward | None
+    ffn: FeedForwardStep | None
 
     def run(self, state: Tensor) -> None:
         """Add what the block adds to `state`, in place."""

@@ -1,8 +1,17 @@
-"""The paper's construction, lemma by lemma: narrow heads, one product tree per term, deep ramps.
+"""The paper's construction as a program, lemma by lemma: narrow heads, one product tree per term, deep ramps.
 
-A head's value reads only the constant row, so it adds `v relu(u_t^T G u_s)` to one register of one token.
-What has no sign takes two heads: a *signed read* is `relu(a_s) - relu(-a_s)`, an *in-place product*
-`a_t <- a_t a_s` adds `+-relu(+-a_t (a_s - 1))`. Token kinds and blocks: `paper_layout`.
+    1        charts     Z.a = z;  x.b = x^2                      FFN: clip Z.a
+    2        nodes      H.a = U_j.a = N z - k;  R.b = dist^2     FFN: clip H.a, U.a
+    3 .. 2+p powers     U_j.a = u^j                              FFN: H.b = bump (block 3)
+    3+p      bumps      U_j.b = bump(u) u^j                      FFN of block 4: R.a = indicator
+    d >= 2   terms      P_(tau,i).a = U.b; then ceil(log2 d) blocks of products
+    last     sum, cut, read-out
+
+`p = max(1, ceil(log2 s))`: L = 6 + p blocks for d = 1, else 7 + p + ceil(log2 d), for any number of cells.
+
+A head's value reads only the constant row, so it adds `v relu(u_t^T G u_s)` to one register of one token. What has no
+sign takes two heads: a *signed read* is `relu(a_s) - relu(-a_s)`, an *in-place product* `a_t <- a_t a_s` adds
+`+-relu(+-a_t (a_s - 1))`.
 
 Clips are identities on the true values. They keep the bounds that interval arithmetic can prove, from which
 the gate constants are computed, of order one (theory, section 4).
@@ -10,208 +19,158 @@ the gate constants are computed, of order one (theory, section 4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, log2
 
 import numpy as np
-import torch
 
 from construct.arrays import Float, Int
-from construct.execution.pairs import Intervals
-from construct.paper.grid import TaylorApproximator
-from construct.paper.layout import PaperDesign, paper_design, ramp_doublings
-from construct.program import ffn, products
-from construct.program.compile import NetworkBuilder, largest_outside
-from construct.program.heads import ONE, A, B, Entries
-from construct.progress import Progress
-from construct.transformer import Transformer
-from construct.transformer.weights import FeedForward, Heads
+from construct.paper.grid import TaylorApproximator, constant_doublings
+from construct.paper.layout import PaperLayout, layout_of
+from construct.program.compile import Program, Stage
+from construct.program.ffn import Ffn
+from construct.program.heads import A, B
+from construct.program.layout import ONE
+from construct.program.products import multiply, narrow, signed
+from construct.program.rules import Rule
+from construct.validation import one_of, positive_real
+
+RAMPS = ("constant", "epsilon")
 
 
-class PaperAssembler:
-    """Assigns the weights of a design, block by block. coefficients: (q, A)."""
+def paper_program(approximator: TaylorApproximator, position_code: str = "integer") -> Program:
+    """The program of glued Taylor polynomials."""
+    return program_of(layout_of(approximator, position_code), approximator.coefficients.numpy())
 
-    def __init__(self, design: PaperDesign, coefficients: Float, progress: Progress | None = None) -> None:
-        self.design, self.layout, self.coefficients = design, design.layout, coefficients
-        self.builder = NetworkBuilder(self.layout, design.box, progress)
 
-    def assemble(self) -> NetworkBuilder:
-        """All blocks, in the order of the proof."""
-        self._registers()
-        self._charts()
-        self._nodes()
-        for level in range(1, self.design.power_blocks + 1):
-            self._powers(level)
-        self._bumps()
-        if self.design.dim >= 2:
-            self._terms()
-            for level in range(1, self.design.product_blocks + 1):
-                self._products(level)
-        self._sum()
-        self._cut()
-        self._read_out()
-        assert len(self.builder.blocks) == self.design.blocks
-        assert [len(block[0]) for block in self.builder.blocks] == self.design.heads_per_block()
-        return self.builder
+def program_of(layout: PaperLayout, coefficients: Float) -> Program:
+    """The program of a layout and coefficients (q, A), one for each kept node and exponent."""
+    stages = PaperStages(layout, coefficients)
+    return Program(layout.tokens, stages.registers(), tuple(stages.all()))
 
-    # -- blocks -----------------------------------------------------------------------------------
 
-    def _registers(self) -> None:
-        g, layout = self.design, self.layout
-        self.builder.set(layout.tokens("Z"), "a", g.chart_registers())
+@dataclass(frozen=True, eq=False)
+class PaperStages:
+    """The stages, in the order of the proof; coefficients (q, A)."""
+
+    layout: PaperLayout
+    coefficients: Float
+
+    def tokens(self, group: str) -> Int:
+        return self.layout.tokens.tokens(group)
+
+    def registers(self) -> dict[tuple[str, str], Float | float]:
+        """Z.a = -(V^T c)/scale - (V^T B)/scale, which turns relu(x_j + B_j) into x_j; H.a = U_j.a = -k - N, U_0.a = 1."""
+        g = self.layout
         shift = -(g.univariate[:, 2] + g.cells).astype(np.float64)
-        self.builder.set(layout.tokens("H"), "a", shift)
-        self.builder.set(layout.tokens("U"), "a", np.broadcast_to(shift[:, None], layout.group("U").shape))
-        self.builder.set(layout.tokens("U")[:, 0], "a", 1.0)
+        powers = np.tile(shift[:, None], (1, g.degree + 1))
+        powers[:, 0] = 1.0
+        chart = -np.einsum("nDd,nD->nd", g.frames / g.scale, g.centres + g.box)
+        return {("Z", A): chart, ("H", A): shift, ("U", A): powers}
 
-    def _charts(self) -> None:
+    def all(self) -> Iterator[Stage]:
+        g = self.layout
+        yield self.charts()
+        yield self.nodes()
+        for level in range(1, g.power_blocks + 1):
+            yield self.powers(level)
+        yield self.bumps()
+        if g.dim >= 2:
+            yield self.terms()
+            for level in range(1, g.product_blocks + 1):
+                yield self.products(level)
+        yield from (self.sum(), self.cut(), self.read_out())
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def charts(self) -> Stage:
         """Z.a = V^T (x - c)/scale from `v relu(x_j + B_j)`; x_j.b = relu(x_j^2). Then clip z to [-1, 1]."""
-        g, layout = self.design, self.layout
-        x = layout.tokens("x")
+        g, x = self.layout, self.tokens("x")
         chart, j, i = np.nonzero(g.frames)
-        z, weights = layout.tokens("Z")[chart, i], g.frames[chart, j, i] / g.scale
-        reads = self._heads(z, x[j], {(ONE, A): 1.0, (ONE, ONE): g.box[j]}, A, weights)
-        squares = self._heads(x, x, {(A, A): 1.0}, B, 1.0)
-        self.builder.block([reads, squares], self._clip("Z"), stage="charts")
+        z, weights = self.tokens("Z")[chart, i], g.frames[chart, j, i] / g.scale
+        reads = narrow(z, x[j], {(ONE, A): 1.0, (ONE, ONE): g.box[j]}, A, weights)
+        return Stage("charts", (reads, narrow(x, x, {(A, A): 1.0}, B, 1.0)), _clip("Z"))
 
-    def _nodes(self) -> None:
+    def nodes(self) -> Stage:
         """H.a = U_j.a = N z - k from `N relu(z + 1)`; R.b = sum_j relu(x_j^2 - 2 c_j x_j + c_j^2). Clip u."""
-        g, layout = self.design, self.layout
-        z = layout.tokens("Z")[g.univariate[:, 0], g.univariate[:, 1]]
-        targets = np.concatenate([layout.tokens("H")[:, None], layout.tokens("U")[:, 1:]], axis=1)
-        sources = np.broadcast_to(z[:, None], targets.shape)
-        shift = self._heads(targets, sources, {(ONE, A): 1.0, (ONE, ONE): 1.0}, A, float(g.cells))
-        shape = g.centres.shape
-        c = g.centres.ravel()
-        distance = self._heads(
-            np.broadcast_to(layout.tokens("R")[:, None], shape),
-            np.broadcast_to(layout.tokens("x")[None, :], shape),
-            {(ONE, B): 1.0, (ONE, A): -2.0 * c, (ONE, ONE): c * c},
-            B,
-            1.0,
-        )
-        self.builder.block([shift, distance], self._clip("H", "U"), stage="nodes")
+        g = self.layout
+        z = self.tokens("Z")[g.univariate[:, 0], g.univariate[:, 1]]
+        targets = np.concatenate([self.tokens("H")[:, None], self.tokens("U")[:, 1:]], axis=1)
+        shift = narrow(targets, z[:, None], {(ONE, A): 1.0, (ONE, ONE): 1.0}, A, float(g.cells))
+        form = {(ONE, B): 1.0, (ONE, A): -2.0 * g.centres, (ONE, ONE): g.centres * g.centres}
+        distance = narrow(self.tokens("R")[:, None], self.tokens("x")[None, :], form, B, 1.0)
+        return Stage("nodes", (shift, distance), _clip("H", "U"))
 
-    def _powers(self, level: int) -> None:
+    def powers(self, level: int) -> Stage:
         """U_j.a = u^j by doubling exponents; FFN of block 3: H.b = bump(u), of block 4: R.a = indicator."""
-        u = self.layout.tokens("U")
-        steps = self.design.power_steps(level)
-        parts = [self._multiply(u[:, j], u[:, partner], A) for j, partner in steps]
-        if level == 1:
-            span, kind = self.layout.span("H"), self.design.bump
-            bump = ffn.bump(self.layout, span, kind, scale=3.0 if kind == "trapezoid" else 1.0)
-            self.builder.block(parts, lambda state: bump, stage="powers 1")
-        elif level == 2:
-            self.builder.block(parts, lambda state: self._ramp(), stage="powers 2")
-        else:
-            self.builder.block(parts, self._clip("U"), stage=f"powers {level}")
+        u, kind = self.tokens("U"), self.layout.bump
+        rules = [rule for j, k in self.layout.power_steps(level) for rule in multiply(u[:, j], u[:, k], A)]
+        bump = Ffn("bump", ("H",), {"kind": kind, "scale": 3.0 if kind == "trapezoid" else 1.0})
+        return Stage(f"powers {level}", tuple(rules), {1: bump, 2: self._ramp()}.get(level, _clip("U")))
 
-    def _ramp(self) -> FeedForward:
-        g = self.design
-        return ffn.indicator_ramp(self.layout, self.layout.span("R"), radius_squared=g.radius**2, doublings=g.doublings)
-
-    def _bumps(self) -> None:
+    def bumps(self) -> Stage:
         """U_j.b = bump(u) u^j: one head where the sign of u^j is known, else two."""
-        u, h = self.layout.tokens("U"), self.layout.tokens("H")
-        even, odd = u[:, 0::2], u[:, 1::2]
-        parts = [self._heads(even, np.broadcast_to(h[:, None], even.shape), {(A, B): 1.0}, B, 1.0)]
-        parts.append(self._signed(odd, np.broadcast_to(h[:, None], odd.shape), {(A, B): 1.0}, B, 1.0))
-        if self.design.power_blocks == 1:
-            self.builder.block(parts, lambda state: self._ramp(), stage="bumps")
-        else:
-            self.builder.block(parts, self._clip("U", row="b"), stage="bumps")
+        u, h = self.tokens("U"), self.tokens("H")[:, None]
+        even = narrow(u[:, 0::2], h, {(A, B): 1.0}, B, 1.0)
+        odd = signed(u[:, 1::2], h, {(A, B): 1.0}, B, 1.0)
+        ffn = self._ramp() if self.layout.power_blocks == 1 else _clip("U", row=B)
+        return Stage("bumps", (even, *odd), ffn)
 
-    def _terms(self) -> None:
+    def terms(self) -> Stage:
         """P_(tau,i).a = U_(n, i, m_i, alpha_i).b."""
-        g = self.design
-        p = self.layout.tokens("P")
-        source = self.layout.tokens("U")[g.factors[:, None, :], g.exponents[None, :, :]]
-        self.builder.block([self._signed(p, source, {(ONE, B): 1.0}, A, 1.0)], self._clip("P"), stage="terms")
+        g = self.layout
+        source = self.tokens("U")[g.factors[:, None, :], g.exponents[None, :, :]]
+        return Stage("terms", signed(self.tokens("P"), source, {(ONE, B): 1.0}, A, 1.0), _clip("P"))
 
-    def _products(self, level: int) -> None:
+    def products(self, level: int) -> Stage:
         """One level of every term's product tree."""
-        p = self.layout.tokens("P")
-        parts = [self._multiply(p[..., i], p[..., j], A) for i, j in self.design.product_steps(level)]
-        self.builder.block(parts, self._clip("P"), stage=f"products {level}")
+        p = self.tokens("P")
+        rules = [rule for i, j in self.layout.product_steps(level) for rule in multiply(p[..., i], p[..., j], A)]
+        return Stage(f"products {level}", tuple(rules), _clip("P"))
 
-    def _sum(self) -> None:
+    def sum(self) -> Stage:
         """S_n.b = sum c * term. The bumps sum to at most one, so |S_n.b| <= max_m sum_alpha |c|: clip."""
-        g = self.design
+        g = self.layout
         if g.dim == 1:
-            source, register = self.layout.tokens("U")[g.factors, g.exponents[:, 0]], B
+            source, register = self.tokens("U")[g.factors, g.exponents[:, 0]], B
         else:
-            source, register = self.layout.tokens("P")[:, :, 0], A
-        target = np.broadcast_to(self.layout.tokens("S")[g.charts][:, None], source.shape)
-        part = self._signed(target, source, {(ONE, register): 1.0}, B, self.coefficients)
+            source, register = self.tokens("P")[:, :, 0], A
+        target = np.broadcast_to(self.tokens("S")[g.charts][:, None], source.shape)
+        rules = signed(target, source, {(ONE, register): 1.0}, B, self.coefficients)
         largest = float(np.abs(self.coefficients).sum(axis=1).max(initial=0.0))
-        self.builder.block([part], self._clip("S", row="b", limit=largest * (1 + 1e-9)), stage="sum")
+        return Stage("sum", rules, _clip("S", row=B, limit=largest * (1 + 1e-9)))
 
-    def _cut(self) -> None:
+    def cut(self) -> Stage:
         """S_n.b <- S_n.b R_n.a, the chart's indicator."""
-        s, r = self.layout.tokens("S"), self.layout.tokens("R")
-        self.builder.block([self._multiply(s, r, B)], stage="cut")
+        return Stage("cut", multiply(self.tokens("S"), self.tokens("R"), B))
 
-    def _read_out(self) -> None:
+    def read_out(self) -> Stage:
         """out.b = sum_n S_n.b."""
-        s = self.layout.tokens("S")
-        target = np.broadcast_to(self.layout.tokens("out"), s.shape)
-        self.builder.block([self._signed(target, s, {(ONE, B): 1.0}, B, 1.0)], stage="read-out")
+        rules: tuple[Rule, ...] = signed(self.tokens("out"), self.tokens("S"), {(ONE, B): 1.0}, B, 1.0)
+        return Stage("read-out", rules)
 
-    # -- gadgets ----------------------------------------------------------------------------------
-
-    def _heads(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
-        """`register_t += weight relu(u_t^T G u_s)`, one narrow head per pair of tokens."""
-        return products.narrow(self.layout, target, source, entries, register, weight, self.builder.bound)
-
-    def _signed(self, target: Int, source: Int, entries: Entries, register: int, weight: Float | float) -> Heads:
-        """`register_t += weight u_t^T G u_s` for a form of unknown sign."""
-        return products.signed(self.layout, target, source, entries, register, weight, self.builder.bound)
-
-    def _multiply(self, target: Int, source: Int, register: int) -> Heads:
-        """In place, `register_t <- register_t a_s`."""
-        return products.multiply(self.layout, target, source, register, self.builder.bound)
-
-    def _clip(self, *groups: str, row: str = "a", limit: float = 1.0) -> Callable[[Intervals], FeedForward]:
-        """An FFN that clips a register of some groups, an identity on its true values."""
-        span = self.layout.span(*groups)
-
-        def feed_forward(state: Intervals) -> FeedForward:
-            outside = largest_outside(self.layout, state, span, row)
-            return ffn.gated_clip(self.layout, span, outside, row, limit)
-
-        return feed_forward
+    def _ramp(self) -> Ffn:
+        g = self.layout
+        return Ffn("indicator_ramp", ("R",), {"radius_squared": g.radius**2, "doublings": g.doublings})
 
 
-def paper_network(
-    approximator: TaylorApproximator,
-    *,
-    position_code: str = "integer",
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    ramp: str = "epsilon",
-    epsilon: float | None = None,
-) -> Transformer:
-    """The paper's transformer of glued Taylor polynomials, exact up to rounding.
+def _clip(*groups: str, row: str = A, limit: float = 1.0) -> Ffn:
+    """An FFN that clips a register of some groups, an identity on its true values."""
+    return Ffn("clip", groups, {"row": row, "limit": limit})
 
-    Args:
-        position_code: "integer", or the paper's "trigonometric", whose rounding grows with the tokens.
-        ramp, epsilon: width of the chart indicators, see `ramp_doublings`; `net.approximator` has the same.
 
-    Raises:
-        InputError: an unknown code or ramp.
-        PrecisionError: the dtype cannot hold the position code of that many tokens.
+def ramp_doublings(
+    radius: float, inner_radius: float, cells: int, degree: int, *, ramp: str = "epsilon", epsilon: float | None = None
+) -> int:
+    """k of the chart indicator, `Delta = r^2 2^-k`.
+
+    "constant": the smallest k with `Delta <= r^2 - r'^2`, enough because f rho_n vanishes beyond r'.
+    "epsilon": the paper's `Delta <= epsilon r^2`, hence `k = ceil(log2(1/epsilon))`, where that is more;
+    epsilon defaults to `N^-(s+1)`, the order of the local error.
     """
-    approximator = replace(approximator, doublings=ramp_doublings(approximator, ramp, epsilon))
-    design = paper_design(approximator, position_code=position_code)
-    design.layout.code.check(dtype)
-    builder = PaperAssembler(design, approximator.coefficients.numpy(), progress).assemble()
-    labels = {
-        "construction": "paper",
-        "cells": approximator.cells,
-        "degree": approximator.degree,
-        "coefficients": approximator.parameters,
-        "bump": approximator.bump,
-        "ramp": ramp,
-    }
-    return builder.build(approximator, labels=labels, dtype=dtype, device=device)
+    least = constant_doublings(radius, inner_radius)
+    if one_of(ramp, "ramp", RAMPS) == "constant":
+        return least
+    wanted = float(cells) ** -(degree + 1) if epsilon is None else positive_real(epsilon, "epsilon")
+    return max(least, ceil(log2(1 / wanted)))

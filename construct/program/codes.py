@@ -1,24 +1,29 @@
 """Position codes: how a token knows where it stands, and how a head or an FFN asks.
 
-A code puts two numbers into every token. A *gate* is a linear functional of `(code0, code1, 1)` that is
-zero on the wanted tokens and at most `-gap` on all others; times a large enough constant `C` it silences a
-ReLU head everywhere else (Havrilla and Liao 2024, Lemma 3; the integer code is this library's).
+A code writes a few numbers, its *rows*, into every token. They hold one or several integers, the token's *entries*
+(its number, or a role and a chart, or a lattice vector). A *gate* is a linear functional of `(rows, 1)` that is zero on
+the wanted tokens and at most `-gap` on all others; times a large enough constant `C` it silences a ReLU head everywhere
+else (Havrilla and Liao 2024, Lemma 3; the integer codes are this library's).
 
-- `IntegerCode`: `I_t = (v, v^2)` with `v = t - floor(l/2)`. Then `-(v - v0)^2 = <(2 v0, -1, -v0^2), (v, v^2, 1)>`:
+- `IntegerCode`: entry `t`, rows `(v, v^2)`, `v = t - floor(l/2)`. `-(v - v0)^2 = <(2 v0, -1, -v0^2), (v, v^2, 1)>`:
   gap 1, exact in floating point while every partial sum is an integer below `2^p`.
-- `TrigonometricCode`: `I_t = (cos(t pi / 2l), sin(t pi / 2l))`, `<I_t, I_t0> - 1`: gap `2 sin^2(pi / 4l)`.
+- `TrigonometricCode`: entry `t`, rows `(cos(t pi / 2l), sin(t pi / 2l))`, `<I_t, I_t0> - 1`: gap `2 sin^2(pi / 4l)`.
+- `LatticeCode`: several integer entries `e`, rows `(e, e^2)` each; a gate may ask for some of the entries only.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from construct.arrays import Float, Int
-from construct.errors import InputError, PrecisionError
+from construct.errors import PrecisionError
+from construct.validation import invalid, message, one_of, positive_integer
 
 
 def significand_bits(dtype: torch.dtype) -> int:
@@ -28,20 +33,30 @@ def significand_bits(dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True)
 class PositionCode(ABC):
-    """Code of `tokens` tokens; gates are rows of coefficients over `(code0, code1, 1)`."""
+    """Code of `tokens` tokens; gates are rows of coefficients over `(*rows, 1)`, of length `len(rows) + 1`."""
 
     tokens: int
 
     name = "abstract"
     exact = False  # gates are integers, so a gate constant of 1 closes a linear read
+    pairs = False  # there is a gate for two adjacent tokens
 
     def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise InputError(f"tokens: expected a positive integer, got {self.tokens}")
+        positive_integer(self.tokens, "tokens")
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the integers that tell a token from the others."""
+        return ("t",)
+
+    @property
+    @abstractmethod
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows that the code fills."""
 
     @abstractmethod
     def values(self) -> Float:
-        """The code of every token, shape (l, 2)."""
+        """The code of every token, shape (l, rows)."""
 
     @property
     @abstractmethod
@@ -50,20 +65,41 @@ class PositionCode(ABC):
 
     @abstractmethod
     def point_gate(self, token: Int) -> Float:
-        """Coefficients, shape (m, 3), of a gate that vanishes at `token` alone."""
+        """Coefficients, shape (m, rows + 1), of a gate that vanishes at `token` alone."""
+
+    def pair_gate(self, token: Int) -> Float:
+        """A gate (m, rows + 1) that vanishes at `token` and `token + 1` alone.
+
+        Raises:
+            InputError: the code has none.
+        """
+        raise invalid("code", "a code with a gate for two adjacent tokens (the integer code)", got=self.name)
+
+    def entry_gate(self, wanted: Mapping[str, Int]) -> Float:
+        """A gate (m, rows + 1) that vanishes where the named entries have these values, whatever the others.
+
+        Raises:
+            InputError: the code cannot ask for its entries apart.
+        """
+        raise invalid("code", "a code with entries that can be asked for apart (the lattice code)", got=self.name)
 
     @abstractmethod
-    def shift_gate(self, shift: int) -> tuple[Float, Float]:
-        """Forms `(q, k)`, shape (3, 3) each: `sum_r <q_r, c_t> <k_r, c_s>` is 0 iff `s = t + shift`."""
+    def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
+        """Forms `(q, k)`, shape (r, rows + 1) each: `sum_i <q_i, c_t> <k_i, c_s>` is 0 iff source and target have equal
+        `entries`, the source's being larger by `shift` if there is one entry."""
 
     @abstractmethod
     def range_gate(self, first: int, last: int) -> tuple[Float, float]:
-        """At most two functionals (r, 3) and a floor `g`: the sum of their ReLUs is exactly 0 on
+        """At most two functionals (r, rows + 1) and a floor `g`: the sum of their ReLUs is exactly 0 on the tokens
         `first..last` and at least `g > 0` on every other token."""
 
     @abstractmethod
     def check(self, dtype: torch.dtype) -> None:
         """Raise `PrecisionError` if `dtype` cannot hold the code of this many tokens."""
+
+    def spec(self) -> dict[str, Any]:
+        """What `code_from_spec` needs besides the number of tokens."""
+        return {"name": self.name}
 
 
 class IntegerCode(PositionCode):
@@ -71,6 +107,11 @@ class IntegerCode(PositionCode):
 
     name = "integer"
     exact = True
+    pairs = True
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return ("t", "t^2")
 
     @property
     def offset(self) -> int:
@@ -93,8 +134,9 @@ class IntegerCode(PositionCode):
         v = np.asarray(token, dtype=np.float64) - self.offset
         return np.stack([2 * v + 1, -np.ones_like(v), -v * (v + 1)], axis=-1)
 
-    def shift_gate(self, shift: int) -> tuple[Float, Float]:
+    def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
         # -(v_t + k - v_s)^2 = [-(v_t + k)^2] 1 + [2 (v_t + k)] v_s + 1 [-v_s^2]
+        _check_entries(entries, self.entries)
         k = float(shift)
         query = np.array([[-2 * k, -1.0, -k * k], [2.0, 0.0, 2 * k], [0.0, 0.0, 1.0]])
         key = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -114,17 +156,18 @@ class IntegerCode(PositionCode):
         # 2 |v| |v0| + v^2 + v0^2 <= l^2, hence exact up to 2^(bits of the significand)
         limit = 2 ** significand_bits(dtype)
         if self.tokens**2 > limit:
-            raise PrecisionError(
-                f"dtype: {dtype} holds the integer code of at most {int(limit**0.5)} tokens exactly, "
-                f"this network has {self.tokens}; use float64 or a coarser epsilon"
-            )
+            expected = f"a dtype that holds the integer code of {self.tokens} tokens exactly (or a coarser epsilon)"
+            raise PrecisionError(message("dtype", expected, got=f"{dtype}, which holds at most {int(limit**0.5)}"))
 
 
 class TrigonometricCode(PositionCode):
     """`(cos(t pi / 2l), sin(t pi / 2l))`, the code of Havrilla and Liao."""
 
     name = "trigonometric"
-    exact = False
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return ("cos", "sin")
 
     @property
     def gap(self) -> float:
@@ -141,8 +184,9 @@ class TrigonometricCode(PositionCode):
         angle = self._angle(token)
         return np.stack([np.cos(angle), np.sin(angle), -np.ones_like(angle)], axis=-1)
 
-    def shift_gate(self, shift: int) -> tuple[Float, Float]:
+    def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
         # <R I_t, I_s> - 1 with R the rotation by `shift` tokens
+        _check_entries(entries, self.entries)
         c, s = np.cos(self._angle(shift)), np.sin(self._angle(shift))
         query = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, -1.0]])
         return query, np.eye(3)
@@ -164,23 +208,134 @@ class TrigonometricCode(PositionCode):
 
     def check(self, dtype: torch.dtype) -> None:
         # below this the gap 2 sin^2(pi/4l) is not even seen next to 1
-        if self.gap < 4 * torch.finfo(dtype).eps:
-            raise PrecisionError(
-                f"dtype: {dtype} cannot tell {self.tokens} trigonometric codes apart "
-                f"(gap {self.gap:.1e}, unit round-off {torch.finfo(dtype).eps:.1e}); use the integer code or float64"
-            )
+        eps = torch.finfo(dtype).eps
+        if self.gap < 4 * eps:
+            expected = f"a dtype that tells {self.tokens} trigonometric codes apart (gap {self.gap:.1e})"
+            raise PrecisionError(message("dtype", expected, got=f"{dtype}, unit round-off {eps:.1e}"))
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeCode(PositionCode):
+    """Several integer entries a token, rows `(e, e^2)` for each **[beyond the paper]**.
+
+    A point gate is `-|e - e0|^2`, an entry gate the same sum over some of the entries, and the gate of equal entries S
+    `sum_S 2 e_t e_s - sum_S e_t^2 - sum_S e_s^2`, of `|S| + 2` rows: gap 1, integers throughout.
+
+    Attributes:
+        named: the entries' names, in order.
+        integers: (l, entries), the tokens' entries; no two tokens have all of them equal.
+    """
+
+    named: tuple[str, ...]
+    integers: Int = field(repr=False)
+
+    name = "lattice"
+    exact = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shape = (self.tokens, len(self.named))
+        if not self.named or len(set(self.named)) != len(self.named) or not all(self.named):
+            raise invalid("named", "at least one entry, all names different", self.named)
+        if self.integers.shape != shape or not np.issubdtype(self.integers.dtype, np.integer):
+            raise invalid("integers", f"an integer array of shape {shape}", self.integers)
+        if len(np.unique(self.integers, axis=0)) != self.tokens:
+            raise invalid("integers", "different entries for every token", self.integers)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return self.named
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(row for entry in self.named for row in (entry, f"{entry}^2"))
+
+    @property
+    def gap(self) -> float:
+        return 1.0
+
+    def values(self) -> Float:
+        v = self.integers.astype(np.float64)
+        return np.stack([v, v * v], axis=2).reshape(self.tokens, -1)
+
+    def point_gate(self, token: Int) -> Float:
+        at = self.integers[np.asarray(token)]
+        return self.entry_gate({name: at[..., i] for i, name in enumerate(self.named)})
+
+    def entry_gate(self, wanted: Mapping[str, Int]) -> Float:
+        _check_entries(tuple(wanted), self.named)
+        columns = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in wanted.values()))
+        gate = np.zeros((*columns[0].shape, 2 * len(self.named) + 1))
+        for name, v in zip(wanted, columns, strict=True):
+            at = 2 * self.named.index(name)
+            gate[..., at], gate[..., at + 1] = 2 * v, -1.0
+            gate[..., -1] -= v * v
+        return gate
+
+    def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
+        _check_entries(entries, self.named)
+        if shift and len(entries) != 1:
+            raise invalid("shift", "0 unless one entry is compared", shift)
+        k, length = float(shift), 2 * len(self.named) + 1
+        query, key = np.zeros((len(entries) + 2, length)), np.zeros((len(entries) + 2, length))
+        for row, name in enumerate(entries):
+            at = 2 * self.named.index(name)
+            query[row, at], query[row, -1], key[row, at] = 2.0, 2 * k, 1.0
+            query[-2, at], query[-2, at + 1], query[-2, -1] = -2 * k, -1.0, -k * k
+            key[-1, at + 1] = -1.0
+        key[-2, -1] = query[-1, -1] = 1.0
+        return query, key
+
+    def range_gate(self, first: int, last: int) -> tuple[Float, float]:
+        """By the first entry whose values on the range are an interval that no other token's value meets."""
+        _check_range(first, last, self.tokens)
+        inside = np.zeros(self.tokens, dtype=bool)
+        inside[first : last + 1] = True
+        for i in range(len(self.named)):
+            v = self.integers[:, i]
+            low, high = v[inside].min(), v[inside].max()
+            outside = v[~inside]
+            if not np.any((low <= outside) & (outside <= high)):
+                rows = []
+                for sign, edge, beyond in ((-1.0, low, outside < low), (1.0, high, outside > high)):
+                    if beyond.any():
+                        rows.append(np.zeros(2 * len(self.named) + 1))
+                        rows[-1][2 * i], rows[-1][-1] = sign, -sign * float(edge)
+                return np.array(rows).reshape(-1, 2 * len(self.named) + 1), 1.0
+        raise invalid("range", "tokens that one entry of the code tells from all others", got=f"{first}..{last}")
+
+    def check(self, dtype: torch.dtype) -> None:
+        # partial sums of a gate are at most sum 2 |e| |e0| + e^2 + e0^2 <= 4 sum max e^2, integers
+        size = 4 * float((self.integers.astype(np.float64) ** 2).max(axis=0).sum())
+        limit = 2.0 ** significand_bits(dtype)
+        if size > limit:
+            expected = f"a dtype that holds gates of size {size:.3g} exactly"
+            raise PrecisionError(message("dtype", expected, got=f"{dtype}, exact up to {limit:.3g}"))
+
+    def spec(self) -> dict[str, Any]:
+        return {"name": self.name, "named": list(self.named), "integers": self.integers.tolist()}
 
 
 CODES: dict[str, type[PositionCode]] = {"integer": IntegerCode, "trigonometric": TrigonometricCode}
 
 
 def position_code(name: str, tokens: int) -> PositionCode:
-    """The code called `name` ("integer" or "trigonometric") for `tokens` tokens."""
-    if name not in CODES:
-        raise InputError(f"position_code: expected one of {sorted(CODES)}, got {name!r}")
-    return CODES[name](tokens)
+    """The code of positions called `name` ("integer" or "trigonometric") for `tokens` tokens."""
+    return CODES[one_of(name, "position_code", CODES)](tokens)
+
+
+def code_from_spec(spec: Mapping[str, Any], tokens: int) -> PositionCode:
+    """The code that `spec()` described."""
+    if spec["name"] != LatticeCode.name:
+        return position_code(spec["name"], tokens)
+    return LatticeCode(tokens, tuple(spec["named"]), np.array(spec["integers"], dtype=np.int64))
 
 
 def _check_range(first: int, last: int, tokens: int) -> None:
     if not 0 <= first <= last < tokens:
-        raise InputError(f"range: expected 0 <= first <= last < {tokens}, got {first}..{last}")
+        raise invalid("range", f"0 <= first <= last < {tokens}", got=f"{first}..{last}")
+
+
+def _check_entries(given: Sequence[str], known: Sequence[str]) -> None:
+    if not given or len(set(given)) != len(given) or not set(given) <= set(known):
+        raise invalid("entries", f"some of {tuple(known)}, each once", tuple(given))

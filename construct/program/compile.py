@@ -1,111 +1,263 @@
-"""Stacking blocks: the builder keeps proved bounds on every register, from which gate constants are computed."""
+"""A program, and its compilation: bounds on the data -> gate constants -> guard -> weights.
+
+A program is a token layout, the initial values of named registers, stages of rules, and the place of the output. It
+knows no gate, no constant and no bound. `Program.compile` walks through the stages with interval bounds on the hidden
+state, computes from them every gate constant that the next stage needs, refuses what the dtype cannot hold, and writes
+the weights of the block. Nothing else in the library turns a bound into a constant.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from construct.arrays import Float, Int
-from construct.execution.bounds import BlockBounds, attention_bounds, feed_forward_bounds, input_intervals
-from construct.execution.pairs import Intervals
-from construct.program.layout import TokenLayout
+from construct.arrays import Float
+from construct.errors import PrecisionError
+from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
+from construct.program.constants import GATE_TOLERANCE, check_gate_constant, check_range_constant
+from construct.program.ffn import Ffn, Span, ffn_from_json
+from construct.program.layout import ONE, TokenLayout, layout_from_json
+from construct.program.rules import Rule, Tokens, rule_from_json, shared
 from construct.progress import Progress, silent
-from construct.transformer.module import Transformer
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.counts import Counts, counted
+from construct.transformer.weights import BlockBounds, FeedForward, Heads, Intervals, Weights
+from construct.validation import invalid, message
+
+HEADS_AT_ONCE = 1 << 13  # of one rule, while counting
 
 
-class NetworkBuilder:
-    """Blocks over one token layout, from the embedding to the read-out.
+@dataclass(frozen=True)
+class Stage:
+    """One block: rules that all read the same state, then an FFN."""
 
-    Registers are set first (`set`), then blocks are appended (`block`), each seeing the bounds that hold before it;
-    `build` returns the module. All arithmetic is float64; the dtype of the network is chosen at the end.
+    name: str
+    rules: tuple[Rule, ...]
+    ffn: Ffn | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        rules = [rule.to_json() for rule in self.rules]
+        return {"name": self.name, "rules": rules, "ffn": None if self.ffn is None else self.ffn.to_json()}
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a network does, stage by stage.
+
+    Attributes:
+        layout: named rows and groups of tokens; inputs x_j arrive in the first register of the first D tokens.
+        registers: `(group, register): values`, the initial values that are not 0, scalar or in the group's shape.
+        stages: one for each block.
+        readout: (group of one token, register) of the output.
+
+    Raises:
+        InputError: a rule, FFN or register names what the layout does not have.
     """
 
-    def __init__(self, layout: TokenLayout, box: Float, progress: Progress | None = None) -> None:
-        self.layout = layout
-        self.box = np.asarray(box, dtype=np.float64)
-        self.hidden = layout.initial_state()
-        self.blocks: list[tuple[Heads, FeedForward]] = []
-        self.bounds: list[BlockBounds] = []
-        self.progress = progress or silent
+    layout: TokenLayout
+    registers: Mapping[tuple[str, str], Float | float]
+    stages: tuple[Stage, ...]
+    readout: tuple[str, str] = ("out", "b")
 
-    def set(self, tokens: Int, register: str, values: Float | float) -> None:
-        """Initial value of a register of some tokens."""
-        if self.blocks:
-            raise RuntimeError("registers are set before the first block")
-        self.hidden[np.asarray(tokens), self.layout.row(register)] = values
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise invalid("stages", "names that differ", names)
+        if self.layout.group(self.readout[0]).size != 1 or self.readout[1] not in self.layout.registers:
+            raise invalid("readout", "a group of one token and a register", self.readout)
+        for (group, register), values in self.registers.items():
+            shape = self.layout.group(group).shape
+            if register not in self.layout.registers or np.shape(values) not in ((), shape):
+                raise invalid("registers", f"a scalar or shape {shape} in a register of {group}", values)
+        for stage in self.stages:
+            for rule in stage.rules:
+                _check_rule(rule, self.layout, stage.name)
 
-    @property
-    def state(self) -> Intervals:
-        """Bounds of the hidden state before the next block."""
-        return self.bounds[-1].after if self.bounds else input_intervals(self.hidden, self.box)
+    # -- what follows without a constant ----------------------------------------------------------
 
-    @property
-    def bound(self) -> Float:
-        """Largest `(|a|, |b|, 1)` of any token before the next block, shape (3,)."""
-        return register_bound(self.layout, self.state)
+    @cached_property
+    def hidden0(self) -> Float:
+        """(l, w), the hidden state at x = 0."""
+        hidden = self.layout.initial_state()
+        for (group, register), values in self.registers.items():
+            hidden[self.layout.tokens(group), self.layout.row(register)] = values
+        return hidden
 
-    def block(
-        self, heads: Sequence[Heads], ffn: Callable[[Intervals], FeedForward] | None = None, *, stage: str = ""
-    ) -> None:
-        """Append a block; `ffn` receives the bounds after the heads."""
-        stacked = Heads.stack(heads, self.layout.embedding_dim)
-        before = self.state
-        self.progress(f"block {len(self.blocks) + 1}: {stage}", None)
-        pairs, middle = attention_bounds(stacked.query, stacked.key, stacked.value, before)
-        feed_forward = ffn(middle) if ffn is not None else FeedForward()
-        after, changed = feed_forward_bounds(list(feed_forward.layers), middle)
-        self.blocks.append((stacked, feed_forward))
-        self.bounds.append(BlockBounds(pairs, changed, before, after))
+    def rules(self, stage: Stage) -> Iterator[Rule]:
+        """The rules of a stage as heads are made for them: sharing done, empty ones dropped."""
+        for rule in stage.rules:
+            yield from (part for part in shared(rule, self.layout.code) if part.count)
 
-    def build(
+    @cached_property
+    def counts(self) -> Counts:
+        """Sizes of the network, exact: gate constants are not zero, and nothing else depends on the bounds."""
+        return counted(self.hidden0, ((self._batches(s), self._unbounded_ffn(s)) for s in self.stages))
+
+    def _batches(self, stage: Stage) -> Iterator[Heads]:
+        unit = np.ones(len(self.layout.registers) + 1)
+        for rule in self.rules(stage):
+            starts = range(0, rule.count, HEADS_AT_ONCE)
+            parts = (rule.part(slice(k, k + HEADS_AT_ONCE)) for k in starts) if len(starts) > 1 else iter([rule])
+            for part in parts:
+                yield part.heads(self.layout, part.constant(self.layout, unit))
+
+    def _unbounded_ffn(self, stage: Stage) -> FeedForward:
+        if stage.ffn is None:
+            return FeedForward()
+        return stage.ffn.weights(self.layout, stage.ffn.constant(self.layout, lambda row: 1.0))
+
+    # -- compilation ------------------------------------------------------------------------------
+
+    def compile(
         self,
-        approximator: Any,
+        box: Float,
+        dtype: torch.dtype = torch.float64,
         *,
-        labels: dict[str, Any],
-        dtype: torch.dtype,
-        device: torch.device | str,
-    ) -> Transformer:
-        """The module of an approximator with an atlas, read out at `out.b`.
+        tolerance: float = GATE_TOLERANCE,
+        progress: Progress = silent,
+    ) -> Weights:
+        """The weights, in float64, for inputs `|x_j| <= box_j` and a network of `dtype`.
 
-        Its sparse plan reuses the builder's bounds, which were found from the weights.
+        Args:
+            box: (D,) half-widths.
+            tolerance: how far rounding in `dtype` may open or close a gate that is meant to be open.
+
+        Raises:
+            PrecisionError: `dtype` cannot hold the position code, or a gate constant; the text names stage, rule, the
+                constant needed and the largest that it can hold.
         """
-        atlas = approximator.atlas
-        common = {
-            "charts": atlas.count,
-            "manifold_text": repr(atlas.manifold),
-            "position_code": self.layout.code_name,
-            "layout": str(self.layout),
-        }
+        box = np.asarray(box, dtype=np.float64)
         self.layout.code.check(dtype)
-        net = Transformer(
-            self.hidden,
-            self.blocks,
-            ambient=atlas.manifold.ambient,
-            readout=(int(self.layout.tokens("out")[0]), self.layout.row("b")),
-            box=self.box,
-            labels={**labels, **common},
-            dtype=dtype,
-            device=device,
-        )
-        if dtype == torch.float64:
-            net.adopt_bounds(self.bounds)
-        net.manifold, net.approximator = atlas.manifold, approximator
-        return net
+        state = input_intervals(self.hidden0, box)
+        blocks: list[tuple[Heads, FeedForward]] = []
+        bounds: list[BlockBounds] = []
+        for number, stage in enumerate(self.stages, 1):
+            progress(f"block {number}: {stage.name}", None)
+            heads = self._heads(stage, state, dtype, tolerance)
+            pairs, middle = attention_bounds(heads.query, heads.key, heads.value, state)
+            ffn = self._ffn(stage, middle, dtype)
+            after, changed = feed_forward_bounds(list(ffn.layers), middle)
+            blocks.append((heads, ffn))
+            bounds.append(BlockBounds(pairs, changed, state, after))
+            state = after
+        readout = int(self.layout.tokens(self.readout[0]).ravel()[0]), self.layout.row(self.readout[1])
+        weights = Weights(self.hidden0, tuple(blocks), readout, box, tuple(bounds))
+        _check_range_of_dtype(weights, dtype)
+        return weights
+
+    def _heads(self, stage: Stage, state: Intervals, dtype: torch.dtype, tolerance: float) -> Heads:
+        bound = register_bound(self.layout, state)
+        batches = []
+        for rule in self.rules(stage):
+            constant = rule.constant(self.layout, bound)
+            check_gate_constant(constant, self.layout.code, dtype, tolerance, where=self._where(stage, rule))
+            batches.append(rule.heads(self.layout, constant))
+        return Heads.stack(batches, self.layout.embedding_dim)
+
+    def _ffn(self, stage: Stage, state: Intervals, dtype: torch.dtype) -> FeedForward:
+        if stage.ffn is None:
+            return FeedForward()
+        span = stage.ffn.span(self.layout)
+        constant = stage.ffn.constant(self.layout, lambda row: largest_outside(self.layout, state, span, row))
+        where = f"stage {stage.name!r}, FFN {stage.ffn.text()}"
+        check_range_constant(constant, self.layout.code, dtype, where=where)
+        return stage.ffn.weights(self.layout, constant)
+
+    def _where(self, stage: Stage, rule: Rule) -> str:
+        return f"stage {stage.name!r}, rule {rule.text(self.layout)}"
+
+    # -- text and files ---------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        lines = [str(self.layout), f"  output in {self.readout[0]}.{self.readout[1]}", ""]
+        for (group, register), values in self.registers.items():
+            different = np.unique(values)
+            shown = f"{different[0]:.6g}" if different.size == 1 else f"{np.count_nonzero(values):,} numbers"
+            lines.append(f"  {group}.{register} = {shown} at the start")
+        for number, stage in enumerate(self.stages, 1):
+            lines += ["", f"{number} {stage.name}"]
+            for rule in stage.rules:
+                heads = sum(part.count for part in shared(rule, self.layout.code))
+                if heads:
+                    lines.append(f"  {heads:7,} heads  {rule.text(self.layout)}")
+            if stage.ffn is not None:
+                lines.append(f"          FFN  {stage.ffn.text()}")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The program as a JSON document that `program_from_json` reads; numbers are exact."""
+        registers = [[g, r, np.asarray(v, dtype=np.float64).tolist()] for (g, r), v in self.registers.items()]
+        data = {
+            "layout": self.layout.to_json(),
+            "registers": registers,
+            "stages": [stage.to_json() for stage in self.stages],
+            "readout": list(self.readout),
+        }
+        return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Program:
+        """The program that `to_json` wrote.
+
+        Raises:
+            InputError: the text is no program.
+        """
+        try:
+            data = json.loads(text)
+            registers = {
+                (group, register): np.array(v, dtype=np.float64) if isinstance(v, list) else float(v)
+                for group, register, v in data["registers"]
+            }
+            stages = tuple(
+                Stage(
+                    stage["name"],
+                    tuple(rule_from_json(rule) for rule in stage["rules"]),
+                    None if stage["ffn"] is None else ffn_from_json(stage["ffn"]),
+                )
+                for stage in data["stages"]
+            )
+            return Program(layout_from_json(data["layout"]), registers, stages, tuple(data["readout"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise invalid("text", "a program as `to_json` writes it", got=f"{type(error).__name__}: {error}") from None
 
 
 def register_bound(layout: TokenLayout, state: Intervals) -> Float:
-    """Largest `(|a|, |b|, 1)` of any token, shape (3,)."""
+    """Largest `(|registers|, 1)` of any token, shape (k,)."""
     magnitude = state.magnitude()
-    a, b = layout.registers
-    return np.array([magnitude[:, a].max(), magnitude[:, b].max(), 1.0])
+    return np.array([*(magnitude[:, row].max() for row in layout.register_rows), 1.0])
 
 
-def largest_outside(layout: TokenLayout, state: Intervals, span: tuple[int, int], register: str = "a") -> float:
+def largest_outside(layout: TokenLayout, state: Intervals, span: Span, register: str = "a") -> float:
     """Largest absolute value of a register over the tokens outside a range."""
     magnitude = state.magnitude()[:, layout.row(register)].copy()
+    if span is None:
+        return 0.0
     magnitude[span[0] : span[1] + 1] = 0.0
     return float(magnitude.max())
+
+
+def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
+    factors = (*layout.registers, ONE)
+    named: Sequence[tuple[str, str]] = (*rule.value, *(rule.form or {}))
+    if any(i not in factors or j not in factors for i, j in named) or any(i == ONE for i, _ in rule.value):
+        raise invalid(f"rule of stage {stage!r}", f"registers in {layout.registers}", named)
+    for side in (rule.target, rule.source):
+        if isinstance(side, Tokens) and side.numbers.size:
+            low, high = int(side.numbers.min()), int(side.numbers.max()) + side.pair
+            if low < 0 or high >= layout.count:
+                raise invalid(f"rule of stage {stage!r}", f"tokens in 0..{layout.count - 1}", got=f"{low}..{high}")
+
+
+def _check_range_of_dtype(weights: Weights, dtype: torch.dtype) -> None:
+    """Every weight must be finite in the dtype."""
+    largest = torch.finfo(dtype).max
+    for number, (heads, ffn) in enumerate(weights.blocks, 1):
+        for weight in (heads.query, heads.key, heads.value, *(w for layer in ffn.layers for w in layer)):
+            if weight.size and not np.abs(weight).max() <= largest:
+                expected = f"a dtype that holds the weights of block {number}, up to {np.abs(weight).max():.2e}"
+                raise PrecisionError(message("dtype", expected, got=f"{dtype}"))

@@ -1,9 +1,9 @@
 """Gate constants: the smallest that works and the largest that floating point allows.
 
-A head with bilinear form `G` over `u = (a, b, 1)` and gates `g1(t), g2(s) <= 0` is silent outside the wanted
+A head with bilinear form `G` over `u = (registers, 1)` and gates `g1(t), g2(s) <= 0` is silent outside the wanted
 pairs if `u_t^T G u_s + C (g1(t) + g2(s)) <= 0` there. With `|u| <= U` entrywise over all tokens and
 `g1 + g2 <= -gap` this holds when `C gap >= U^T |G| U` (condition of the interaction lemma, Havrilla and Liao
-Lemma 3). `smallest_gate_constant` adds a factor `1 + 16u`, which covers its own sum of nine products. The gap of the
+Lemma 3). `smallest_gate_constant` adds a factor `1 + 16u`, which covers its own sum of products. The gap of the
 trigonometric code is that of exact cosines; the stored ones fall short of it by up to `4u l^2` relative, which
 `gate_constant` covers by its 1 % up to four million tokens.
 """
@@ -16,12 +16,15 @@ import torch
 from construct.arrays import Float
 from construct.errors import PrecisionError
 from construct.program.codes import PositionCode
+from construct.validation import message
 
 SAFETY = 1.01
+GATE_TOLERANCE = 1e-3
+"""How far an open gate may be off before a network is refused: more than any target of interest could bear."""
 
 
 def form_bound(form: Float, bound: Float) -> Float:
-    """`U^T |G| U` for forms (m, 3, 3) and one bound U (3,) on `(|a|, |b|, 1)` of all tokens; shape (m,)."""
+    """`U^T |G| U` for forms (m, k, k) and one bound U (k,) on `(|registers|, 1)` of all tokens; shape (m,)."""
     return np.einsum("i,mij,j->m", bound, np.abs(form), bound)
 
 
@@ -40,10 +43,26 @@ def gate_constant(form: Float, bound: Float, gap: float) -> Float:
     return np.exp2(np.ceil(np.log2(smallest)))
 
 
+def linear_read_constant(code: PositionCode, count: int) -> Float:
+    """Gate constants (m,) of linear reads, whose form is the constant 1: no data bound enters.
+
+    Integer codes: 1, since `1 + gates` is an integer. Otherwise that of a form 1.
+    """
+    return np.ones(count) if code.exact else gate_constant(np.ones((count, 1, 1)), np.ones(1), code.gap)
+
+
+def range_constant(code: PositionCode, span: tuple[int, int] | None, bound: float) -> float:
+    """Constant that silences FFN values up to `bound` outside a range of tokens; 0 where all tokens are meant."""
+    if span is None:
+        return 0.0
+    constant = max(bound, 0.0) * SAFETY / code.range_gate(*span)[1]
+    return float(2.0 ** np.ceil(np.log2(constant))) if constant > 0 else 1.0
+
+
 def largest_gate_constant(code: PositionCode, dtype: torch.dtype, tolerance: float) -> float:
     """Largest C for which a gate that should be open is off by at most `tolerance`.
 
-    Integer code: a power of two scales exactly, so only overflow of `C l^2` limits it.
+    Integer codes: a power of two scales exactly, so only overflow of `C l^2` limits it.
     Trigonometric code: `cos^2 + sin^2 - 1` rounds to at most `4u`, so `C <= tolerance / 4u`.
     """
     info = torch.finfo(dtype)
@@ -52,16 +71,20 @@ def largest_gate_constant(code: PositionCode, dtype: torch.dtype, tolerance: flo
     return tolerance / (2 * info.eps)
 
 
-def check_gate_constant(constant: Float, code: PositionCode, dtype: torch.dtype, tolerance: float) -> None:
-    """Raise `PrecisionError` when a gate constant exceeds what `dtype` can hold to `tolerance`."""
+def check_gate_constant(
+    constant: Float, code: PositionCode, dtype: torch.dtype, tolerance: float = GATE_TOLERANCE, *, where: str = ""
+) -> None:
+    """Raise `PrecisionError` when a gate constant exceeds what `dtype` can hold to `tolerance`; `where` is named."""
     largest = largest_gate_constant(code, dtype, tolerance)
     if constant.size and not constant.max() <= largest:
-        raise PrecisionError(
-            f"dtype: a gate constant of {constant.max():.2e} is needed, but with {dtype} and the {code.name} code of "
-            f"{code.tokens} tokens anything above {largest:.2e} is off by more than {tolerance:.1e}"
-        )
+        needed = f"a dtype that holds a gate constant of {constant.max():.2e}" + (f" ({where})" if where else "")
+        given = f"{dtype} and the {code.name} code of {code.tokens} tokens, where anything above {largest:.2e} "
+        raise PrecisionError(message("dtype", needed, got=given + f"opens a gate to more than {tolerance:.0e} off"))
 
 
-def linear_read_constant(code: PositionCode) -> float:
-    """Gate constant of a linear read, whose form is the constant 1: no data bound enters."""
-    return 1.0 if code.exact else SAFETY / code.gap
+def check_range_constant(constant: float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:
+    """Raise `PrecisionError` when `C g` of an FFN's gate could overflow: `g` is at most the number of tokens."""
+    largest = torch.finfo(dtype).max / (4.0 * code.tokens)
+    if not constant <= largest:
+        needed = f"a dtype that holds a gate constant of {constant:.2e}" + (f" ({where})" if where else "")
+        raise PrecisionError(message("dtype", needed, got=f"{dtype}, where anything above {largest:.2e} overflows"))

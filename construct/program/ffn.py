@@ -1,24 +1,32 @@
-"""Feed-forward gadgets with w = 5 channels, gated by position.
+"""Feed-forward gadgets, gated by position; at most five channels each.
 
 The FFN is the same for all tokens, so a gadget that is meant for tokens `first..last` carries up to two channels
 whose sum `g` is 0 on the range and at least `floor` outside (`PositionCode.range_gate`); subtracting `C g` inside
-a ReLU silences it there when `C floor` is at least the largest value that it could take.
+a ReLU silences it there when `C floor` is at least the largest value that it could take (`constants.range_constant`).
 
-All gadgets are residual: they return what is *added* to the token. `relu` acts after every layer but the last.
+All gadgets are residual: they return what is *added* to the token. `relu` acts after every layer but the last. Each is
+a function of the layout, the range (None: all tokens), the gate constant and its own numbers; a program names it by
+an `Ffn`, which is data, and `GADGETS` says what each name builds and which bound its constant rests on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
 
 import numpy as np
 
 from construct.arrays import Float
-from construct.errors import InputError
-from construct.program.layout import TokenLayout
+from construct.program.constants import range_constant
+from construct.program.layout import ONE, TokenLayout
 from construct.transformer.weights import FeedForward
+from construct.validation import invalid, one_of
 
-Affine = Mapping[str, float]  # row name -> coefficient; "one" is the constant
+Affine = Mapping[str, float]  # row name -> coefficient; ONE is the constant
+Span = tuple[int, int] | None  # first and last token, None for all
+Outside = Callable[[str], float]  # row name -> largest absolute value over the tokens outside the range
 
 
 def affine_layers(
@@ -29,14 +37,14 @@ def affine_layers(
 ) -> FeedForward:
     """A network from its channels.
 
-    first: affine functions of the token, by row name, or functionals over `(code0, code1, 1)`.
+    first: affine functions of the token, by row name, or functionals over `(code, 1)`.
     middle: matrices (channels, previous channels + 1), the last column being the bias.
     output: for each written row the combination of the last channels (bias last).
     """
     width = layout.embedding_dim
     if len(first) > width:
-        raise InputError(f"first: at most {width} channels fit an FFN of width {width}, got {len(first)}")
-    one = layout.row("one")
+        raise invalid("first", f"at most {width} channels, the width of the FFN", len(first))
+    one = layout.row(ONE)
     weight, bias = np.zeros((width, width)), np.zeros(width)
     for channel, coefficients in enumerate(first):
         if isinstance(coefficients, Mapping):
@@ -60,35 +68,31 @@ def affine_layers(
     return FeedForward(tuple(layers))
 
 
-def _gated(layout: TokenLayout, span: tuple[int, int] | None, bound: float) -> tuple[list[Float], float]:
-    """Gate functionals of a range and the constant that silences values up to `bound` outside."""
-    if span is None:
-        return [], 0.0
-    rows, floor = layout.code.range_gate(*span)
-    constant = max(bound, 0.0) * 1.01 / floor
-    return list(rows), float(2.0 ** np.ceil(np.log2(constant))) if constant > 0 else 1.0
+def _gate(layout: TokenLayout, span: Span) -> list[Float]:
+    """Gate functionals of a range."""
+    return [] if span is None else list(layout.code.range_gate(*span)[0])
 
 
-def clip(layout: TokenLayout, row: str = "a", limit: float = 1.0) -> FeedForward:
-    """`row <- clip(row, -limit, limit)` on every token: `+ relu(-limit - r) - relu(r - limit)`; exact."""
-    first = [{row: -1.0, "one": -limit}, {row: 1.0, "one": -limit}]
-    return affine_layers(layout, first, [], {row: np.array([1.0, -1.0, 0.0])})
-
-
-def gated_clip(
-    layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "a", limit: float = 1.0
+def clip(
+    layout: TokenLayout, span: Span = None, constant: float = 0.0, *, row: str = "a", limit: float = 1.0
 ) -> FeedForward:
-    """`row <- clip(row, -limit, limit)` on a range; `bound >= |row|` over the tokens outside. Three layers."""
-    gate, constant = _gated(layout, span, bound)
-    first: list[Affine | Float] = [{row: -1.0, "one": -limit}, {row: 1.0, "one": -limit}, *gate]
+    """`row <- clip(row, -limit, limit)`: `+ relu(-limit - r) - relu(r - limit)`, exact.
+
+    On every token two layers; on a range three, silenced outside: `C floor >= |row|` over the tokens there.
+    """
+    first: list[Affine | Float] = [{row: -1.0, ONE: -limit}, {row: 1.0, ONE: -limit}]
+    added = {row: np.array([1.0, -1.0, 0.0])}
+    if span is None:
+        return affine_layers(layout, first, [], added)
+    gate = _gate(layout, span)
     closed = [-constant] * len(gate)
     middle = np.array([[1.0, 0.0, *closed, 0.0], [0.0, 1.0, *closed, 0.0]])
-    return affine_layers(layout, first, [middle], {row: np.array([1.0, -1.0, 0.0])})
+    return affine_layers(layout, [*first, *gate], [middle], added)
 
 
-def clear(layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "a") -> FeedForward:
-    """`row <- 0` on a range; `bound >= |row|` over the tokens outside. Three layers."""
-    gate, constant = _gated(layout, span, bound)
+def clear(layout: TokenLayout, span: Span, constant: float, *, row: str = "a") -> FeedForward:
+    """`row <- 0` on a range; `C floor >= |row|` over the tokens outside. Three layers."""
+    gate = _gate(layout, span)
     first: list[Affine | Float] = [{row: 1.0}, {row: -1.0}, *gate]
     closed = [-constant] * len(gate)
     middle = np.array([[1.0, 0.0, *closed, 0.0], [0.0, 1.0, *closed, 0.0]])
@@ -96,30 +100,35 @@ def clear(layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "
 
 
 def bump(
-    layout: TokenLayout, span: tuple[int, int], kind: str, *, source: str = "a", target: str = "b", scale: float = 1.0
+    layout: TokenLayout,
+    span: Span,
+    constant: float,
+    *,
+    kind: str,
+    source: str = "a",
+    target: str = "b",
+    scale: float = 1.0,
 ) -> FeedForward:
     """`target += bump(scale * source)` on a range. Three layers, 4 channels.
 
     hat(u) = relu(1 - relu(u) - relu(-u));  trapezoid(u) = relu(1 - relu(u - 1) - relu(-u - 1)): 1 on [-1, 1],
     0 off [-2, 2]. The gated value never exceeds 1, whatever the source holds.
     """
-    if kind not in ("hat", "trapezoid"):
-        raise InputError(f"kind: expected 'hat' or 'trapezoid', got {kind!r}")
-    edge = 0.0 if kind == "hat" else -1.0
-    gate, constant = _gated(layout, span, 1.0)
-    first: list[Affine | Float] = [{source: scale, "one": edge}, {source: -scale, "one": edge}, *gate]
+    edge = 0.0 if one_of(kind, "kind", ("hat", "trapezoid")) == "hat" else -1.0
+    gate = _gate(layout, span)
+    first: list[Affine | Float] = [{source: scale, ONE: edge}, {source: -scale, ONE: edge}, *gate]
     middle = np.array([[-1.0, -1.0, *([-constant] * len(gate)), 1.0]])
     return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
 
 
-def clamp(layout: TokenLayout, span: tuple[int, int], argument: Affine, *, target: str = "b") -> FeedForward:
+def clamp(layout: TokenLayout, span: Span, constant: float, *, argument: Affine, target: str = "b") -> FeedForward:
     """`target += clamp(u, 0, 1)` on a range, `u` affine in the rows: `relu(1 - relu(1 - u))`. Three layers.
 
     Exactly 1 where u >= 1 and exactly 0 where u <= 0; the gated value never exceeds 1.
     """
-    gate, constant = _gated(layout, span, 1.0)
+    gate = _gate(layout, span)
     flipped = {row: -coefficient for row, coefficient in argument.items()}
-    flipped["one"] = flipped.get("one", 0.0) + 1.0
+    flipped[ONE] = flipped.get(ONE, 0.0) + 1.0
     first: list[Affine | Float] = [flipped, *gate]
     middle = np.array([[-1.0, *([-constant] * len(gate)), 1.0]])
     return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
@@ -127,7 +136,8 @@ def clamp(layout: TokenLayout, span: tuple[int, int], argument: Affine, *, targe
 
 def indicator_ramp(
     layout: TokenLayout,
-    span: tuple[int, int],
+    span: Span,
+    constant: float,
     *,
     radius_squared: float,
     doublings: int,
@@ -139,9 +149,9 @@ def indicator_ramp(
     `v = relu(1 - source/r^2)`; `doublings` layers `v <- relu(2 v)` that carry the gate channels with weights O(1);
     `relu(1 - v)`; `relu(1 - . - C g)`; output. Depth `doublings + 4` (Havrilla and Liao; Chen et al. 2019).
     """
-    gate, constant = _gated(layout, span, 1.0)
+    gate = _gate(layout, span)
     count = len(gate)
-    first: list[Affine | Float] = [{source: -1.0 / radius_squared, "one": 1.0}, *gate]
+    first: list[Affine | Float] = [{source: -1.0 / radius_squared, ONE: 1.0}, *gate]
     carry = np.hstack([np.eye(1 + count), np.zeros((1 + count, 1))])
     double, flip = carry.copy(), carry.copy()
     double[0, 0] = 2.0
@@ -150,25 +160,105 @@ def indicator_ramp(
     return affine_layers(layout, first, [double] * doublings + [flip, close], {target: np.array([1.0, 0.0])})
 
 
-def telescoping_weight(layout: TokenLayout, span: tuple[int, int], *, slope: float, bound: float) -> FeedForward:
+def telescoping_weight(layout: TokenLayout, span: Span, constant: float, *, slope: float) -> FeedForward:
     """On a range, `a = 1 + s` and `b` become `a = rho`, with `w = relu(slope b)`:
 
         rho = min(1, s + w) - min(1, s) = relu(1 - s) - relu(1 - s - w)            (partition of unity, ours)
 
     Layer 1: `p = relu(2 - a) = relu(1 - s)`, `w`, `q = relu(a)`, two gate channels: five in all.
     Layer 2: `relu(p - C g)`, `relu(p - w - C g)`, `relu(q - C g)`. Layer 3: `a += h1 - h2 - h3`.
-    bound: largest |a| + 2 over the tokens outside the range.
+    `C floor >= |a| + 2` over the tokens outside the range.
     """
-    gate, constant = _gated(layout, span, bound)
-    first: list[Affine | Float] = [{"a": -1.0, "one": 2.0}, {"b": slope}, {"a": 1.0}, *gate]
+    gate = _gate(layout, span)
+    first: list[Affine | Float] = [{"a": -1.0, ONE: 2.0}, {"b": slope}, {"a": 1.0}, *gate]
     closed = [-constant] * len(gate)
     middle = np.array([[1.0, 0.0, 0.0, *closed, 0.0], [1.0, -1.0, 0.0, *closed, 0.0], [0.0, 0.0, 1.0, *closed, 0.0]])
     return affine_layers(layout, first, [middle], {"a": np.array([1.0, -1.0, -1.0, 0.0])})
 
 
-def silence(layout: TokenLayout, span: tuple[int, int], bound: float, row: str = "a") -> FeedForward:
-    """Push `row` of every token outside `span` to at most 0, given `|row| <= bound`: `row -= C g`, g >= floor."""
-    gate, constant = _gated(layout, span, bound)
+def silence(layout: TokenLayout, span: Span, constant: float, *, row: str = "a") -> FeedForward:
+    """Push `row` of every token outside a range to at most 0: `row -= C g`, `C floor >= |row|` there."""
+    gate = _gate(layout, span)
     if not gate:
         return FeedForward()
     return affine_layers(layout, gate, [], {row: np.array([-constant] * len(gate) + [0.0])})
+
+
+# -- FFNs as data -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gadget:
+    """What a name stands for: how its weights are built, what the gate has to silence, what it does in words."""
+
+    build: Callable[..., FeedForward]  # (layout, span, constant, **numbers)
+    silenced: Callable[[Outside, Mapping[str, Any]], float]
+    text: str
+
+
+def _row_outside(outside: Outside, numbers: Mapping[str, Any]) -> float:
+    return outside(numbers.get("row", "a"))
+
+
+def _one(outside: Outside, numbers: Mapping[str, Any]) -> float:
+    return 1.0
+
+
+GADGETS = {
+    "clip": Gadget(clip, _row_outside, "{row} <- clip({row}, -{limit:.6g}, {limit:.6g})"),
+    "clear": Gadget(clear, _row_outside, "{row} <- 0"),
+    "bump": Gadget(bump, _one, "{target} += {kind}({scale:.6g} {source})"),
+    "clamp": Gadget(clamp, _one, "{target} += clamp({argument}, 0, 1)"),
+    "indicator_ramp": Gadget(
+        indicator_ramp, _one, "{target} += clamp(2^{doublings} (1 - {source}/{radius_squared:.6g}), 0, 1)"
+    ),
+    "telescoping_weight": Gadget(
+        telescoping_weight,
+        lambda outside, numbers: 2 + outside("a"),
+        "a <- relu(2 - a) - relu(2 - a - relu({slope:.6g} b))",
+    ),
+    "silence": Gadget(silence, _row_outside, "{row} <= 0 outside"),
+}
+
+
+@dataclass(frozen=True)
+class Ffn:
+    """The FFN of a stage: a gadget by name, the groups of tokens that it is meant for, its numbers.
+
+    Attributes:
+        gadget: a key of `GADGETS`.
+        groups: side by side in the layout; none: every token.
+        numbers: keyword arguments of the gadget.
+    """
+
+    gadget: str
+    groups: tuple[str, ...] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of(self.gadget, "gadget", GADGETS)
+
+    def span(self, layout: TokenLayout) -> Span:
+        """First and last token that it is meant for."""
+        return layout.span(*self.groups) if self.groups else None
+
+    def constant(self, layout: TokenLayout, outside: Outside) -> float:
+        """The gate constant for the bounds that hold outside the range."""
+        return range_constant(layout.code, self.span(layout), GADGETS[self.gadget].silenced(outside, self.numbers))
+
+    def weights(self, layout: TokenLayout, constant: float) -> FeedForward:
+        return GADGETS[self.gadget].build(layout, self.span(layout), constant, **self.numbers)
+
+    def text(self) -> str:
+        where = " and ".join(self.groups) if self.groups else "every token"
+        gadget = GADGETS[self.gadget]
+        defaults = {name: p.default for name, p in signature(gadget.build).parameters.items()}
+        return f"{gadget.text.format(**defaults | dict(self.numbers))} on {where}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"gadget": self.gadget, "groups": list(self.groups), "numbers": dict(self.numbers)}
+
+
+def ffn_from_json(data: Mapping[str, Any]) -> Ffn:
+    """The FFN that `Ffn.to_json` described."""
+    return Ffn(data["gadget"], tuple(data["groups"]), dict(data["numbers"]))

@@ -1,17 +1,18 @@
 """Heads with assigned weights: the interaction lemma and what the class allows beyond it.
 
-Every function takes arrays and returns a batch of heads; nothing loops over heads. A *form* is `G`, shape
-(m, 3, 3), over `u = (a, b, 1)`: the head's score at its target t and source s is `u_t^T G u_s`. A *value* is
-`A`, shape (m, 2, 3): the head adds `relu(u_t^T G u_s) A u_s` to `(a, b)` of the target.
+Every function takes arrays and returns a batch of heads; nothing loops over heads. `u = (registers, 1)` has k entries.
+A *form* is `G`, shape (m, k, k): the head's score at its target t and source s is `u_t^T G u_s`. A *value* is `A`,
+shape (m, k - 1, k): the head adds `relu(u_t^T G u_s) A u_s` to the registers of the target.
 
 Rows of Q and K (theory: gates first, data last, so that the partial sum is exactly 0 before data enters):
 
-    row 0   Q = alpha gate_t          K = (C / alpha) one        0 at the target, <= -C gap elsewhere
-    row 1   Q = (C / alpha) one       K = alpha gate_s           0 at the source, <= -C gap elsewhere
-    row 2-4 Q selects a, b, 1         K = G[0], G[1], G[2]       the data form
+    target gate   Q = alpha gate_t        K = (C / alpha) one      0 at the target, <= -C gap elsewhere
+    source gate   Q = (C / alpha) one     K = alpha gate_s         0 at the source, <= -C gap elsewhere
+    same gate     its own rows, one side times alpha, the other times C / alpha
+    data form     Q selects rows of u     K = the rows of G        (or columns, whichever are fewer)
 
 `alpha` is a power of two that balances the two factors, so that the largest weight is about `sqrt(C)` times
-the position instead of `C` times its square.
+the position instead of `C` times its square. Where C comes from: `constants`, by way of `compile`.
 """
 
 from __future__ import annotations
@@ -21,29 +22,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.program.codes import IntegerCode
-from construct.program.constants import gate_constant, linear_read_constant
-from construct.program.layout import TokenLayout
+from construct.program.layout import ONE, REGISTERS, TokenLayout
 from construct.transformer.weights import Heads
+from construct.validation import invalid
 
-A, B, ONE = 0, 1, 2  # entries of u = (a, b, 1)
+A, B = REGISTERS  # the registers of the paper's class
 
-Entries = Mapping[tuple[int, int], Float | float]
+Entries = Mapping[tuple[str, str], Float | float]
 
 
-def form(count: int, entries: Entries) -> Float:
-    """Forms (m, 3, 3) with the given entries `(target factor, source factor): coefficient`."""
-    out = np.zeros((count, 3, 3))
+def form(count: int, entries: Entries, registers: Sequence[str] = REGISTERS) -> Float:
+    """Forms (m, k, k) with the given entries `(target factor, source factor): coefficient`, scalar or (m,)."""
+    names = (*registers, ONE)
+    return _filled(np.zeros((count, len(names), len(names))), entries, names, names)
+
+
+def value(count: int, entries: Entries, registers: Sequence[str] = REGISTERS) -> Float:
+    """Values (m, k - 1, k) with the given entries `(register written, source factor): coefficient`."""
+    names = (*registers, ONE)
+    return _filled(np.zeros((count, len(names) - 1, len(names))), entries, names[:-1], names)
+
+
+def _filled(out: Float, entries: Entries, rows: Sequence[str], columns: Sequence[str]) -> Float:
     for (i, j), coefficient in entries.items():
-        out[:, i, j] = coefficient
-    return out
-
-
-def value(count: int, entries: Entries) -> Float:
-    """Values (m, 2, 3) with the given entries `(output register, source factor): coefficient`."""
-    out = np.zeros((count, 2, 3))
-    for (i, j), coefficient in entries.items():
-        out[:, i, j] = coefficient
+        if i not in rows or j not in columns:
+            raise invalid("entries", f"pairs of a name in {tuple(rows)} and one in {tuple(columns)}", (i, j))
+        out[:, rows.index(i), columns.index(j)] = coefficient
     return out
 
 
@@ -55,7 +59,7 @@ def _balance(constant: Float, gate: Float) -> Float:
 
 def _value_matrix(layout: TokenLayout, values: Float) -> Float:
     out = np.zeros((values.shape[0], layout.embedding_dim, layout.embedding_dim))
-    out[:, np.array(layout.registers)[:, None], np.array(layout.data_rows)[None, :]] = values
+    out[:, np.array(layout.register_rows)[:, None], np.array(layout.data_rows)[None, :]] = values
     return out
 
 
@@ -63,25 +67,29 @@ def interaction(
     layout: TokenLayout,
     forms: Float,
     values: Float,
-    bound: Float,
+    constant: Float,
     *,
-    target: Float | None,
-    source: Float | None,
+    target: Float | None = None,
+    source: Float | None = None,
+    same: tuple[Float, Float] | None = None,
 ) -> Heads:
-    """Heads that act on the pairs where both gates vanish and on no other.
+    """Heads that act on the pairs where all their gates vanish and on no other.
 
-    target, source: gates over `(code0, code1, 1)`, shape (m, 3); None leaves that side open (*broadcast* when
+    target, source: gates over `(code, 1)`, shape (m, c); None leaves that side open (*broadcast* when
     the target is open, *gather* when the source is): then the form must be <= 0, or the value zero, on
     the pairs that are not wanted.
-    bound: (3,), largest `(|a|, |b|, 1)` of any token when the block reads.
+    same: forms (r, c) of a gate on pairs, `PositionCode.same_gate`.
+    constant: (m,), at least `constants.smallest_gate_constant` of the forms, a power of two.
 
     Source: Havrilla and Liao, Lemma 3, where `A` reads only the constant row; a value that reads the source
     makes the head cubic and is ours.
+
+    Raises:
+        InputError: gates and form together have more rows than the tokens.
     """
     count, width = forms.shape[0], layout.embedding_dim
-    constant = gate_constant(forms, bound, layout.code.gap)
     query, key = np.zeros((count, width, width)), np.zeros((count, width, width))
-    code_rows, data_rows, one = np.array(layout.code_rows), np.array(layout.data_rows), layout.row("one")
+    code_rows, one = np.array(layout.code_rows), layout.row(ONE)
     row = 0
     if target is not None:
         alpha = _balance(constant, target)
@@ -93,18 +101,38 @@ def interaction(
         query[:, row, one] = constant / alpha
         key[:, row, code_rows] = alpha[:, None] * source
         row += 1
-    _write_form(query, key, forms, data_rows, row)
+    if same is not None:
+        row = _write_same(query, key, constant, same, code_rows, row)
+    _write_form(query, key, forms, np.array(layout.data_rows), row)
     return Heads(query, key, _value_matrix(layout, values))
+
+
+def _write_same(
+    query: Float, key: Float, constant: Float, same: tuple[Float, Float], code_rows: Int, row: int
+) -> int:
+    """Write `C sum_r <q_r, c_t> <k_r, c_s>` from row `row` on; returns the next free row."""
+    if row + len(same[0]) > query.shape[1]:
+        raise invalid("same", f"a gate that fits below {row} gate rows in {query.shape[1]} rows", len(same[0]))
+    alpha = np.exp2(np.round(np.log2(np.sqrt(constant))))[:, None]
+    for gate_query, gate_key in zip(*same, strict=True):
+        # a term q k of the gate carries C: give the constant side C / alpha, the code side alpha
+        rest = constant[:, None] / alpha
+        query_is_constant = not gate_query[:-1].any()
+        query[:, row, code_rows] = gate_query * (rest if query_is_constant else alpha)
+        key[:, row, code_rows] = gate_key * (alpha if query_is_constant else rest)
+        row += 1
+    return row
 
 
 def _write_form(query: Float, key: Float, forms: Float, data_rows: Int, row: int) -> None:
     """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one row per non-zero row (or column) of G."""
-    used_rows = [i for i in range(3) if np.any(forms[:, i, :])]
-    used_columns = [j for j in range(3) if np.any(forms[:, :, j])]
+    entries = range(forms.shape[1])
+    used_rows = [i for i in entries if np.any(forms[:, i, :])]
+    used_columns = [j for j in entries if np.any(forms[:, :, j])]
     by_row = len(used_rows) <= len(used_columns)
     chosen = used_rows if by_row else used_columns
     if row + len(chosen) > query.shape[1]:
-        raise ValueError(f"forms: rank {len(chosen)} does not fit below {row} gate rows in {query.shape[1]} rows")
+        raise invalid("forms", f"rank <= {query.shape[1] - row} below {row} gate rows", len(chosen))
     for offset, i in enumerate(chosen):
         occupied = np.any(forms[:, i, :] if by_row else forms[:, :, i], axis=1).astype(np.float64)
         if by_row:
@@ -115,10 +143,10 @@ def _write_form(query: Float, key: Float, forms: Float, data_rows: Int, row: int
             key[:, row + offset, data_rows[i]] = occupied
 
 
-def linear_read(layout: TokenLayout, values: Float, *, target: Float, source: Float) -> Heads:
-    """Heads that add `A u_s` to `(a, b)` of the target, for any finite data: the form is the constant 1.
+def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: Float, source: Float) -> Heads:
+    """Heads that add `A u_s` to the registers of the target, for any finite data: the form is the constant 1.
 
-    Integer code: `1 + gate_t + gate_s` is an integer, 1 on the wanted pairs and <= 0 elsewhere, so C = 1 needs
+    Integer codes: `1 + gate_t + gate_s` is an integer, 1 on the wanted pairs and <= 0 elsewhere, so C = 1 needs
     no data bound. With the constants of both gates and the 1 folded into one entry there are seven
     non-zeros besides the value:  row 0  Q = alpha (gate_t + (0, 0, 1 + gate_s[2])), K = 1/alpha;
     row 1  Q = 1/alpha', K = alpha' (gate_s without its constant).
@@ -126,14 +154,13 @@ def linear_read(layout: TokenLayout, values: Float, *, target: Float, source: Fl
     """
     count, width = values.shape[0], layout.embedding_dim
     if not layout.code.exact:
-        constant_form = form(count, {(ONE, ONE): 1.0})
-        return interaction(layout, constant_form, values, np.ones(3), target=target, source=source)
+        constant_form = form(count, {(ONE, ONE): 1.0}, layout.registers)
+        return interaction(layout, constant_form, values, constant, target=target, source=source)
     query, key = np.zeros((count, width, width)), np.zeros((count, width, width))
-    code_rows, one = np.array(layout.code_rows), layout.row("one")
-    constant = np.full(count, linear_read_constant(layout.code))
+    code_rows, one = np.array(layout.code_rows), layout.row(ONE)
     folded_target, folded_source = target.copy(), source.copy()
-    folded_target[:, 2] += constant + source[:, 2]
-    folded_source[:, 2] = 0.0
+    folded_target[:, -1] += constant + source[:, -1]
+    folded_source[:, -1] = 0.0
     alpha, beta = _balance(constant, folded_target), _balance(constant, folded_source)
     query[:, 0, code_rows] = alpha[:, None] * folded_target
     key[:, 0, one] = constant / alpha
@@ -143,32 +170,10 @@ def linear_read(layout: TokenLayout, values: Float, *, target: Float, source: Fl
 
 
 def point(layout: TokenLayout, tokens: Int | Sequence[int]) -> Float:
-    """Gates (m, 3) that single out one token each."""
+    """Gates (m, c) that single out one token each."""
     return layout.code.point_gate(np.asarray(tokens).ravel())
 
 
 def pair(layout: TokenLayout, tokens: Int | Sequence[int]) -> Float:
-    """Gates (m, 3) that single out `token` and `token + 1`; integer code only."""
-    if not isinstance(layout.code, IntegerCode):
-        raise ValueError("pair: two adjacent tokens can be gated exactly with the integer code only")
+    """Gates (m, c) that single out `token` and `token + 1`; integer code only."""
     return layout.code.pair_gate(np.asarray(tokens).ravel())
-
-
-def shifted(layout: TokenLayout, forms: Float, values: Float, bound: Float, shift: int = 0) -> Heads:
-    """One head in which every token t hears token `t + shift` (`shift = 0`: the *self* gate).
-
-    Three gate rows, so the form must have rank at most 2. forms (1, 3, 3), values (1, 2, 3).
-    """
-    width = layout.embedding_dim
-    query, key = np.zeros((1, width, width)), np.zeros((1, width, width))
-    code_rows, data_rows = np.array(layout.code_rows), np.array(layout.data_rows)
-    constant = gate_constant(forms, bound, layout.code.gap)[0]
-    gate_query, gate_key = layout.code.shift_gate(shift)
-    for row in range(3):
-        # a term q k of the gate carries C: give the constant side C / alpha, the code side alpha
-        alpha = 2.0 ** round(float(np.log2(np.sqrt(constant))))
-        query_is_constant = not gate_query[row, :2].any()
-        query[0, row, code_rows] = gate_query[row] * (constant / alpha if query_is_constant else alpha)
-        key[0, row, code_rows] = gate_key[row] * (alpha if query_is_constant else constant / alpha)
-    _write_form(query, key, forms, data_rows, 3)
-    return Heads(query, key, _value_matrix(layout, values))

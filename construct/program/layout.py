@@ -1,8 +1,8 @@
 """Token layout: the hidden state's rows and columns by name.
 
-Rows are the structured token of Havrilla and Liao (section 3): two mutable registers `a` and `b`, two rows
-of position code and a row of ones. Columns are groups of tokens, each an array of token numbers in row-major
-order of its own indices (chart, coordinate, node, ...). Nothing outside this module writes a bare integer
+Rows are the structured token of Havrilla and Liao (section 3): mutable registers (`a` and `b` in the paper's class),
+the rows of the position code and a row of ones. Columns are groups of tokens, each an array of token numbers in
+row-major order of its own indices (chart, coordinate, node, ...). Nothing outside this module writes a bare integer
 for a row or a token.
 """
 
@@ -11,14 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.errors import InputError
-from construct.program.codes import PositionCode, position_code
+from construct.program.codes import LatticeCode, PositionCode, code_from_spec, position_code
+from construct.validation import invalid
 
-STRUCTURED_ROWS = ("a", "b", "code0", "code1", "one")
+ONE = "1"  # the row of ones, and the constant in forms and values
+REGISTERS = ("a", "b")
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,26 @@ class TokenGroup:
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Named rows and named groups of tokens, numbered from 0 in the order given."""
+    """Named rows and named groups of tokens, numbered from 0 in the order given.
+
+    Attributes:
+        groups: of tokens, in order.
+        position_code: "integer", "trigonometric", or another code of these tokens (`LatticeCode`).
+        registers: names of the mutable rows; inputs arrive in the first one.
+    """
 
     groups: tuple[TokenGroup, ...]
-    code_name: str = "integer"
-    rows: tuple[str, ...] = STRUCTURED_ROWS
+    position_code: str | PositionCode = "integer"
+    registers: tuple[str, ...] = REGISTERS
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]
         if len(set(names)) != len(names):
-            raise InputError(f"groups: names must differ, got {names}")
-        missing = set(STRUCTURED_ROWS) - set(self.rows)
-        if missing:
-            raise InputError(f"rows: a structured token needs {STRUCTURED_ROWS}, missing {sorted(missing)}")
-
-    @property
-    def embedding_dim(self) -> int:
-        return len(self.rows)
+            raise invalid("groups", "names that differ", names)
+        if not self.registers or len(set(self.rows)) != len(self.rows):
+            raise invalid("registers", "at least one, and rows that differ", self.rows)
+        if self.code.tokens != self.count:
+            raise invalid("position_code", f"a code of {self.count} tokens", got=f"one of {self.code.tokens}")
 
     @cached_property
     def count(self) -> int:
@@ -62,24 +67,36 @@ class TokenLayout:
 
     @cached_property
     def code(self) -> PositionCode:
-        return position_code(self.code_name, self.count)
+        given = self.position_code
+        return given if isinstance(given, PositionCode) else position_code(given, self.count)
+
+    @cached_property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows of the hidden state: registers, code, the row of ones."""
+        return (*self.registers, *self.code.rows, ONE)
+
+    @property
+    def embedding_dim(self) -> int:
+        return len(self.rows)
 
     def row(self, name: str) -> int:
+        if name not in self.rows:
+            raise invalid("row", f"one of {self.rows}", name)
         return self.rows.index(name)
 
     @cached_property
-    def registers(self) -> tuple[int, int]:
-        return self.row("a"), self.row("b")
+    def register_rows(self) -> tuple[int, ...]:
+        return tuple(self.row(name) for name in self.registers)
 
     @cached_property
-    def code_rows(self) -> tuple[int, int, int]:
-        """Rows of `(code0, code1, 1)`, the order in which gates are written."""
-        return self.row("code0"), self.row("code1"), self.row("one")
+    def code_rows(self) -> tuple[int, ...]:
+        """Rows of `(code, 1)`, the order in which gates are written."""
+        return tuple(self.row(name) for name in (*self.code.rows, ONE))
 
     @cached_property
-    def data_rows(self) -> tuple[int, int, int]:
-        """Rows of `(a, b, 1)`, the order in which bilinear forms are written."""
-        return self.row("a"), self.row("b"), self.row("one")
+    def data_rows(self) -> tuple[int, ...]:
+        """Rows of `u = (registers, 1)`, the order in which bilinear forms are written."""
+        return tuple(self.row(name) for name in (*self.registers, ONE))
 
     @cached_property
     def _starts(self) -> dict[str, int]:
@@ -90,6 +107,8 @@ class TokenLayout:
         return starts
 
     def group(self, name: str) -> TokenGroup:
+        if name not in self._starts:
+            raise invalid("group", f"one of {tuple(self._starts)}", name)
         return next(group for group in self.groups if group.name == name)
 
     def __contains__(self, name: str) -> bool:
@@ -105,22 +124,50 @@ class TokenLayout:
         """First and last token of groups that lie side by side."""
         numbers = np.concatenate([self.tokens(name).ravel() for name in names])
         if numbers.size == 0 or not np.array_equal(numbers, np.arange(numbers[0], numbers[0] + numbers.size)):
-            raise InputError(f"span: groups {names} are empty or not consecutive in this order")
+            raise invalid("span", "groups that are not empty and consecutive in this order", names)
         return int(numbers[0]), int(numbers[-1])
 
     def initial_state(self) -> Float:
         """Hidden state at x = 0 with empty registers, shape (l, w): codes and the row of ones."""
         state = np.zeros((self.count, self.embedding_dim))
-        code0, code1, one = self.code_rows
-        state[:, [code0, code1]] = self.code.values()
-        state[:, one] = 1.0
+        state[:, self.code_rows[:-1]] = self.code.values()
+        state[:, self.row(ONE)] = 1.0
         return state
 
+    def named(self, tokens: Int) -> str:
+        """Tokens in words: groups with their axes, `A[chart, coordinate, twin=0]`; an axis is given a number where all
+        the tokens have the same."""
+        parts = []
+        for group in self.groups:
+            offset = np.asarray(tokens).ravel() - self._starts[group.name]
+            inside = offset[(offset >= 0) & (offset < group.size)]
+            if not inside.size:
+                continue
+            indices = np.unravel_index(inside, group.shape)
+            words = []
+            for axis, index, size in zip(group.axes, indices, group.shape, strict=False):
+                fixed = size > 1 and (index == index[0]).all()
+                words.append(f"{axis}={index[0]}" if fixed else axis)
+            parts.append(f"{group.name}[{', '.join(words)}]" if words else group.name)
+        return " and ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain description that `layout_from_json` reads."""
+        groups = [[g.name, list(g.shape), list(g.axes), g.role] for g in self.groups]
+        return {"groups": groups, "registers": list(self.registers), "code": self.code.spec()}
+
     def __str__(self) -> str:
-        lines = [f"{self.count} tokens of {self.embedding_dim} rows {self.rows}, {self.code_name} position code"]
+        lines = [f"{self.count} tokens of {self.embedding_dim} rows {self.rows}, {self.code.name} position code"]
         for group in self.groups:
             start = self._starts[group.name]
             last = start + group.size - 1
             index = ",".join(f"{axis}<{size}" for axis, size in zip(group.axes, group.shape, strict=False))
             lines.append(f"  {start:>7}..{last:<7} {group.name}[{index}]  {group.role}")
         return "\n".join(lines)
+
+
+def layout_from_json(data: dict[str, Any]) -> TokenLayout:
+    """The layout that `TokenLayout.to_json` described."""
+    groups = tuple(TokenGroup(name, tuple(shape), tuple(axes), role) for name, shape, axes, role in data["groups"])
+    code = code_from_spec(data["code"], sum(group.size for group in groups))
+    return TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, tuple(data["registers"]))

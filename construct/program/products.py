@@ -1,4 +1,4 @@
-"""Products: signed reads, in-place products, squares, and the trees that raise powers and bases.
+"""Products as rules: signed reads, in-place products, squares, and the trees that raise powers and bases.
 
 With a narrow value (it reads the constant row) a head adds `v relu(u_t^T G u_s)`; what has no sign takes two. In place
 the target holds one factor already: `a_t <- a_t a_s` adds `a_t (a_s - 1)`. Exact, where a ReLU FFN needs depth
@@ -15,68 +15,37 @@ from math import ceil, log2
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.errors import InputError
-from construct.program import heads
-from construct.program.heads import ONE, A, B, Entries
-from construct.program.layout import TokenLayout
-from construct.transformer.weights import Heads
+from construct.program.heads import A, B, Entries
+from construct.program.layout import ONE
+from construct.program.rules import EVERY, Rule, act, read
+from construct.validation import integer
 
 
-def narrow(
-    layout: TokenLayout,
-    target: Int,
-    source: Int,
-    entries: Entries,
-    register: int,
-    weight: Float | float,
-    bound: Float,
-) -> Heads:
-    """`register_t += weight relu(u_t^T G u_s)`, G given by its entries; one head per pair. Lemma 3 as it stands."""
-    target, source = np.asarray(target).ravel(), np.asarray(source).ravel()
-    weights = weight if isinstance(weight, float) else np.asarray(weight).ravel()
-    return heads.interaction(
-        layout,
-        heads.form(target.size, entries),
-        heads.value(target.size, {(register, ONE): weights}),
-        bound,
-        target=heads.point(layout, target),
-        source=heads.point(layout, source),
-    )
+def narrow(target: Int, source: Int, form: Entries, register: str, weight: Float | float) -> Rule:
+    """`register_t += weight relu(u_t^T G u_s)`, one head per pair. Lemma 3 as it stands."""
+    target, source = np.broadcast_arrays(target, source)
+    return act(target, source, form, {(register, ONE): weight})
 
 
-def signed(
-    layout: TokenLayout,
-    target: Int,
-    source: Int,
-    entries: Entries,
-    register: int,
-    weight: Float | float,
-    bound: Float,
-) -> Heads:
+def signed(target: Int, source: Int, form: Entries, register: str, weight: Float | float) -> tuple[Rule, Rule]:
     """`register_t += weight u_t^T G u_s` for a form of unknown sign: `relu(G) - relu(-G)`, two heads per pair."""
-    negated = {key: -entry for key, entry in entries.items()}
-    parts = [
-        narrow(layout, target, source, entries, register, weight, bound),
-        narrow(layout, target, source, negated, register, -weight, bound),
-    ]
-    return Heads.stack(parts, layout.embedding_dim)
+    negated = {key: -entry for key, entry in form.items()}
+    return narrow(target, source, form, register, weight), narrow(target, source, negated, register, -weight)
 
 
-def multiply(layout: TokenLayout, target: Int, source: Int, register: int, bound: Float) -> Heads:
+def multiply(target: Int, source: Int, register: str) -> tuple[Rule, Rule]:
     """In place, `register_t <- register_t a_s`: adds `register_t (a_s - 1)`."""
-    return signed(layout, target, source, {(register, A): 1.0, (register, ONE): -1.0}, register, 1.0, bound)
+    return signed(target, source, {(register, A): 1.0, (register, ONE): -1.0}, register, 1.0)
 
 
-def square(layout: TokenLayout, bound: Float) -> Heads:
+def square(entries: tuple[str, ...] = ("t",)) -> Rule:
     """`b += a^2` in every token at once: one self-gated head, no sign pair since `a^2 >= 0`."""
-    return heads.shifted(layout, heads.form(1, {(A, A): 1.0}), heads.value(1, {(B, ONE): 1.0}), bound)
+    return act(EVERY, EVERY, {(A, A): 1.0}, {(B, ONE): 1.0}, same=entries)
 
 
 def power_levels(degree: int) -> int:
     """Levels of a power tree up to `u^degree`: `max(1, ceil(log2 degree))`, 1 for degree 0."""
-    if degree < 0:
-        raise InputError(f"degree: expected an integer >= 0, got {degree}")
-    return max(1, ceil(log2(degree))) if degree > 0 else 1
+    return max(1, ceil(log2(degree))) if integer(degree, "degree") > 0 else 1
 
 
 def power_steps(degree: int, level: int) -> list[tuple[int, int]]:
@@ -109,16 +78,14 @@ def chebyshev_steps(degree: int, level: int) -> list[tuple[int, int, int]]:
     return [(j, partner, 0 if partner == j else 1) for j, partner in power_steps(degree, level)]
 
 
-def chebyshev_level(layout: TokenLayout, tokens: Int, degree: int, level: int, bound: Float) -> Heads:
-    """Heads of one level: tokens (degree + 1,) hold U_0..U_degree in register a.
+def chebyshev_level(tokens: Int, degree: int, level: int) -> tuple[Rule, ...]:
+    """Rules of one level: tokens (degree + 1,) hold U_0..U_degree in register a.
 
     Adds `a_j (2 a_partner - 1)` as a signed pair and `-a_lower` as a linear read.
     """
     steps = chebyshev_steps(degree, level)
     if not steps:
-        return Heads.none(layout.embedding_dim)
+        return ()
     j, partner, lower = (tokens[np.array(column)] for column in zip(*steps, strict=True))
-    product = signed(layout, j, partner, {(A, A): 2.0, (A, ONE): -1.0}, A, 1.0, bound)
-    gates = {"target": heads.point(layout, j), "source": heads.point(layout, lower)}
-    read = heads.linear_read(layout, heads.value(j.size, {(A, A): -1.0}), **gates)
-    return Heads.stack([product, read], layout.embedding_dim)
+    product = signed(j, partner, {(A, A): 2.0, (A, ONE): -1.0}, A, 1.0)
+    return (*product, read(j, lower, {(A, A): -1.0}))

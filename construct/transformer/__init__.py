@@ -1,5 +1,6 @@
-"""The transformer class: weights as plain data and the module that is the formula."""
+"""The transformer class: weights as plain data, the module that is the formula, and how both are counted."""
 
 from construct.transformer.module import Block, Transformer
+from construct.transformer.weights import Weights
 
-__all__ = ["Block", "Transformer"]
+__all__ = ["Block", "Transformer", "Weights"]

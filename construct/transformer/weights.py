@@ -1,6 +1,7 @@
-"""Weights as plain, frozen data: batches of heads and feed-forward networks.
+"""Weights as plain, frozen data: batches of heads, feed-forward networks, and all that a network consists of.
 
-They are apart from the module that runs them, so that they can be counted, checked and stacked.
+They are apart from the module that runs them, so that they can be counted, checked and stacked. What is proved of them
+(bounds on the hidden state, pairs of tokens on which a head can act) is data, too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from construct.arrays import Float
-from construct.errors import InputError
+from construct.arrays import Float, Int
+from construct.validation import invalid
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Heads:
     def __post_init__(self) -> None:
         shape = self.query.shape
         if len(shape) != 3 or shape[1] != shape[2]:
-            raise InputError(f"query: expected shape (m, w, w), got {shape}")
+            raise invalid("query", "shape (m, w, w)", shape)
         for name in ("key", "value"):
             if getattr(self, name).shape != shape:
-                raise InputError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
+                raise invalid(name, f"shape {shape}", getattr(self, name).shape)
         for name in ("query", "key", "value"):
             if not np.isfinite(getattr(self, name)).all():
-                raise InputError(f"{name}: expected finite weights, got NaN or infinity")
+                raise invalid(name, "finite weights", got="NaN or infinity")
 
     def __len__(self) -> int:
         return int(self.query.shape[0])
@@ -62,10 +63,84 @@ class FeedForward:
     def __post_init__(self) -> None:
         for index, (weight, bias) in enumerate(self.layers):
             if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or bias.shape != weight.shape[:1]:
-                raise InputError(f"layers[{index}]: expected (w, w) and (w,), got {weight.shape} and {bias.shape}")
+                raise invalid(f"layers[{index}]", "shapes (w, w) and (w,)", got=f"{weight.shape} and {bias.shape}")
             if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-                raise InputError(f"layers[{index}]: expected finite weights, got NaN or infinity")
+                raise invalid(f"layers[{index}]", "finite weights", got="NaN or infinity")
 
     @property
     def depth(self) -> int:
         return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Entrywise bounds of a hidden state, shape (l, w) each."""
+
+    lower: Float
+    upper: Float
+
+    def magnitude(self) -> Float:
+        return np.maximum(np.abs(self.lower), np.abs(self.upper))
+
+
+@dataclass(frozen=True)
+class HeadPairs:
+    """Active pairs in COO form: `head[i]` may act at `target[i]` from `source[i]`."""
+
+    head: Int
+    target: Int
+    source: Int
+
+    def __len__(self) -> int:
+        return int(self.head.size)
+
+
+@dataclass(frozen=True)
+class BlockBounds:
+    """What is known of one block: its active pairs, which tokens its FFN can change, the state around it."""
+
+    pairs: HeadPairs
+    ffn_tokens: Int
+    before: Intervals
+    after: Intervals
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network as data.
+
+    Attributes:
+        hidden0: (l, w), the hidden state at x = 0.
+        blocks: heads and FFN of each block.
+        readout: (token, row) of the output.
+        box: (D,) half-widths of the admissible inputs `|x_j| <= box_j`, for which `bounds` hold; the first D tokens
+            carry the coordinates in row 0.
+        bounds: what is proved of each block for such inputs, or None when nobody has propagated them yet.
+    """
+
+    hidden0: Float
+    blocks: tuple[tuple[Heads, FeedForward], ...]
+    readout: tuple[int, int]
+    box: Float
+    bounds: tuple[BlockBounds, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.hidden0.ndim != 2 or not np.isfinite(self.hidden0).all():
+            raise invalid("hidden0", "a finite array of shape (l, w)", self.hidden0)
+        tokens, width = self.hidden0.shape
+        if self.box.ndim != 1 or not 1 <= self.box.size <= tokens:
+            raise invalid("box", f"shape (D,) with 1 <= D <= {tokens} tokens", self.box.shape)
+        if not (np.isfinite(self.box).all() and (self.box >= 0).all()):
+            raise invalid("box", "finite half-widths >= 0", got=f"{self.box.tolist()}")
+        if not (0 <= self.readout[0] < tokens and 0 <= self.readout[1] < width):
+            raise invalid("readout", f"(token, row) within ({tokens}, {width})", self.readout)
+        for index, (heads, ffn) in enumerate(self.blocks):
+            if heads.query.shape[1] != width or any(weight.shape[0] != width for weight, _ in ffn.layers):
+                raise invalid(f"blocks[{index}]", f"matrices of {width} rows", got=f"heads of {heads.query.shape[1]}")
+        if self.bounds is not None and len(self.bounds) != len(self.blocks):
+            raise invalid("bounds", f"one for each of {len(self.blocks)} blocks", len(self.bounds))
+
+    @property
+    def ambient(self) -> int:
+        """D, the number of input coordinates."""
+        return int(self.box.size)
