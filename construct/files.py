@@ -1,110 +1,118 @@
-"""Reading and writing networks as safetensors files."""
+"""Files of networks: safetensors with the weights under the names of the formula's module, the rest as metadata.
+
+    hidden0 (l, w), readout (token, row)
+    blocks.{i}.attention.query|key|value (m, w, w)
+    blocks.{i}.ffn.layers.{j}.weight (w, w), .bias (w,)
+    program: the program's JSON text as bytes, in files of `save` (weights are what is evaluated and proved of)
+
+Metadata: `format` (a number), `box` (JSON list), `origin` (JSON object or null).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from construct import manifolds
-from construct.errors import InputError
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.module import Transformer
+from construct.transformer.weights import FeedForward, Heads, Weights
+from construct.validation import invalid
 
-if TYPE_CHECKING:
-    from construct.transformer.module import Transformer
+FORMAT = 2
+PROGRAM = "program"
 
-FORMAT = "construct-transformer/1"
+Path = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds: weights, their dtype, the program's text, and what is said of where they came from."""
+
+    weights: Weights
+    dtype: torch.dtype
+    program: str | None
+    origin: dict[str, Any] | None
+
+
+def write_dense(net: Transformer, path: Path) -> None:
+    """Write the weights and nothing else; thirty lines of numpy can evaluate them.
+
+    `hidden0` is the hidden state at x = 0, to whose row 0 of token j the coordinate x_j is added (j < D). Head:
+    `V H relu((K H)^T (Q H))` with tokens as columns; block: `Z + FFN(Z)`, `Z = H + sum of heads`.
+    """
+    save_file(_tensors(net), str(path))
+
+
+def write_saved(
+    net: Transformer, box: Tensor, path: Path, *, program: str | None, origin: Mapping[str, Any] | None
+) -> None:
+    """Write a network that `read_saved` reads."""
+    tensors = _tensors(net)
+    if program is not None:
+        tensors[PROGRAM] = torch.from_numpy(np.frombuffer(program.encode(), dtype=np.uint8).copy())
+    metadata = {
+        "format": str(FORMAT),
+        "box": json.dumps(box.detach().to("cpu", torch.float64).tolist()),
+        "origin": json.dumps(origin),
+    }
+    save_file(tensors, str(path), metadata=metadata)
+
+
+def read_saved(path: Path) -> Saved:
+    """Read a network's file.
+
+    Raises:
+        InputError: no such file, no safetensors file, another format, or weights that are not a network's.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise invalid("path", "a file", got=f"{path}, which does not exist") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise invalid("path", "a safetensors file", got=f"{path} ({error})") from error
+    _check_format(metadata.get("format"), path)
+    try:
+        box = np.array(json.loads(metadata["box"]), dtype=np.float64)
+        text = bytes(tensors[PROGRAM].numpy()).decode() if PROGRAM in tensors else None
+        return Saved(_weights(tensors, box), tensors["hidden0"].dtype, text, json.loads(metadata["origin"]))
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise invalid("path", "a network of this library", got=f"{path} ({type(error).__name__}: {error})") from error
+
+
+def _check_format(found: str | None, path: Path) -> None:
+    if found == str(FORMAT):
+        return
+    if found is not None and found.startswith("construct-transformer/"):
+        expected = f"a file of format {FORMAT}"
+        got = f"format {found.rpartition('/')[2]} in {path}, which this version no longer reads; build the network again"
+        raise invalid("path", expected, got=got)
+    raise invalid("path", f"a network of format {FORMAT}", got=f"format {found!r} in {path}")
 
 
 def _tensors(net: Transformer) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
 
 
-def export_dense(net: Transformer, path: str | PathLike[str]) -> None:
-    """Write the open weights and nothing else.
-
-    Keys: `hidden0` (l, w), the hidden state at x = 0, to whose row 0 of token j the coordinate x_j is added (j < D);
-    `blocks.{i}.query|key|value` (m, w, w); `blocks.{i}.ffn.{j}.weight` (w, w) and `.bias` (w,); `readout`
-    (token, row). Head: `V H relu((K H)^T (Q H))` with tokens as columns; block: `Z + FFN(Z)`, `Z = H + sum of heads`.
-    """
-    save_file(_tensors(net), str(path))
-
-
-def _named_manifold(net: Transformer) -> dict[str, Any] | None:
-    """Specification of the network's manifold, None for a user's own: functions are not written to files."""
-    if net.manifold is None:
-        return None
-    try:
-        spec: dict[str, Any] = net.manifold.spec()
-        manifolds.from_spec(spec)
-        json.dumps(spec)
-    except (InputError, TypeError):
-        return None
-    return spec
-
-
-def save(net: Transformer, path: str | PathLike[str]) -> None:
-    """Write the open weights with the labels, the box and the manifold (when it can be named) as metadata.
-
-    A network on a user's own manifold is saved whole, but loads with `manifold` None: `check=True` needs it set again.
-    """
-    metadata = {
-        "format": FORMAT,
-        "ambient": str(net.ambient),
-        "box": json.dumps(net.box.double().tolist()),
-        "labels": json.dumps(net.labels),
-        "manifold": json.dumps(_named_manifold(net)),
-    }
-    save_file(_tensors(net), str(path), metadata=metadata)
-
-
-def load(
-    path: str | PathLike[str], *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> Transformer:
-    """Read a network that `save` wrote; dtype None keeps the file's.
-
-    Raises:
-        InputError: the file is no safetensors file of this library.
-    """
-    from construct.transformer.module import Transformer
-
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"path: no such file: {path}") from None
-    except Exception as error:
-        raise InputError(f"path: expected a safetensors file, got {path} ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"path: expected a file with format {FORMAT!r}, got {metadata.get('format')!r} in {path}")
-    kept = tensors["hidden0"].dtype
+def _weights(tensors: Mapping[str, Tensor], box: np.ndarray[Any, Any]) -> Weights:
+    numbers = {name: t.double().numpy() for name, t in tensors.items() if t.dtype.is_floating_point}
     blocks: list[tuple[Heads, FeedForward]] = []
-    while f"blocks.{len(blocks)}.query" in tensors:
+    while f"blocks.{len(blocks)}.attention.query" in numbers:
         prefix = f"blocks.{len(blocks)}."
-        query, key, value = (tensors[prefix + name].double().numpy() for name in ("query", "key", "value"))
         layers: list[tuple[Any, Any]] = []
-        while f"{prefix}ffn.{len(layers)}.weight" in tensors:
-            name = f"{prefix}ffn.{len(layers)}"
-            layers.append((tensors[name + ".weight"].double().numpy(), tensors[name + ".bias"].double().numpy()))
-        blocks.append((Heads(query, key, value), FeedForward(tuple(layers))))
+        while f"{prefix}ffn.layers.{len(layers)}.weight" in numbers:
+            name = f"{prefix}ffn.layers.{len(layers)}"
+            layers.append((numbers[f"{name}.weight"], numbers[f"{name}.bias"]))
+        heads = Heads(*(numbers[f"{prefix}attention.{name}"] for name in ("query", "key", "value")))
+        blocks.append((heads, FeedForward(tuple(layers))))
     token, row = (int(i) for i in tensors["readout"])
-    box = torch.tensor(json.loads(metadata["box"]), dtype=torch.float64).numpy()
-    net = Transformer(
-        tensors["hidden0"].double().numpy(),
-        blocks,
-        ambient=int(metadata["ambient"]),
-        readout=(token, row),
-        box=box,
-        labels=json.loads(metadata["labels"]),
-        dtype=dtype or kept,
-        device=device,
-    )
-    spec = json.loads(metadata["manifold"])
-    net.manifold = manifolds.from_spec(spec) if spec is not None else None
-    return net
+    return Weights(numbers["hidden0"], tuple(blocks), (token, row), box)

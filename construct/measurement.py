@@ -19,12 +19,11 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.targets import evaluate_target
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, positive_integer
 
-__all__ = ["Measurement", "measure", "search_sup"]
+__all__ = ["Measurement", "absolute_error", "measure", "search_sup"]
 
 CHUNK = 16_384  # points evaluated at once
 REGIONS = 48  # regions, where no chart centres are given
@@ -72,20 +71,29 @@ def measure(
     `InputError` for a `samples`, `rounds` or `starts` out of range, a target whose values are not finite
     reals of the right shape, or a `net` that returns another shape.
     """
-    dtype, device = _dtype_and_device(net)
+    atlas = getattr(getattr(net, "approximator", None), "atlas", None)
+    centres = None if atlas is None else atlas.centres
+    error = absolute_error(net, target)
+    found = search_sup(error, manifold, samples, seed, rounds=rounds, starts=starts, centres=centres)
+    return Measurement(found.sup, found.rms, found.worst_point, found.samples, dtype=_dtype_and_device(net)[0])
+
+
+def absolute_error(function: Callable[[Tensor], Tensor], target: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
+    """`|function - target|`, (n, D) -> (n,): both at the points rounded to the dtype of the parameters of `function`.
+
+    The result raises `InputError` for values of `function` of a wrong shape and for what `evaluate_target` refuses.
+    """
+    dtype, device = _dtype_and_device(function)
 
     def error(x: Tensor) -> Tensor:
         at = x.to(dtype=dtype, device=device)
         with torch.no_grad():
-            values = net(at)
+            values = function(at)
         if values.shape != x.shape[:-1]:
-            raise InputError(f"net: expected values of shape {tuple(x.shape[:-1])}, got {tuple(values.shape)}")
+            raise invalid("net", f"values of shape {tuple(x.shape[:-1])}", tuple(values.shape))
         return (values.to(x) - evaluate_target(target, at.to(x))).abs()
 
-    atlas = getattr(getattr(net, "approximator", None), "atlas", None)
-    centres = None if atlas is None else atlas.centres
-    found = search_sup(error, manifold, samples, seed, rounds=rounds, starts=starts, centres=centres)
-    return Measurement(found.sup, found.rms, found.worst_point, found.samples, dtype=dtype)
+    return error
 
 
 def search_sup(

@@ -1,39 +1,64 @@
 """`approximate`: the theorem as a program. Theorem 2 of Havrilla and Liao (2024), stage by stage.
 
-validate -> plan (atlas, local space, coefficients) -> assemble (weights) -> measure -> claim; with bound="rigorous"
-also -> certify, and plan again for a smaller error until the proved bound is at most epsilon
+problem -> plan (atlas, local space, coefficients) -> program -> compile (weights) -> network -> measure -> claim; with
+bound="rigorous" also -> certify, and plan again for a smaller error until the proved bound is at most epsilon.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
 from construct.architecture import Claim
-from construct.atlas import atlas_for
 from construct.certificates import certify, exact_target
-from construct.compact.geometry import compact_counts, compact_network
-from construct.compact.planner import MARGIN, Plan, Planner
-from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
-from construct.local import PolynomialSpace, SplineSpace
-from construct.local import approximate as fit_locally
+from construct.compact import planner as compact_planner
+from construct.compact.geometry import input_box
+from construct.compact.program import compact_program
+from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
-from construct.measurement import Measurement, measure
+from construct.measurement import measure
+from construct.network import Approximator, Construction, Network, Origin, PositionCodeName
+from construct.paper import planner as paper_planner
+from construct.paper.grid import TaylorApproximator
+from construct.paper.layout import layout_of
+from construct.paper.program import paper_program
+from construct.planning import DEFAULT_BUDGET, History, missed
+from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, printed, silent
-from construct.targets import evaluate_target
-from construct.transformer import Transformer
+from construct.validation import invalid, one_of, positive_integer
 
+Bound = Literal["measured", "rigorous"]
 CONSTRUCTIONS = ("compact", "paper")
 BOUNDS = ("measured", "rigorous")
 MOST_PROOFS = 6
 SHRINK = 0.97  # of the error that would do if the ratio of proved to planned stayed as it is
-DEFAULT_BUDGET = 30_000_000  # dense parameters; 240 MB in float64
-DEFAULT_DEGREE = 8
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What `approximate` is to build, besides the problem; checked."""
+
+    construction: Construction
+    position_code: PositionCodeName
+    sizes: Sizes
+    bound: Bound
+    budget: int
+    dtype: torch.dtype
+    device: torch.device | str
+
+    def __post_init__(self) -> None:
+        one_of(self.construction, "construction", CONSTRUCTIONS)
+        one_of(self.position_code, "position_code", tuple(CODES))
+        one_of(self.bound, "bound", BOUNDS)
+        positive_integer(self.budget, "max_parameters")
+        if self.dtype not in (torch.float64, torch.float32):
+            raise invalid("dtype", "torch.float64 or torch.float32", self.dtype)
+        if self.bound == "rigorous" and self.construction != "compact":
+            raise invalid("construction", "'compact' for bound='rigorous'", self.construction)
 
 
 def approximate(
@@ -42,18 +67,18 @@ def approximate(
     epsilon: float | None = None,
     *,
     smoothness: float | None = None,
-    construction: str = "compact",
-    position_code: str = "integer",
+    construction: Construction = "compact",
+    position_code: PositionCodeName = "integer",
     charts: int | None = None,
     cells: int | None = None,
     degree: int | None = None,
-    bound: str = "measured",
+    bound: Bound = "measured",
     max_parameters: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
     seed: int = 0,
     progress: bool | Progress | None = None,
-) -> Transformer:
+) -> Network:
     """The transformer that approximates `target` on `manifold`, every weight assigned, nothing trained.
 
     Args:
@@ -61,14 +86,14 @@ def approximate(
             construction differentiates it, so it must be made of torch operations there.
         manifold: M.
         epsilon: sup error asked for. The measured error of the network returned is at most epsilon. May be left out
-            when the resolution is given by hand.
+            when sizes are given by hand.
         smoothness: Hölder exponent beta > 0 of a target that is not smooth (below 1 allowed); None: smooth.
         construction: "compact" (ours, the fewest parameters) or "paper" (Havrilla and Liao lemma by lemma).
         position_code: "integer" (ours, exact) or "trigonometric" (the paper's).
-        charts, cells, degree: resolution by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines
+        charts, cells, degree: sizes by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines
             on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every chart.
         bound: "measured": the measured error is at most epsilon. "rigorous": the *proved* one is (`construct.certify`):
-            the resolution is refined until a certificate says so, which then is `net.certificate`. Compact
+            sizes are refined until a certificate says so, which then is `net.certificate`. Compact
             construction, d <= 3, and a target and manifold that have a formula.
         max_parameters: budget on the dense count; default 30 million.
         dtype, device: of the network. Planning is done in float64 on the CPU.
@@ -76,173 +101,113 @@ def approximate(
         progress: True prints stages to stderr; or a callable (stage, fraction or None).
 
     Returns:
-        `Transformer`, with `.architecture`, `.claim` (kind as `bound`), `.approximator`, `.manifold` and `.certificate`
-        (None when measured).
+        `Network`, with `.architecture`, `.claim` (kind as `bound`), `.origin`, `.program`, `.approximator` and
+        `.certificate` (None when measured).
 
     Raises:
         InputError: an argument of the wrong kind or range, or a target with a wrong shape, NaN or complex values.
         EpsilonNotReached, BudgetExceeded: epsilon cannot be met; `.best` is the smallest error found.
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
-    sizes = {"charts": charts, "cells": cells, "degree": degree, "max_parameters": max_parameters}
-    _check(target, manifold, epsilon, smoothness, construction, position_code, sizes, dtype)
-    _check_bound(bound, target, manifold, construction)
-    report: Progress = printed if progress is True else progress if callable(progress) else silent
-    budget = DEFAULT_BUDGET if max_parameters is None else max_parameters
-    evaluate_target(target, manifold.sample(3, seed))
-    by_hand = charts is not None or cells is not None or degree is not None
-    if construction == "paper":
-        from construct.paper.planner import paper_by_hand, paper_plan
+    sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
+    choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
+    report = printed if progress is True else progress if callable(progress) else silent
+    problem = Problem(target, manifold, epsilon, smoothness, seed, report)
+    if not sizes:
+        _ = problem.wanted
+    if bound == "rigorous":
+        return _proved(problem, choices)
+    return _measured(_built(problem, choices), problem)
 
-        options: dict[str, Any] = {"position_code": position_code, "dtype": dtype, "device": device, "progress": report}
-        if by_hand:
-            net = paper_by_hand(
-                target,
-                manifold,
-                epsilon,
-                smoothness,
-                charts=charts,
-                cells=cells,
-                degree=degree,
-                budget=budget,
-                **options,
-            )
-        else:
-            assert epsilon is not None
-            net = paper_plan(target, manifold, epsilon, smoothness, budget=budget, seed=seed, **options)
-        return _claimed(net, target, manifold, epsilon, seed, report)
-    planned = epsilon
-    for _ in range(MOST_PROOFS):
-        if by_hand:
-            plan = _by_hand(target, manifold, smoothness, charts, cells, degree, budget)
-        else:
-            assert planned is not None
-            plan = Planner(
-                target, manifold, planned, smoothness=smoothness, max_parameters=budget, seed=seed, progress=report
-            ).plan()
-        net = compact_network(
-            plan.approximator, position_code=position_code, dtype=dtype, device=device, progress=report
-        )
-        net = _claimed(net, target, manifold, epsilon, seed, report)
-        if bound == "measured":
-            return net
-        proved = _proved(net, target, manifold, epsilon, seed, report)
-        if epsilon is None or proved <= epsilon:
-            return net
-        if by_hand:
-            break
-        assert planned is not None
-        planned *= SHRINK * min(epsilon / proved, 1.0)
-    raise EpsilonNotReached(
-        f"epsilon: {epsilon:g} was asked for as a proved bound, the best that was proved is {proved:.3g}", proved
+
+def _built(problem: Problem, choices: Choices) -> Network:
+    """Plan, program, compile: the network, nothing said of its error yet."""
+    planner = compact_planner if choices.construction == "compact" else paper_planner
+    plan = (
+        planner.by_hand(problem, choices.sizes, choices.budget)
+        if choices.sizes
+        else planner.plan(problem, choices.budget)
+    )
+    return network_of(
+        plan.approximator,
+        position_code=choices.position_code,
+        dtype=choices.dtype,
+        device=choices.device,
+        history=plan.history,
+        progress=problem.progress,
     )
 
 
-def _proved(
-    net: Transformer, target: Any, manifold: Manifold, epsilon: float | None, seed: int, report: Progress
-) -> float:
-    """The proved bound of a network, which becomes its claim."""
-    certificate = certify(net, target, manifold, epsilon=epsilon, seed=seed, progress=report)
-    net.certificate = certificate
-    net.labels["claim"] = asdict(Claim(epsilon, certificate.bound, certificate.kind, certificate.cells))
-    return certificate.bound
+def network_of(
+    approximator: Approximator,
+    *,
+    position_code: PositionCodeName = "integer",
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    history: History | None = None,
+    progress: Progress = silent,
+) -> Network:
+    """The transformer that computes an approximator, exact up to rounding: of blended local approximators the compact
+    one, of glued Taylor polynomials the paper's.
 
-
-def _check_bound(bound: str, target: Any, manifold: Manifold, construction: str) -> None:
-    if bound not in BOUNDS:
-        raise InputError(f"bound: expected one of {BOUNDS}, got {bound!r}")
-    if bound == "rigorous":
-        if construction != "compact":
-            raise InputError(f"bound: 'rigorous' needs the compact construction, got {construction!r}")
-        exact_target(target, manifold)
-        manifold.formula()
-
-
-def _by_hand(
-    target: Callable[..., Any],
-    manifold: Manifold,
-    smoothness: float | None,
-    charts: int | None,
-    cells: int | None,
-    degree: int | None,
-    budget: int,
-) -> Plan:
-    """The approximator at a resolution given by hand; nothing is searched."""
-    space: PolynomialSpace | SplineSpace
-    if cells is not None and cells > 1:
-        if degree not in (None, 1):
-            raise InputError(
-                f"degree: the compact construction has degree 1 when cells > 1, got degree={degree}, cells={cells}"
-            )
-        space = SplineSpace(manifold.dim, cells)
+    Raises:
+        InputError: an unknown position code, or a local space or degree that the network has no basis of.
+        PrecisionError: the dtype cannot hold the position code or the gates.
+    """
+    one_of(position_code, "position_code", tuple(CODES))
+    construction: Construction
+    if isinstance(approximator, TaylorApproximator):
+        construction, program, box = "paper", paper_program(approximator, position_code), layout_of(approximator).box
+        sizes = Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
+    elif isinstance(approximator, PiecewiseApproximator):
+        construction, program = "compact", compact_program(approximator, position_code)
+        box = input_box(approximator.atlas)
+        sizes = compact_planner.sizes_of(approximator.atlas, approximator.space)
     else:
-        space = PolynomialSpace(manifold.dim, DEFAULT_DEGREE if degree is None else degree)
-    atlas = atlas_for(manifold, charts=charts)
-    needed = compact_counts(atlas, space)[0]
-    if needed > budget:
-        raise BudgetExceeded(
-            f"max_parameters: {atlas.count} charts with {space!r} need about {needed:,} parameters, "
-            f"the budget is {budget:,}",
-            math.inf,
-        )
-    approximator = fit_locally(target, atlas, space)
-    return Plan(approximator, Measurement(float(approximator.error_bound), math.nan, atlas.centres[0], 0))
+        raise invalid("approximator", "a PiecewiseApproximator or a TaylorApproximator", approximator)
+    weights = program.compile(box, dtype, progress=progress)
+    origin = Origin(
+        construction=construction,
+        program=program,
+        sizes=sizes,
+        coefficients=int(approximator.coefficients.numel()),
+        nonzero_coefficients=int(approximator.coefficients.count_nonzero()),
+        manifold=approximator.atlas.manifold,
+        history=history or History(),
+    )
+    return Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
 
 
-def _claimed(
-    net: Transformer,
-    target: Callable[..., Any],
-    manifold: Manifold,
-    epsilon: float | None,
-    seed: int,
-    report: Progress,
-) -> Transformer:
-    """Measure the network itself, write the claim, and refuse a network that misses epsilon."""
-    report("measuring", None)
-    found = measure(net, target, manifold, seed=seed)
-    net.labels["claim"] = asdict(Claim(epsilon, found.sup, found.kind, found.samples))
-    if epsilon is not None and not found.sup <= epsilon:
+def _measured(net: Network, problem: Problem) -> Network:
+    """Measure the network itself, claim that, and refuse a network that misses epsilon."""
+    problem.progress("measuring", None)
+    found = measure(net, problem.target, problem.manifold, seed=problem.seed)
+    if problem.epsilon is not None and not found.sup <= problem.epsilon:
+        code = "" if net.origin is None else f" with the {net.origin.code} code"
         hint = "; float64 has more room" if net.dtype != torch.float64 else ""
-        raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} was asked for, the network in {net.dtype} with the {net.labels['position_code']} "
-            f"code is off by {found.sup:.3g} (planned to at most {MARGIN * epsilon:.3g} in exact arithmetic){hint}",
-            found.sup,
+        raise missed(problem, found.sup, f"a network in {net.dtype}{code} keeps{hint}")
+    return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples))
+
+
+def _proved(problem: Problem, choices: Choices) -> Network:
+    """Networks for smaller and smaller planned errors, until one is proved to be within epsilon."""
+    exact_target(problem.target, problem.manifold)
+    problem.manifold.formula()
+    planned = problem
+    for _ in range(MOST_PROOFS):
+        net = _measured(_built(planned, choices), problem)
+        certificate = certify(
+            net,
+            problem.target,
+            problem.manifold,
+            epsilon=problem.epsilon,
+            seed=problem.seed,
+            progress=problem.progress,
         )
-    return net
-
-
-def _check(
-    target: Any,
-    manifold: Any,
-    epsilon: float | None,
-    smoothness: float | None,
-    construction: str,
-    position_code: str,
-    sizes: dict[str, int | None],
-    dtype: torch.dtype,
-) -> None:
-    if not callable(target):
-        raise InputError(f"target: expected a callable on points (n, D), got {type(target).__name__}")
-    if not isinstance(manifold, Manifold):
-        raise InputError(f"manifold: expected a construct.manifolds.Manifold, got {type(manifold).__name__}")
-    _positive_number("epsilon", epsilon)
-    _positive_number("smoothness", smoothness)
-    for name, value in sizes.items():
-        least = 0 if name == "degree" else 1
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name}: expected an integer >= {least}, got {value!r}")
-    if epsilon is None and all(sizes[name] is None for name in ("charts", "cells", "degree")):
-        raise InputError("epsilon: expected a positive number unless charts, cells or degree is given, got None")
-    if construction not in CONSTRUCTIONS:
-        raise InputError(f"construction: expected one of {CONSTRUCTIONS}, got {construction!r}")
-    if position_code not in CODES:
-        raise InputError(f"position_code: expected one of {tuple(CODES)}, got {position_code!r}")
-    if dtype not in (torch.float64, torch.float32):
-        raise InputError(f"dtype: expected torch.float64 or torch.float32, got {dtype}")
-
-
-def _positive_number(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 or not math.isfinite(value):
-        raise InputError(f"{name}: expected a finite number > 0, got {value!r}")
+        if problem.epsilon is None or certificate.bound <= problem.epsilon:
+            claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)
+            return net.claimed(claim, certificate)
+        if choices.sizes:
+            break
+        planned = replace(planned, epsilon=planned.wanted * SHRINK * min(problem.epsilon / certificate.bound, 1.0))
+    raise missed(problem, certificate.bound, "can be proved")

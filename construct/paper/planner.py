@@ -7,172 +7,99 @@ several are tried and the one with the fewest parameters is kept.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from construct.atlas import Atlas
-from construct.errors import BudgetExceeded, EpsilonNotReached
-from construct.manifolds import Manifold
-from construct.measurement import search_sup
-from construct.paper.layout import paper_counts
-from construct.paper.program import paper_network
-from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_approximator, taylor_degree
-from construct.progress import Progress
-from construct.targets import evaluate_target
-from construct.transformer import Transformer
+from construct.paper.grid import TaylorApproximator
+from construct.paper.layout import layout_without_target
+from construct.paper.program import program_of, ramp_doublings
+from construct.paper.taylor import paper_atlas, taylor_approximator, taylor_degree
+from construct.planning import History, Search, refused_by_hand
+from construct.problem import Problem, Sizes
 
-Target = Callable[..., Any]
-
-MARGIN = 0.98
 SMOOTH_DEGREES = (1, 2, 3, 4)
 DEFAULT_CELLS, DEFAULT_DEGREE = 8, 1
 FIRST_CELLS = 4
 MOST_STEPS = 12
 SEARCH_SAMPLES = 8_000
+AIM = 0.95  # of epsilon: what a step to another N aims at
 
 
-@dataclass
-class PaperPlanner:
-    """Search for the cheapest (s, N); `best_error` and `dearest` say what was reached and what it would have cost."""
+@dataclass(frozen=True)
+class Plan:
+    """The glued Taylor polynomials that were chosen, with the ramp of their indicators, and how."""
 
-    target: Target
-    manifold: Manifold
-    epsilon: float
-    budget: int
-    seed: int
-    progress: Progress
-    best_error: float = math.inf
-    needed: int | None = None
-
-    def smallest(self, atlas: Atlas, degree: int, cheapest: int) -> tuple[TaylorApproximator, int] | None:
-        """The approximator of one degree with (almost) the fewest cells within epsilon, and its parameters."""
-        failed, cells = 0, FIRST_CELLS
-        found: tuple[TaylorApproximator, int] | None = None
-        for _ in range(MOST_STEPS):
-            parameters = paper_counts(atlas, cells=cells, degree=degree).parameters
-            if parameters > min(self.budget, cheapest):
-                if parameters > self.budget and found is None:
-                    self.needed = parameters if self.needed is None else min(self.needed, parameters)
-                return found
-            approximator = taylor_approximator(self.target, atlas, cells=cells, degree=degree)
-            error = self.error(approximator)
-            self.progress(f"degree {degree}, {cells} cells: error {error:.2e}", None)
-            self.best_error = min(self.best_error, error)
-            if error <= MARGIN * self.epsilon:
-                found = approximator, parameters
-            else:
-                failed = max(failed, cells)
-            upper = found[0].cells if found else None
-            if upper is not None and upper - failed <= max(1, upper // 16):
-                return found
-            following = math.ceil(cells * (error / (0.95 * self.epsilon)) ** (1 / (degree + 1)))
-            if upper is None:
-                cells = min(max(following, cells + 1), 4 * cells)
-            else:
-                cells = following if failed < following < upper else (failed + upper) // 2
-        return found
-
-    def error(self, function: Callable[[Tensor], Tensor]) -> float:
-        """Measured sup error on the manifold."""
-
-        def difference(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                return (function(x) - evaluate_target(self.target, x)).abs()
-
-        return search_sup(difference, self.manifold, SEARCH_SAMPLES, self.seed).sup
-
-    def plan(self, smoothness: float | None) -> TaylorApproximator:
-        """The cheapest approximator within epsilon.
-
-        Raises:
-            BudgetExceeded, EpsilonNotReached: with the best error reached.
-        """
-        atlas = paper_atlas(self.manifold)
-        degrees = SMOOTH_DEGREES if smoothness is None else (taylor_degree(smoothness),)
-        best: tuple[TaylorApproximator, int] | None = None
-        for degree in degrees:
-            found = self.smallest(atlas, degree, best[1] if best else self.budget + 1)
-            if found is not None and (best is None or found[1] < best[1]):
-                best = found
-        if best is not None:
-            return best[0]
-        reached = f"the best sup error reached is {self.best_error:.3g}"
-        if self.needed is not None:
-            raise BudgetExceeded(
-                f"max_parameters: epsilon = {self.epsilon:g} on {self.manifold!r} with the paper construction needs "
-                f"at least {self.needed:,} parameters, the budget is {self.budget:,}; {reached}",
-                self.best_error,
-            )
-        raise EpsilonNotReached(
-            f"epsilon: {self.epsilon:g} is not reached on {self.manifold!r} with the paper construction; {reached}",
-            self.best_error,
-        )
+    approximator: TaylorApproximator
+    history: History
 
 
-def paper_plan(
-    target: Target,
-    manifold: Manifold,
-    epsilon: float,
-    smoothness: float | None,
-    *,
-    budget: int,
-    seed: int,
-    position_code: str,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    progress: Progress,
-) -> Transformer:
-    """The paper's network for an epsilon."""
-    planner = PaperPlanner(target, manifold, epsilon, budget, seed, progress)
-    approximator = planner.plan(smoothness)
-    return paper_network(
-        approximator,
-        position_code=position_code,
-        dtype=dtype,
-        device=device,
-        progress=progress,
-        epsilon=epsilon,
-    )
+def plan(problem: Problem, budget: int) -> Plan:
+    """The cheapest approximator within epsilon.
+
+    Raises:
+        BudgetExceeded, EpsilonNotReached: with the best error reached.
+    """
+    search = Search(problem, "the paper construction", budget)
+    atlas = paper_atlas(problem.manifold)
+    degrees = SMOOTH_DEGREES if problem.smoothness is None else (taylor_degree(problem.smoothness),)
+    best: tuple[TaylorApproximator, int] | None = None
+    for degree in degrees:
+        found = _smallest(search, atlas, degree, best[1] if best else budget + 1)
+        if found is not None and (best is None or found[1] < best[1]):
+            best = found
+    if best is None:
+        raise search.failure()
+    chosen = Sizes(atlas.count, best[0].cells, best[0].degree)
+    return Plan(_with_ramp(best[0], problem.epsilon), search.chosen(chosen))
 
 
-def paper_by_hand(
-    target: Target,
-    manifold: Manifold,
-    epsilon: float | None,
-    smoothness: float | None,
-    *,
-    charts: int | None,
-    cells: int | None,
-    degree: int | None,
-    budget: int,
-    position_code: str,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    progress: Progress,
-) -> Transformer:
-    """The paper's network at a resolution given by hand; what is not given is 8 cells and s = ceil(beta) - 1, or 1."""
-    atlas = paper_atlas(manifold, charts=charts)
+def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
+    """The approximator of sizes given by hand; what is not given is 8 cells and s = ceil(beta) - 1, or 1.
+
+    Raises:
+        BudgetExceeded: the network would have more than `budget` dense parameters.
+    """
+    atlas = paper_atlas(problem.manifold, charts=sizes.charts)
+    degree, cells = sizes.degree, DEFAULT_CELLS if sizes.cells is None else sizes.cells
     if degree is None:
-        degree = DEFAULT_DEGREE if smoothness is None else taylor_degree(smoothness)
-    cells = DEFAULT_CELLS if cells is None else cells
-    needed = paper_counts(atlas, cells=cells, degree=degree).parameters
+        degree = DEFAULT_DEGREE if problem.smoothness is None else taylor_degree(problem.smoothness)
+    needed = paper_parameters(atlas, cells, degree)
     if needed > budget:
-        raise BudgetExceeded(
-            f"max_parameters: {atlas.count} charts with {cells} cells of degree {degree} need about {needed:,} "
-            f"parameters, the budget is {budget:,}",
-            math.inf,
-        )
-    approximator = taylor_approximator(target, atlas, cells=cells, degree=degree)
-    return paper_network(
-        approximator,
-        position_code=position_code,
-        dtype=dtype,
-        device=device,
-        progress=progress,
-        epsilon=epsilon,
-    )
+        raise refused_by_hand(Sizes(atlas.count, cells, degree), needed, budget)
+    approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
+    return Plan(_with_ramp(approximator, problem.epsilon), History())
+
+
+def paper_parameters(atlas: Atlas, cells: int, degree: int, *, epsilon: float | None = None) -> int:
+    """Dense parameters of the network on an atlas, whatever the target; a few less when some nodes are not needed."""
+    doublings = ramp_doublings(atlas.radius, atlas.default_inner_radius, cells, degree, epsilon=epsilon)
+    layout = layout_without_target(atlas, cells=cells, degree=degree, doublings=doublings)
+    return program_of(layout, np.ones((len(layout.nodes), len(layout.exponents)))).parameters
+
+
+def _with_ramp(approximator: TaylorApproximator, epsilon: float | None) -> TaylorApproximator:
+    a = approximator
+    doublings = ramp_doublings(a.atlas.radius, a.inner_radius, a.cells, a.degree, epsilon=epsilon)
+    return replace(a, doublings=doublings)
+
+
+def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple[TaylorApproximator, int] | None:
+    """The approximator of one degree with (almost) the fewest cells within epsilon, and its parameters."""
+    problem = search.problem
+    counted: dict[int, int] = {}
+
+    def attempt(cells: int) -> tuple[TaylorApproximator, float] | None:
+        sizes = Sizes(atlas.count, cells, degree)
+        counted[cells] = paper_parameters(atlas, cells, degree)
+        if not search.affordable(sizes, counted[cells]) or counted[cells] > cheapest:
+            return None
+        approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
+        error = problem.search(approximator, samples=SEARCH_SAMPLES).sup
+        search.record(sizes, error, "measured", parameters=counted[cells], cost=counted[cells])
+        return approximator, error
+
+    aim = AIM * problem.wanted
+    found = search.fewest(attempt, order=degree + 1, goal=search.goal, aim=aim, first=FIRST_CELLS, most_steps=MOST_STEPS)
+    return None if found is None else (found[0], counted[found[1]])

@@ -25,7 +25,7 @@ from construct.program.ffn import Ffn, Span, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, rule_from_json, shared
 from construct.progress import Progress, silent
-from construct.transformer.counts import Counts, counted
+from construct.transformer.counts import Counts, counted, written_rows
 from construct.transformer.weights import BlockBounds, FeedForward, Heads, Intervals, Weights
 from construct.validation import invalid, message
 
@@ -97,6 +97,18 @@ class Program:
     def counts(self) -> Counts:
         """Sizes of the network, exact: gate constants are not zero, and nothing else depends on the bounds."""
         return counted(self.hidden0, ((self._batches(s), self._unbounded_ffn(s)) for s in self.stages))
+
+    @cached_property
+    def parameters(self) -> int:
+        """The dense count alone, from the number of heads: cheap for any size."""
+        width = self.layout.embedding_dim
+        heads = sum(rule.count for stage in self.stages for rule in self.rules(stage))
+        ffns = [self._unbounded_ffn(stage) for stage in self.stages]
+        rules = [rule for stage in self.stages for rule in stage.rules if rule.count]
+        rows = {self.layout.row(i) for rule in rules for (i, _), v in rule.value.items() if np.any(v)} | {0}
+        rows |= set(written_rows([(Heads.none(width), ffn) for ffn in ffns], width).tolist())
+        used = int(np.count_nonzero(self.hidden0[:, sorted(rows)]))
+        return 3 * width**2 * heads + (width**2 + width) * sum(ffn.depth for ffn in ffns) + used
 
     def _batches(self, stage: Stage) -> Iterator[Heads]:
         unit = np.ones(len(self.layout.registers) + 1)

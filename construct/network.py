@@ -1,0 +1,366 @@
+"""The network: what `approximate` returns. The transformer, where it came from, and what is said of its error."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from construct import manifolds
+from construct.architecture import Architecture, Claim, architecture_of
+from construct.certificates.certificate import Certificate
+from construct.errors import InputError, OffManifoldError, PrecisionError
+from construct.execution import EXECUTORS, Executor, executor
+from construct.execution.sparse import propagate
+from construct.export import write_onnx
+from construct.files import read_saved, write_dense, write_saved
+from construct.local import PiecewiseApproximator
+from construct.manifolds import Manifold
+from construct.paper.grid import TaylorApproximator
+from construct.planning import History, Trial
+from construct.problem import Sizes
+from construct.program.compile import Program
+from construct.program.layout import TokenLayout
+from construct.program.trace import Trace
+from construct.transformer.module import Transformer
+from construct.transformer.weights import Weights
+from construct.validation import finite_points, invalid, message, one_of
+
+Construction = Literal["compact", "paper"]
+PositionCodeName = Literal["integer", "trigonometric"]
+Execution = Literal["sparse", "dense"]
+Approximator = PiecewiseApproximator | TaylorApproximator
+"""What a network computes, as a formula: callable on points (P, D) of float64."""
+
+DEFAULT_EXECUTION: Execution = "sparse"
+ON_MANIFOLD = {torch.float64: 1e-8, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a network came from.
+
+    Attributes:
+        construction: "compact" or "paper".
+        program: what it does, stage by stage.
+        sizes: charts, cells and degree of its approximator.
+        coefficients, nonzero_coefficients: numbers of the approximator that depend on the target.
+        manifold: M, or None for a network that was loaded and whose manifold is a user's own.
+        history: the candidates that the planner tried; empty for sizes given by hand.
+    """
+
+    construction: Construction
+    program: Program
+    sizes: Sizes
+    coefficients: int
+    nonzero_coefficients: int
+    manifold: Manifold | None = None
+    history: History = History()
+
+    @property
+    def layout(self) -> TokenLayout:
+        """Rows and groups of tokens, by name."""
+        return self.program.layout
+
+    @property
+    def code(self) -> str:
+        """Name of the position code."""
+        return self.layout.code.name
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the blocks."""
+        return tuple(stage.name for stage in self.program.stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the program, as plain data; the manifold where it can be named."""
+        return {
+            "construction": self.construction,
+            "sizes": asdict(self.sizes),
+            "coefficients": self.coefficients,
+            "nonzero_coefficients": self.nonzero_coefficients,
+            "manifold": _named(self.manifold),
+            "history": self.history.records(),
+        }
+
+
+class Network(nn.Module):
+    """A transformer whose weights were assigned; call it on points (..., D), get (...).
+
+    Parameters are frozen by default (nothing is trained); `net.requires_grad_()` opens them. Gradients in
+    x need only `x.requires_grad`. `execution` chooses between evaluations of the same weights:
+
+    - "dense": the formula as it stands, all token pairs of all heads, in chunks.
+    - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
+      Points outside that box are evaluated densely, so both executions are the same function everywhere.
+
+    Args:
+        weights: the network as data; the bounds that it carries are taken over where they hold for `dtype`.
+        origin: where it came from; None: unknown (then it has no program, trace or manifold).
+        approximator: the formula that it computes, if that is at hand.
+        claim, certificate: what is said of its error.
+        dtype, device: of the parameters.
+
+    Attributes:
+        transformer: the formula itself, a plain module without checks: for export, `torch.func`, hooks.
+    """
+
+    box: Tensor
+
+    def __init__(
+        self,
+        weights: Weights,
+        origin: Origin | None = None,
+        *,
+        approximator: Approximator | None = None,
+        claim: Claim | None = None,
+        certificate: Certificate | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.transformer = Transformer(weights, dtype=dtype, device=device)
+        self.register_buffer("box", torch.as_tensor(weights.box, dtype=dtype, device=device), persistent=False)
+        self.origin, self.approximator = origin, approximator
+        self.claim, self.certificate = claim, certificate
+        self._execution: Execution = DEFAULT_EXECUTION
+        self._executors: dict[str, Executor] = {}
+        if weights.bounds is not None and dtype == torch.float64:
+            for name in EXECUTORS:
+                self._executor(name).adopt(self.transformer, self.box, weights.bounds)
+
+    # -- properties -------------------------------------------------------------------------------
+
+    @property
+    def execution(self) -> Execution:
+        return self._execution
+
+    @execution.setter
+    def execution(self, name: Execution) -> None:
+        self._execution = cast("Execution", one_of(name, "execution", EXECUTORS))
+
+    @property
+    def ambient(self) -> int:
+        """D, the number of input coordinates."""
+        return self.transformer.ambient
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.device
+
+    @property
+    def program(self) -> Program:
+        """What the network does, stage by stage; `print(net.program)`.
+
+        Raises:
+            InputError: the network is of unknown origin.
+        """
+        return self._known().program
+
+    @property
+    def manifold(self) -> Manifold | None:
+        return None if self.origin is None else self.origin.manifold
+
+    @property
+    def architecture(self) -> Architecture:
+        """The class parameters in the paper's terms, counted from the weights."""
+        return architecture_of(self.transformer)
+
+    @property
+    def output_bound(self) -> float:
+        """Bound on the absolute output over the admissible box [R]: float64 intervals, widened, loose."""
+        token, row = self.transformer.output
+        bounds = propagate(self.transformer, self.box)
+        start = self.transformer.hidden0.detach()[token, row].abs()
+        return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)
+
+    def claimed(self, claim: Claim, certificate: Certificate | None = None) -> Network:
+        """The same network, with something said of its error; weights are shared."""
+        other = copy.copy(self)
+        other.claim, other.certificate = claim, certificate
+        return other
+
+    def _known(self) -> Origin:
+        if self.origin is None:
+            raise invalid("net", "a network of known origin", got="weights alone")
+        return self.origin
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def __call__(self, x: Tensor, *, check: bool = False) -> Tensor:
+        """Evaluate at points x (..., D); result (...). See `forward`."""
+        return cast("Tensor", super().__call__(x, check=check))
+
+    def forward(self, x: Tensor, *, check: bool = False) -> Tensor:
+        """Evaluate at points x (..., D); result (...).
+
+        Raises:
+            InputError: x is not a floating tensor of the network's dtype and device, has another last dimension,
+                or a non-finite entry.
+            PrecisionError: float32 on CUDA with TF32 matrix products switched on.
+            OffManifoldError: `check=True` and a point is not on the manifold.
+        """
+        self._validate(x, check)
+        flat = x.reshape(-1, self.ambient)
+        if flat.shape[0] == 0:
+            return flat.new_zeros(x.shape[:-1])
+        return self._executor(self._execution).forward(self.transformer, self.box, flat).reshape(x.shape[:-1])
+
+    def trace(self, x: Tensor) -> Trace:
+        """Named registers after each stage, at points x (P, D), in the present execution.
+
+        `net.trace(x)["partition of unity"]["R.a"]` has shape (P, charts).
+
+        Raises:
+            InputError: as `forward`, a network of unknown origin, or, in the sparse execution, points outside the box.
+        """
+        origin = self._known()
+        self._validate(x, False)
+        states = self._executor(self._execution).states(self.transformer, self.box, x.reshape(-1, self.ambient))
+        return Trace(origin.layout, origin.stages, states)
+
+    def multiply_adds(self, execution: Execution | None = None) -> int:
+        """Multiplications (with the addition that may follow) that one point takes; default: as executed now.
+
+        Raises:
+            InputError: an unknown execution, or open parameters in the sparse one (it then has no folded steps).
+        """
+        name = self._execution if execution is None else one_of(execution, "execution", EXECUTORS)
+        return self._executor(name).multiply_adds(self.transformer, self.box)
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._executors:
+            self._executors[name] = executor(name)
+        return self._executors[name]
+
+    def _validate(self, x: Tensor, check: bool) -> None:
+        if not isinstance(x, Tensor) or x.ndim < 1 or x.shape[-1] != self.ambient:
+            raise invalid("x", f"a torch tensor of shape (..., {self.ambient})", x)
+        if x.dtype != self.dtype:
+            raise invalid("x", f"dtype {self.dtype}", got=f"{x.dtype}")
+        if x.device != self.device:
+            raise invalid("x", f"device {self.device}", got=f"{x.device}")
+        if x.is_cuda and x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
+            expected = "float64, or float32 with torch.backends.cuda.matmul.allow_tf32 = False"
+            got = "float32 with TF32 matrix products, which keep 11 bits where the position code needs 24"
+            raise PrecisionError(message("x", expected, got=got))
+        finite_points(x, "x", self.ambient)
+        if check:
+            if self.manifold is None:
+                raise invalid("check", "a network that knows its manifold", got="one built or loaded without it")
+            tolerance = ON_MANIFOLD[x.dtype]
+            on = self.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)
+            if not bool(on.all()):
+                expected = f"points on {self.manifold!r} within {tolerance:g}"
+                raise OffManifoldError(message("x", expected, got=f"{int((~on).sum())} off it"))
+
+    # -- files and text ---------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write weights, program and origin to a safetensors file that `construct.load` reads.
+
+        A user's own manifold is not written: such a network loads without it, unless `load` is given it again.
+        """
+        program = None if self.origin is None else self.origin.program.to_json()
+        origin = None if self.origin is None else self.origin.to_json() | {"claim": self._claim_record()}
+        write_saved(self.transformer, self.box, path, program=program, origin=origin)
+
+    def _claim_record(self) -> dict[str, Any] | None:
+        return None if self.claim is None else asdict(self.claim)
+
+    def export_dense(self, path: str | PathLike[str]) -> None:
+        """Write the weights under the names of `construct.files`, no more."""
+        write_dense(self.transformer, path)
+
+    def export_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the formula as an ONNX graph with a free number of points: input `x (points, D)`, output `y (points,)`.
+
+        Raises:
+            InputError: the `onnx` extra is not installed.
+        """
+        write_onnx(self.transformer, path)
+
+    def __repr__(self) -> str:
+        a, o = self.architecture, self.origin
+        known = "" if o is None else f", {o.construction} construction, {o.code} code"
+        lines = [f"Network: R^{self.ambient} -> R{known}, {self.dtype}"]
+        if o is not None and o.manifold is not None:
+            lines.append(f"  on        {o.manifold!r}")
+        if o is not None:
+            s = o.sizes
+            lines.append(f"  local     {s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}")
+        lines.append(
+            f"  class     {a.blocks} blocks, {a.heads} heads in the widest ({a.total_heads} in all), "
+            f"{a.tokens} tokens of dimension {a.embedding_dim}, FFN depth {a.ffn_depth}"
+        )
+        lines.append(
+            f"  weights   {a.parameters:,} parameters, {a.nonzero_parameters:,} non-zero, "
+            f"largest {a.weight_bound:.4g}; none trained"
+        )
+        if self.claim is not None:
+            lines.append(f"  error     {self.claim}")
+        return "\n".join(lines)
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    manifold: Manifold | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> Network:
+    """Read a network that `Network.save` wrote; weights are taken as they are in the file.
+
+    Args:
+        manifold: of a network on a user's own manifold, which files do not hold.
+        dtype: None keeps the file's.
+
+    Raises:
+        InputError: no file, or none of this library and this format.
+    """
+    saved = read_saved(path)
+    origin = claim = None
+    if saved.program is not None and saved.origin is not None:
+        try:
+            origin = _origin(saved.program, saved.origin, manifold)
+            claim = None if saved.origin["claim"] is None else Claim(**saved.origin["claim"])
+        except (KeyError, TypeError) as error:
+            raise invalid("path", "a network of this library", got=f"{path} ({error!r})") from error
+    return Network(saved.weights, origin, claim=claim, dtype=dtype or saved.dtype, device=device)
+
+
+def _origin(program: str, data: dict[str, Any], manifold: Manifold | None) -> Origin:
+    named = data["manifold"]
+    if manifold is None and named is not None:
+        manifold = manifolds.from_spec(named)
+    return Origin(
+        construction=data["construction"],
+        program=Program.from_json(program),
+        sizes=Sizes(**data["sizes"]),
+        coefficients=data["coefficients"],
+        nonzero_coefficients=data["nonzero_coefficients"],
+        manifold=manifold,
+        history=History(tuple(Trial(**trial) for trial in data["history"])),
+    )
+
+
+def _named(manifold: Manifold | None) -> dict[str, Any] | None:
+    """Specification of a manifold, None for a user's own: functions are not written to files."""
+    if manifold is None:
+        return None
+    try:
+        spec: dict[str, Any] = manifold.spec()
+        manifolds.from_spec(spec)
+        json.dumps(spec)
+    except (InputError, TypeError):
+        return None
+    return spec

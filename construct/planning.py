@@ -1,0 +1,240 @@
+"""Planning: the search for the fewest numbers within epsilon, and what it remembers.
+
+Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the budget,
+the history of what was tried, the best error, and the two texts of failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.problem import Problem, Sizes
+from construct.validation import message
+
+MARGIN = 0.98  # of epsilon, for what blending and rounding may add to a fit
+DEFAULT_BUDGET = 30_000_000  # dense parameters; 240 MB in float64
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate of a search.
+
+    Attributes:
+        charts, cells, degree: its sizes, None where it has none.
+        parameters: dense count of its network, None if it was not counted.
+        cost: what candidates are ranked by (non-zeros), None if it was not counted.
+        error: the error found, None if it was too large to be fitted; of kind "fitted" (largest residual on the nodes)
+            or "measured" (search on the manifold).
+        outcome: "within epsilon", "above epsilon", "over budget", or "chosen".
+    """
+
+    charts: int | None
+    cells: int | None
+    degree: int | None
+    parameters: int | None
+    cost: int | None
+    error: float | None
+    kind: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class History(Sequence[Trial]):
+    """The trials of a search, in order; prints as a table, `records()` are plain rows for plots and files."""
+
+    trials: tuple[Trial, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.trials[index]
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self.trials)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [asdict(trial) for trial in self.trials]
+
+    @property
+    def table(self) -> Table:
+        """A rich table, one row for each trial."""
+        table = Table(box=None, pad_edge=False)
+        for name in ("charts", "cells", "degree", "parameters", "non-zeros", "error", "kind", "outcome"):
+            table.add_column(name, justify="left" if name in ("kind", "outcome") else "right")
+        for t in self.trials:
+            numbers = ["-" if n is None else f"{n:,}" for n in (t.charts, t.cells, t.degree, t.parameters, t.cost)]
+            table.add_row(*numbers, "-" if t.error is None else f"{t.error:.2e}", t.kind, t.outcome)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=120, record=True, file=_Nowhere(), color_system=None)
+        console.print(self.table)
+        return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        return
+
+
+class Ranked(Protocol):
+    """What `Search.cheapest` orders."""
+
+    @property
+    def cost(self) -> int: ...
+
+
+Candidate = TypeVar("Candidate", bound=Ranked)
+
+
+@dataclass
+class Search:
+    """One search for a problem with an epsilon.
+
+    Attributes:
+        problem: with an epsilon.
+        subject: who searches, for the texts: "the paper construction".
+        budget: most dense parameters, None: unlimited.
+    """
+
+    problem: Problem
+    subject: str
+    budget: int | None = None
+    trials: list[Trial] = field(default_factory=list, init=False)
+    fewest_refused: tuple[int, str] | None = field(default=None, init=False)
+
+    @property
+    def goal(self) -> float:
+        """What a planned error may be."""
+        return MARGIN * self.problem.wanted
+
+    @property
+    def history(self) -> History:
+        return History(tuple(self.trials))
+
+    @property
+    def best_error(self) -> float:
+        """The smallest error measured, or, when nothing was good enough to be measured, the smallest on the nodes."""
+        for kind in ("measured", "fitted"):
+            errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
+            if errors:
+                return min(errors)
+        return math.inf
+
+    def record(
+        self, sizes: Sizes, error: float, kind: str, *, parameters: int | None = None, cost: int | None = None
+    ) -> Trial:
+        """Note a candidate whose error was found."""
+        within = error <= (self.goal if kind == "measured" else self.problem.wanted)
+        trial = Trial(**asdict(sizes), parameters=parameters, cost=cost, error=error, kind=kind,
+                      outcome="within epsilon" if within else "above epsilon")  # fmt: skip
+        self.trials.append(trial)
+        self.problem.progress(f"{sizes}: {kind} error {error:.2e}", None)
+        return trial
+
+    def affordable(self, sizes: Sizes, parameters: int, note: str = "") -> bool:
+        """Whether a candidate of that dense count is within the budget; one that is not is noted."""
+        if self.budget is None or parameters <= self.budget:
+            return True
+        if self.fewest_refused is None or parameters < self.fewest_refused[0]:
+            self.fewest_refused = parameters, f"{sizes}{note}"
+        self.trials.append(Trial(**asdict(sizes), parameters=parameters, cost=None, error=None, kind="-",
+                                 outcome="over budget"))  # fmt: skip
+        return False
+
+    def chosen(self, sizes: Sizes) -> History:
+        """The history, with the last trial of these sizes marked as the one that was taken."""
+        marked = list(self.trials)
+        same = [i for i, t in enumerate(marked) if (t.charts, t.cells, t.degree) == tuple(asdict(sizes).values())]
+        if same:
+            marked[same[-1]] = Trial(**(asdict(marked[same[-1]]) | {"outcome": "chosen"}))
+        return History(tuple(marked))
+
+    def cheapest(self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], Found | None]) -> Found:
+        """What `settle` makes of the cheapest candidate that it can, round by round.
+
+        Raises:
+            BudgetExceeded, EpsilonNotReached: no candidate of any round was settled.
+        """
+        for candidates in rounds:
+            for candidate in sorted(candidates, key=lambda c: c.cost):
+                found = settle(candidate)
+                if found is not None:
+                    return found
+        raise self.failure()
+
+    def fewest(
+        self,
+        attempt: Callable[[int], tuple[Found, float] | None],
+        *,
+        order: float,
+        goal: float,
+        aim: float,
+        first: int,
+        most_steps: int,
+        resolution: int = 16,
+    ) -> tuple[Found, int] | None:
+        """(Almost) the smallest number of cells whose error is at most `goal`, where errors fall like `N^-order`.
+
+        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the bracket is a
+        `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be tried.
+        """
+        failed, cells = 0, first
+        found: tuple[Found, int] | None = None
+        for _ in range(most_steps):
+            tried = attempt(cells)
+            if tried is None:
+                return found
+            if tried[1] <= goal:
+                found = tried[0], cells
+            else:
+                failed = max(failed, cells)
+            if found is not None and found[1] - failed <= max(1, found[1] // resolution):
+                return found
+            following = math.ceil(cells * (tried[1] / aim) ** (1 / order))
+            if found is None:
+                cells = min(max(following, cells + 1), 4 * cells)
+            else:
+                cells = following if failed < following < found[1] else (failed + found[1]) // 2
+        return found
+
+    def failure(self) -> EpsilonNotReached:
+        """What to raise when no candidate is left; carries the best error found."""
+        problem = self.problem
+        best = f"the best sup error reached is {self.best_error:.3g}"
+        if self.fewest_refused is not None:
+            needed, sizes = self.fewest_refused
+            expected = f"a budget of about {needed:,} parameters or more, which {self.subject} needs for "
+            expected += f"epsilon = {problem.wanted:g} on {problem.manifold!r} ({sizes})"
+            text = message("max_parameters", expected, got=f"{self.budget:,}; {best}")
+            return BudgetExceeded(text, self.best_error)
+        expected = f"an error that {self.subject} reaches on {problem.manifold!r}"
+        got = f"{problem.wanted:g}; {best} in {len(self.trials)} trials"
+        return EpsilonNotReached(message("epsilon", expected, got=got), self.best_error)
+
+
+def missed(problem: Problem, reached: float, how: str) -> EpsilonNotReached:
+    """What to raise for a network that is there and misses epsilon."""
+    text = message("epsilon", f"an error that {how}", got=f"{problem.wanted:g}; its error is {reached:.3g}")
+    return EpsilonNotReached(text, reached)
+
+
+def refused_by_hand(sizes: Sizes, parameters: int, budget: int) -> BudgetExceeded:
+    """What to raise for sizes given by hand that are over the budget."""
+    expected = f"a budget of {parameters:,} parameters or more, which {sizes} need"
+    return BudgetExceeded(message("max_parameters", expected, got=f"{budget:,}"), math.inf)
