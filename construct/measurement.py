@@ -19,10 +19,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.targets import evaluate_target
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, positive_integer
 
 __all__ = ["Measurement", "measure", "search_sup"]
 
@@ -79,7 +78,7 @@ def measure(
         with torch.no_grad():
             values = net(at)
         if values.shape != x.shape[:-1]:
-            raise InputError(f"net: expected values of shape {tuple(x.shape[:-1])}, got {tuple(values.shape)}")
+            raise invalid("net", f"values of shape {tuple(x.shape[:-1])}", got=str(tuple(values.shape)))
         return (values.to(x) - evaluate_target(target, at.to(x))).abs()
 
     atlas = getattr(getattr(net, "approximator", None), "atlas", None)

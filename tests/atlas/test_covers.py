@@ -133,11 +133,11 @@ def test_nets_of_the_ladder_grow() -> None:
 
 
 def test_guards() -> None:
-    with pytest.raises(InputError, match="charts must be more: 2 balls"):
+    with pytest.raises(InputError, match="charts: expected more: 2 balls"):
         cover(Sphere(2), charts=2)
-    with pytest.raises(InputError, match="charts must be an integer, at least 1; got 0"):
+    with pytest.raises(InputError, match="charts: expected an integer >= 1, got 0"):
         cover(Sphere(2), charts=0)
-    with pytest.raises(InputError, match="max_core_radius must be"):
+    with pytest.raises(InputError, match="max_core_radius: expected"):
         cover(Sphere(2), -0.5)
     with pytest.raises(InputError, match="centres must"):
         proved_radius(Sphere(2), torch.zeros(3, 2, dtype=torch.float64))

@@ -225,22 +225,22 @@ def test_bad_targets_are_named() -> None:
         sweep(lambda x: x, SPHERE, [1, 2])
     space = PolynomialSpace(2, 2)
     nodes = fitting_nodes(SPHERE, space)
-    with pytest.raises(InputError, match="target must be finite on the manifold"):
+    with pytest.raises(InputError, match="target: expected finite on the manifold"):
         fit(space, nodes.z, torch.full(nodes.mask.shape, math.inf, dtype=torch.float64), nodes.mask)
 
 
 def test_guards() -> None:
     space = PolynomialSpace(2, 2)
     z, one = torch.zeros(2, 5, 2, dtype=torch.float64), torch.ones(2, 5, dtype=torch.float64)
-    with pytest.raises(InputError, match=r"z must have the shape \(n, q, 2\)"):
+    with pytest.raises(InputError, match=r"z: expected a tensor of shape \(n, q, 2\)"):
         fit(space, z[0], one, one.bool())
-    with pytest.raises(InputError, match="values must have the shape"):
+    with pytest.raises(InputError, match="values: expected a tensor of shape"):
         fit(space, z, one[0], one.bool())
     empty = one.bool()
     empty[1] = False
-    with pytest.raises(InputError, match="mask must leave a node in every chart; got none in chart 1"):
+    with pytest.raises(InputError, match="mask must leave a node in every chart, got none in chart 1"):
         fit(space, z, one, empty)
-    with pytest.raises(InputError, match="degrees must be"):
+    with pytest.raises(InputError, match="degrees: expected"):
         sweep(EXP_SIN, SPHERE, [])
-    with pytest.raises(InputError, match="degree must be one of"):
+    with pytest.raises(InputError, match="degree: expected one of"):
         sweep(EXP_SIN, SPHERE, [1]).approximator(2)

@@ -82,11 +82,11 @@ def test_combine_is_evaluate_times_coefficients(space: LocalSpace) -> None:
 
 
 def test_guards() -> None:
-    with pytest.raises(InputError, match="dim must be an integer, at least 1; got 0"):
+    with pytest.raises(InputError, match="dim: expected an integer >= 1, got 0"):
         PolynomialSpace(0, 3)
-    with pytest.raises(InputError, match="degree must be an integer, at least 0; got -1"):
+    with pytest.raises(InputError, match="degree: expected an integer >= 0, got -1"):
         PolynomialSpace(2, -1)
-    with pytest.raises(InputError, match="cells must be an integer"):
+    with pytest.raises(InputError, match="cells: expected an integer"):
         SplineSpace(2, 0)
-    with pytest.raises(InputError, match=r"z must have the shape \(\.\.\., 2\)"):
+    with pytest.raises(InputError, match=r"z: expected a tensor of shape \(\.\.\., 2\)"):
         PolynomialSpace(2, 2).evaluate(torch.zeros(4, 3))

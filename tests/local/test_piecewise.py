@@ -119,14 +119,14 @@ def test_bound_and_repr() -> None:
 
 def test_guards() -> None:
     atlas, space = atlas_for(Sphere(2), charts=12), PolynomialSpace(2, 2)
-    with pytest.raises(InputError, match=r"coefficients must have the shape \(12, 6\); got \(12, 5\)"):
+    with pytest.raises(InputError, match=r"coefficients: expected a tensor of shape \(12, 6\), got \(12, 5\)"):
         PiecewiseApproximator(atlas, space, torch.zeros(12, 5, dtype=torch.float64))
-    with pytest.raises(InputError, match="coefficients must be finite"):
+    with pytest.raises(InputError, match="coefficients: expected finite"):
         PiecewiseApproximator(atlas, space, torch.full((12, 6), math.nan, dtype=torch.float64))
     with pytest.raises(InputError, match="space must have dimension 2"):
         PiecewiseApproximator(atlas, PolynomialSpace(1, 5), torch.zeros(12, 6, dtype=torch.float64))
     found = random_approximator(atlas, space)
-    with pytest.raises(InputError, match="x must be float64 of shape"):
+    with pytest.raises(InputError, match="x: expected float64 of shape"):
         found(torch.zeros(5, 3))
-    with pytest.raises(InputError, match="x must be float64 of shape"):
+    with pytest.raises(InputError, match="x: expected float64 of shape"):
         found(torch.zeros(5, 2, dtype=torch.float64))

@@ -208,7 +208,7 @@ class TestDescription:
     def test_spec_round_trip(self, manifold: Manifold, x: Tensor) -> None:
         spec = json.loads(json.dumps(manifold.spec()))
         if spec["name"] not in manifolds.names():
-            with pytest.raises(InputError, match="name must be one of"):
+            with pytest.raises(InputError, match="name: expected one of"):
                 manifolds.from_spec(spec)
             return
         again = manifolds.from_spec(spec)
@@ -366,7 +366,7 @@ class TestNetsAndCovers:
         assert float(nearest_distance(x, points).max()) <= radius
 
     def test_too_fine_a_net_is_refused(self, manifold: Manifold) -> None:
-        with pytest.raises(InputError, match="spacing must be large enough"):
+        with pytest.raises(InputError, match="spacing: expected large enough"):
             manifold.net(1e-9)
 
     def test_covers(self, manifold: Manifold, x: Tensor) -> None:

@@ -198,10 +198,10 @@ class TestUsersManifolds:
         assert self.circle(ARC).formula() is ARC
 
     def test_without_one_there_is_none(self) -> None:
-        with pytest.raises(InputError, match="ParametricManifold must be given by expressions to have a formula"):
+        with pytest.raises(InputError, match="ParametricManifold: expected given by expressions to have a formula"):
             self.circle(None).formula()
         projected = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True), 1, 2, 1.0, (1.0, 1.0))
-        with pytest.raises(InputError, match=r"ProjectedManifold must be given by expressions .* argument formula"):
+        with pytest.raises(InputError, match=r"ProjectedManifold: expected given by expressions .* argument formula"):
             projected.formula()
         with pytest.raises(InputError, match="must be given by expressions"):
             Product(Circle(), projected).formula()
@@ -215,7 +215,7 @@ class TestUsersManifolds:
             (Formula(ARC.components, (0.0, 0.0), (*ARC.upper, 1.0)), "formula must have the box"),
             (Formula(ARC.components[::-1], ARC.lower, ARC.upper), "formula must have the values of function"),
             (Formula(ARC.components[:1], ARC.lower, ARC.upper), "formula must have the values of function"),
-            (ARC.components, "formula must be a Formula"),
+            (ARC.components, "formula: expected a Formula"),
         ],
     )
     def test_a_formula_of_something_else_is_refused(self, formula: Formula, message: str) -> None:
@@ -241,11 +241,11 @@ class TestFormula:
     @pytest.mark.parametrize(
         ("components", "lower", "upper", "message"),
         [
-            ((), (0.0,), (1.0,), "components must be a tuple of expressions"),
-            ([variable(0)], (0.0,), (1.0,), "components must be a tuple of expressions"),
-            ((variable(0), "x"), (0.0,), (1.0,), "component must be"),
+            ((), (0.0,), (1.0,), "components: expected a tuple of expressions"),
+            ([variable(0)], (0.0,), (1.0,), "components: expected a tuple of expressions"),
+            ((variable(0), "x"), (0.0,), (1.0,), "component: expected"),
             (variables(2), (0.0,), (1.0,), "components must read u_0 .. u_0 only"),
-            ((variable(0),), (0.0,), (1.0, 2.0), "upper must be a sequence of 1"),
+            ((variable(0),), (0.0,), (1.0, 2.0), "upper: expected a sequence of 1"),
             ((variable(0),), (1.0,), (0.0,), "lower must not be above upper"),
             ((variable(0),), (math.nan,), (0.0,), "lower.* must be a finite real number"),
         ],
@@ -255,5 +255,5 @@ class TestFormula:
             Formula(components, lower, upper)  # type: ignore[arg-type]
 
     def test_points_of_another_dimension_are_refused(self) -> None:
-        with pytest.raises(InputError, match=r"u must have shape \(\.\.\., 1\)"):
+        with pytest.raises(InputError, match=r"u: expected a tensor of shape \(\.\.\., 1\)"):
             ARC(torch.zeros(3, 2, dtype=torch.float64))
