@@ -330,7 +330,7 @@ class TestNearestPoint:
     def test_off_the_manifold_is_refused(self, manifold: Manifold, x: Tensor) -> None:
         if manifold.ambient == manifold.dim and not manifold.has_boundary:
             pytest.skip("nothing is off")
-        with pytest.raises(OffManifoldError, match="must lie on"):
+        with pytest.raises(OffManifoldError, match="expected points on"):
             manifold.tangent_basis(1.5 * manifold.radius_bound * torch.ones_like(x))
 
 
@@ -452,9 +452,9 @@ class TestChartInverse:
 class TestCoordinates:
     def test_round_trip(self, manifold: Manifold, x: Tensor) -> None:
         if not has_coordinates(manifold):
-            with pytest.raises(InputError, match="no intrinsic coordinates"):
+            with pytest.raises(InputError, match="expected one with intrinsic coordinates"):
                 manifold.coordinates(x)
-            with pytest.raises(InputError, match="no intrinsic coordinates"):
+            with pytest.raises(InputError, match="expected one with intrinsic coordinates"):
                 manifold.point(x[:, : manifold.dim])
             return
         u = manifold.coordinates(x)

@@ -198,23 +198,23 @@ class TestUsersManifolds:
         assert self.circle(ARC).formula() is ARC
 
     def test_without_one_there_is_none(self) -> None:
-        with pytest.raises(InputError, match="ParametricManifold: expected given by expressions to have a formula"):
+        with pytest.raises(InputError, match="formula: expected a manifold given by expressions.*got a ParametricManifold"):
             self.circle(None).formula()
         projected = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True), 1, 2, 1.0, (1.0, 1.0))
-        with pytest.raises(InputError, match=r"ProjectedManifold: expected given by expressions .* argument formula"):
+        with pytest.raises(InputError, match=r"formula: expected .* argument formula, got a ProjectedManifold"):
             projected.formula()
-        with pytest.raises(InputError, match="must be given by expressions"):
+        with pytest.raises(InputError, match="expected a manifold given by expressions"):
             Product(Circle(), projected).formula()
 
     @pytest.mark.parametrize(
         ("formula", "message"),
         [
-            (Formula(ARC.components, (0.0,), (6.28,)), "formula must have the box"),
-            (Formula(ARC.components, (0.0,), (6.29,)), "formula must have the box"),
-            (Formula(ARC.components, (0.1,), ARC.upper), "formula must have the box"),
-            (Formula(ARC.components, (0.0, 0.0), (*ARC.upper, 1.0)), "formula must have the box"),
-            (Formula(ARC.components[::-1], ARC.lower, ARC.upper), "formula must have the values of function"),
-            (Formula(ARC.components[:1], ARC.lower, ARC.upper), "formula must have the values of function"),
+            (Formula(ARC.components, (0.0,), (6.28,)), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.0,), (6.29,)), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.1,), ARC.upper), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.0, 0.0), (*ARC.upper, 1.0)), "formula: expected one with the box"),
+            (Formula(ARC.components[::-1], ARC.lower, ARC.upper), "formula: expected the values of function"),
+            (Formula(ARC.components[:1], ARC.lower, ARC.upper), "formula: expected the values of function"),
             (ARC.components, "formula: expected a Formula"),
         ],
     )
@@ -244,10 +244,10 @@ class TestFormula:
             ((), (0.0,), (1.0,), "components: expected a tuple of expressions"),
             ([variable(0)], (0.0,), (1.0,), "components: expected a tuple of expressions"),
             ((variable(0), "x"), (0.0,), (1.0,), "component: expected"),
-            (variables(2), (0.0,), (1.0,), "components must read u_0 .. u_0 only"),
+            (variables(2), (0.0,), (1.0,), "components: expected functions of u_0 .. u_0 only"),
             ((variable(0),), (0.0,), (1.0, 2.0), "upper: expected a sequence of 1"),
-            ((variable(0),), (1.0,), (0.0,), "lower must not be above upper"),
-            ((variable(0),), (math.nan,), (0.0,), "lower.* must be a finite real number"),
+            ((variable(0),), (1.0,), (0.0,), "lower: expected entries not above those of upper"),
+            ((variable(0),), (math.nan,), (0.0,), "lower.*: expected a finite real number"),
         ],
     )
     def test_refusals(self, components: object, lower: object, upper: object, message: str) -> None:

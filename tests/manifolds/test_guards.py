@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from construct import manifolds, validation
+from construct import manifolds
 from construct.errors import ConstructError, InputError, OffManifoldError
 from construct.manifolds import (
     Circle,
@@ -45,7 +45,7 @@ BAD_CONSTRUCTIONS: list[tuple[Callable[[], object], str]] = [
     (lambda: Circle(seed=0.5), r"seed: expected"),  # type: ignore[arg-type]
     (lambda: Sphere(0), r"dim: expected an integer >= 1 .*got 0"),
     (lambda: Sphere(1.5), r"dim: expected"),  # type: ignore[arg-type]
-    (lambda: Sphere(1000), r"dim: expected .*at most 999"),
+    (lambda: Sphere(1000), r"dim: expected .*<= 999"),
     (lambda: FlatTorus(2, (1.0,)), r"radii: expected a sequence of 2 real numbers"),
     (lambda: FlatTorus(2, (1.0, -1.0)), r"radii\[1\]: expected"),
     (lambda: FlatTorus(0), r"dim: expected"),
@@ -82,9 +82,9 @@ class TestMethods:
         [
             (torch.zeros(4, 3), r"x: expected a tensor of shape \(\.\.\., 5\), got a tensor of shape \(4, 3\)"),
             (torch.tensor(1.0), r"x: expected a tensor of shape"),
-            (torch.zeros(4, 5, dtype=torch.int64), r"x must have a real floating point dtype"),
-            (torch.zeros(4, 5, dtype=torch.complex64), r"x must have a real floating point dtype"),
-            (torch.full((2, 5), math.nan), r"x: expected finite, got .* with 10 entries"),
+            (torch.zeros(4, 5, dtype=torch.int64), r"x: expected a tensor with a real floating point dtype"),
+            (torch.zeros(4, 5, dtype=torch.complex64), r"x: expected a tensor with a real floating point dtype"),
+            (torch.full((2, 5), math.nan), r"x: expected finite points, got .* with 10 entries"),
             (torch.full((1, 5), math.inf), r"x: expected finite"),
             (np.zeros((4, 5)), r"x: expected a torch tensor of shape \(\.\.\., 5\)"),
             ([1.0] * 5, r"x: expected a torch tensor"),
@@ -97,9 +97,9 @@ class TestMethods:
     def test_off_manifold(self) -> None:
         x = self.sphere.sample(3, 0)
         x[1] *= 1.01
-        with pytest.raises(OffManifoldError, match=r"x must lie on Sphere.* got a point at distance 0\.01"):
+        with pytest.raises(OffManifoldError, match=r"x: expected points on Sphere.* got a point at distance 0\.01"):
             self.sphere.tangent_basis(x)
-        with pytest.raises(OffManifoldError, match=r"centres must lie on"):
+        with pytest.raises(OffManifoldError, match=r"centres: expected points on"):
             self.sphere.require(x, "centres")
         assert self.sphere.require(x[::2]).shape == (2, 5)
 
@@ -148,9 +148,9 @@ class TestRegistry:
 
     def test_get(self) -> None:
         assert manifolds.get("sphere", dim=3, ambient=10).ambient == 10
-        with pytest.raises(InputError, match=r"name: expected one of circle, .*, got 'ball'"):
+        with pytest.raises(InputError, match=r"name: expected one of \('circle', .*, got 'ball'"):
             manifolds.get("ball")
-        with pytest.raises(InputError, match=r"arguments of 'sphere' must be those of Sphere; .*'size'"):
+        with pytest.raises(InputError, match=r"arguments: expected those of Sphere, got size \(.*'size'"):
             manifolds.get("sphere", size=2)
 
     def test_product_of_names(self) -> None:
@@ -208,16 +208,16 @@ class TestUserManifolds:
         ("changed", "message"),
         [
             ({"upper": (math.pi,)}, r"periodic\[0\]: expected False"),
-            ({"lipschitz": (0.9,)}, r"lipschitz must bound the speeds"),
+            ({"lipschitz": (0.9,)}, r"lipschitz: expected bounds of the speeds"),
             ({"lipschitz": (-1.0,)}, r"lipschitz: expected"),
             ({"lipschitz": ()}, r"lipschitz: expected a sequence of 1"),
             ({"reach": 1.1}, r"reach: expected at most 1(\.0+)?,? .*got 1\.1"),
             ({"reach": -1.0}, r"reach: expected"),
             ({"upper": (-1.0,)}, r"lower: expected below upper"),
-            ({"periodic": (True, False)}, r"periodic must hold 1 booleans"),
-            ({"periodic": (1,)}, r"periodic must hold 1 booleans"),
-            ({"function": lambda u: u[..., 0]}, r"function must map"),
-            ({"function": lambda u: arc(u).float()}, r"function must map .* and keep the dtype"),
+            ({"periodic": (True, False)}, r"periodic: expected 1 booleans"),
+            ({"periodic": (1,)}, r"periodic: expected 1 booleans"),
+            ({"function": lambda u: u[..., 0]}, r"function: expected a map"),
+            ({"function": lambda u: arc(u).float()}, r"function: expected a map .* that keeps the dtype"),
             ({"function": lambda u: arc(u) / 0}, r"function: expected finite"),
             ({"function": lambda u: arc(0 * u), "reach": 0.1}, r"function: expected an immersion"),
         ],
@@ -246,57 +246,19 @@ class TestUserManifolds:
         ("changed", "message"),
         [
             ({"dim": 1}, r"dim: expected the rank of project's derivative, 2, got 1"),
-            ({"dim": 4}, r"dim: expected at most ambient = 3, got 4"),
+            ({"dim": 4}, r"dim: expected an integer .* <= 3, got 4"),
             ({"reach": 1.2}, r"reach: expected at most"),
             ({"box": (1.0, 1.0)}, r"box: expected a sequence of 3"),
-            ({"box": (1.0, 1.0, 0.5)}, r"box must bound \|x_j\| on M"),
-            ({"project": lambda x: x / 2}, r"project must leave the points of M where they are"),
-            ({"project": lambda x: x[..., :2]}, r"must map \(512, 3\) to \(512, 3\), got \(512, 2\)"),
+            ({"box": (1.0, 1.0, 0.5)}, r"box: expected bounds of \|x_j\| on M"),
+            ({"project": lambda x: x / 2}, r"project: expected a map that leaves the points of M where they are"),
+            ({"project": lambda x: x[..., :2]}, r"a map of \(512, 3\) to \(512, 3\), got \(512, 2\)"),
             ({"sample": lambda n, g: torch.full((n, 3), math.nan).double()}, r"sample: expected finite"),
-            ({"sample": lambda n, g: torch.zeros(1, 3)}, r"sample must map"),
+            ({"sample": lambda n, g: torch.zeros(1, 3)}, r"sample: expected a map"),
         ],
     )
     def test_projected(self, changed: dict[str, Any], message: str) -> None:
         with pytest.raises(InputError, match=message):
             projected(**changed)
-
-
-class TestValidation:
-    def test_accepts(self) -> None:
-        assert validation.integer(np.int64(3), "k") == 3
-        assert isinstance(validation.integer(np.int64(3), "k"), int)
-        assert validation.positive_integer(7, "k", maximum=7) == 7
-        assert validation.real(np.float32(0.5), "t") == 0.5
-        assert validation.real(-2, "t") == -2.0
-        assert validation.positive_real(math.inf, "r", infinite=True) == math.inf
-        assert validation.reals([1, 2.5], "v", 2) == (1.0, 2.5)
-        assert validation.reals(torch.tensor([1.0, 2.0]), "v", 2) == (1.0, 2.0)
-        assert validation.floating_dtype(torch.float32) is torch.float32
-        x = torch.zeros(2, 3)
-        assert validation.finite_points(x, "x", 3) is x
-
-    @pytest.mark.parametrize(
-        ("check", "message"),
-        [
-            (lambda: validation.integer(True, "k"), r"k: expected an integer >= 0, got True"),
-            (lambda: validation.integer(-1, "k"), r"k: expected an integer >= 0, got -1"),
-            (lambda: validation.positive_integer(0, "k"), r"k: expected an integer >= 1, got 0"),
-            (lambda: validation.positive_integer(9, "k", maximum=8), r"at least 1 and at most 8, got 9"),
-            (lambda: validation.real(math.nan, "t"), r"t: expected a finite real number, got nan"),
-            (lambda: validation.real(1j, "t"), r"t: expected"),
-            (lambda: validation.positive_real(math.inf, "r"), r"r: expected a finite real number > 0, got inf"),
-            (lambda: validation.positive_real(-math.inf, "r", infinite=True), r"r: expected a real number > 0"),
-            (lambda: validation.reals("12", "v", 2), r"v: expected a sequence of 2 real numbers, got '12'"),
-            (lambda: validation.reals([1.0, None], "v", 2), r"v\[1\]: expected a finite real number, got None"),
-            (lambda: validation.floating_dtype("float64"), r"dtype: expected .*got 'float64'"),
-            (lambda: validation.floating_dtype(torch.complex64), r"dtype: expected"),
-            (lambda: validation.shaped(torch.zeros(3), "f", 3, 2), r"f: expected a tensor of shape \(\.\.\., 3, 2\)"),
-            (lambda: validation.reals(["x" * 500], "v", 2), r"v: expected .*\.\.\.$"),
-        ],
-    )
-    def test_refuses(self, check: Callable[[], object], message: str) -> None:
-        with pytest.raises(InputError, match=message):
-            check()
 
 
 def test_so3_projects_singular_matrices() -> None:
