@@ -197,7 +197,8 @@ def _call(target: Callable[..., Any], x: Tensor) -> Any:
             got = f"one that raised {_said(torch_error)} on a torch tensor and {_said(numpy_error)} on a numpy array"
             raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from torch_error
     except Exception as error:
-        raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=f"one that raised {_said(error)}") from error
+        got = f"one that raised {_said(error)}"
+        raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from error
 
 
 def _said(error: Exception) -> str:

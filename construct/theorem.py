@@ -19,8 +19,7 @@ from construct.certificates import certify, exact_target
 from construct.compact.geometry import compact_counts, compact_network
 from construct.compact.planner import MARGIN, Plan, Planner
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
-from construct.local import PolynomialSpace, SplineSpace
-from construct.local import approximate as fit_locally
+from construct.local import PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.program.codes import CODES
@@ -185,7 +184,7 @@ def _by_hand(
             f"the budget is {budget:,}",
             math.inf,
         )
-    approximator = fit_locally(target, atlas, space)
+    approximator = fit_charts(target, atlas, space)
     return Plan(approximator, Measurement(float(approximator.error_bound), math.nan, atlas.centres[0], 0))
 
 

@@ -519,7 +519,7 @@ class TestRefusals:
         ids=repr,
     )
     def test_json(self, tree: Any) -> None:
-        with pytest.raises(InputError, match="expected .*, got"):
+        with pytest.raises(InputError, match=r"expected .*, got"):
             from_json(tree)
 
     def test_json_without_an_end(self) -> None:

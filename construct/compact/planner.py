@@ -21,7 +21,7 @@ from torch import Tensor
 from construct.atlas import Atlas, candidate_atlases
 from construct.compact.geometry import compact_counts, ranking_nonzeros
 from construct.errors import BudgetExceeded, EpsilonNotReached
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate, sweep
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, search_sup
 from construct.progress import Progress
@@ -272,7 +272,7 @@ class Planner:
         if not self._within_budget(floor):
             return None
         self.progress(f"{atlas.count} charts, {cells} cells", None)
-        fitted = float(approximate(self.target, atlas, space).error_bound)
+        fitted = float(fit_charts(self.target, atlas, space).error_bound)
         self.best_fitted = min(self.best_fitted, fitted)
         return self._candidate(atlas, space, fitted)
 
@@ -318,7 +318,7 @@ class Planner:
         return SplineSpace(space.dim, cells) if cells <= MOST_CELLS else None
 
     def _measured(self, atlas: Atlas, space: PolynomialSpace | SplineSpace) -> Plan:
-        approximator = trimmed(approximate(self.target, atlas, space), TRIM * self.epsilon)
+        approximator = trimmed(fit_charts(self.target, atlas, space), TRIM * self.epsilon)
         error = self.search(approximator)
         self.progress(f"{atlas.count} charts: error {error.sup:.2e}", None)
         self.best_measured = min(self.best_measured, error.sup)

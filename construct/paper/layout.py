@@ -26,7 +26,7 @@ import numpy as np
 from construct.arrays import Float, Int
 from construct.atlas import Atlas
 from construct.errors import InputError
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.paper.taylor import TaylorApproximator, constant_doublings, kept_nodes
 from construct.program import products
 from construct.program.layout import STRUCTURED_ROWS, TokenGroup, TokenLayout
