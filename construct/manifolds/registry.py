@@ -21,7 +21,6 @@ def family(name: str) -> type[Manifold]:
 def get(name: str, **arguments: Any) -> Manifold:
     """The manifold of this name, e.g. get("sphere", dim=3, ambient=10).
 
-    The factors of "product" may be manifolds, names or specs; circle and sphere unless given.
     Raises InputError for an unknown name or an argument that the class does not take.
     """
     return family(name).from_arguments(**arguments)
