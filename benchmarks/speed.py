@@ -20,8 +20,7 @@ import construct
 from benchmarks.tables import Row, Study, arguments
 from construct.atlas import atlas_for
 from construct.compact.geometry import compact_network
-from construct.local import PolynomialSpace
-from construct.local import approximate as fit
+from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Circle, Sphere
 from construct.paper.layout import paper_counts
 from construct.paper.program import paper_network
@@ -108,7 +107,7 @@ def build(name: str, heads: int = 100_000) -> Row:
         net_of = lambda: paper_network(taylor)  # noqa: E731
     else:
         atlas = atlas_for(manifold, charts=max(12, heads // 62))
-        pieces = fit(target, atlas, PolynomialSpace(2, 8))
+        pieces = fit_charts(target, atlas, PolynomialSpace(2, 8))
         net_of = lambda: compact_network(pieces)  # noqa: E731
     middle = time.perf_counter()
     net = net_of()

@@ -238,7 +238,7 @@ def list_manifolds() -> None:
     """The named manifolds and their arguments (give them as --dim, --ambient, --option key=number)."""
     table = Table("name", "manifold", "arguments", box=None)
     for name in manifolds.names():
-        family = _families()[name]
+        family = manifolds.family(name)
         described = (inspect.getdoc(family) or "").split("\n", 1)[0]
         table.add_row(name, escape(described), escape(_signature(family)))
     Console().print(table)
@@ -324,13 +324,6 @@ def _shown(value: int | float | None) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}"
-
-
-def _families() -> dict[str, type[Manifold]]:
-    """The public manifold classes by name."""
-    public = [getattr(manifolds, name) for name in manifolds.__all__]
-    classes = [c for c in public if inspect.isclass(c) and issubclass(c, Manifold)]
-    return {c.name: c for c in classes if hasattr(c, "name")}
 
 
 def _signature(family: Callable[..., Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from construct.problem import Problem, Sizes
 from construct.validation import message
 
 MARGIN = 0.98  # of epsilon, for what blending and rounding may add to a fit
+SHRINK = 0.97  # of the error that would do if the ratio of proved to planned stayed as it is
 DEFAULT_BUDGET = 30_000_000  # dense parameters; 240 MB in float64
 
 Found = TypeVar("Found")
@@ -226,6 +227,11 @@ class Search:
         expected = f"an error that {self.subject} reaches on {problem.manifold!r}"
         got = f"{problem.wanted:g}; {best} in {len(self.trials)} trials"
         return EpsilonNotReached(message("epsilon", expected, got=got), self.best_error)
+
+
+def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
+    """The problem to plan for next, when a network that was planned for one error was proved to have another."""
+    return replace(planned, epsilon=planned.wanted * SHRINK * min(wanted / proved, 1.0))
 
 
 def missed(problem: Problem, reached: float, how: str) -> EpsilonNotReached:

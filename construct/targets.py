@@ -24,12 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from construct.errors import ConstructError, InputError
+from construct.errors import ConstructError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
+from construct.validation import invalid, one_of
 
 __all__ = ["Target", "evaluate_target", "get", "load_target", "names"]
 
 READABLE_DTYPES = (torch.float32, torch.float64)
+READABLE = "real values of float32 or float64"
 WEIERSTRASS_TERMS = 24
 
 
@@ -52,7 +54,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if not self.smoothness > 0:
-            raise InputError(f"smoothness: expected a number > 0, got {self.smoothness}")
+            raise invalid("smoothness", "a number > 0", self.smoothness)
 
     @property
     def smooth(self) -> bool:
@@ -125,10 +127,7 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> Target:
     """The built-in target `name`; `InputError` with the known names otherwise."""
-    try:
-        return _BUILT_IN[name]
-    except (KeyError, TypeError):
-        raise InputError(f"target: expected one of {', '.join(_BUILT_IN)}, got {name!r}") from None
+    return _BUILT_IN[one_of(name, "target", _BUILT_IN)]
 
 
 def load_target(specification: str) -> Callable[..., Any]:
@@ -141,19 +140,18 @@ def load_target(specification: str) -> Callable[..., Any]:
         return get(specification)
     module_name, _, attribute = specification.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
-        raise InputError(f"target: expected a built-in name or module:function, got {specification!r}")
+        raise invalid("target", "a built-in name or module:function", specification)
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise InputError(
-            f"target: expected an importable module, got {module_name!r}, which raised {_said(error)}"
-        ) from error
+        got = f"{module_name!r}, which raised {_said(error)}"
+        raise invalid("target", "an importable module", got=got) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise InputError(f"target: expected a function in module {module_name!r}, it has no {attribute!r}")
+            raise invalid("target", f"a function of module {module_name!r}", got=f"{attribute!r}, which it has not")
         found = getattr(found, part)
     if not callable(found):
-        raise InputError(f"target: expected a callable, got {specification!r} of type {type(found).__name__}")
+        raise invalid("target", "a callable", got=f"{specification!r} of type {type(found).__name__}")
     return found
 
 
@@ -166,24 +164,20 @@ def evaluate_target(target: Callable[..., Any], x: Tensor) -> Tensor:
     `x` without its last axis. Errors of this library (a lifted function off its manifold, say) pass through.
     """
     if not callable(target):
-        raise InputError(f"target: expected a callable x (..., D) -> (...), got {type(target).__name__}")
+        raise invalid("target", "a callable x (..., D) -> (...)", target)
     values = _as_tensor(_call(target, x.detach()))
     if values.dtype not in READABLE_DTYPES:
-        raise InputError(f"target: expected real values of float32 or float64, got {values.dtype}")
+        raise invalid("target", READABLE, got=str(values.dtype))
     if values.shape != x.shape[:-1]:
-        raise InputError(
-            f"target: expected values of shape {tuple(x.shape[:-1])} for x of shape {tuple(x.shape)},"
-            f" got {tuple(values.shape)}"
-        )
+        expected = f"values of shape {tuple(x.shape[:-1])} for x of shape {tuple(x.shape)}"
+        raise invalid("target", expected, got=str(tuple(values.shape)))
     values = values.detach().to(device=x.device, dtype=torch.float64)
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         index = tuple(int(i) for i in (~finite).nonzero()[0])
         point = ", ".join(f"{v:.6g}" for v in x[index][:8].tolist()) + (", ..." if x.shape[-1] > 8 else "")
-        raise InputError(
-            f"target: expected finite values, got {values[index].item()} at x = ({point})"
-            f" ({int((~finite).sum())} of {finite.numel()} points)"
-        )
+        share = f"{int((~finite).sum())} of {finite.numel()} points"
+        raise invalid("target", "finite values", got=f"{values[index].item()} at x = ({point}) ({share})")
     return values
 
 
@@ -200,14 +194,11 @@ def _call(target: Callable[..., Any], x: Tensor) -> Any:
         except ConstructError:
             raise
         except Exception as numpy_error:
-            raise InputError(
-                f"target: expected a function of x with shape {tuple(x.shape)}; it raised"
-                f" {_said(torch_error)} on a torch tensor and {_said(numpy_error)} on a numpy array"
-            ) from torch_error
+            got = f"one that raised {_said(torch_error)} on a torch tensor and {_said(numpy_error)} on a numpy array"
+            raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from torch_error
     except Exception as error:
-        raise InputError(
-            f"target: expected a function of x with shape {tuple(x.shape)}, it raised {_said(error)}"
-        ) from error
+        got = f"one that raised {_said(error)}"
+        raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from error
 
 
 def _said(error: Exception) -> str:
@@ -223,5 +214,5 @@ def _as_tensor(values: Any) -> Tensor:
         try:
             return torch.from_numpy(np.array(values, order="C"))
         except TypeError:
-            raise InputError(f"target: expected real values of float32 or float64, got numpy {values.dtype}") from None
-    raise InputError(f"target: expected a torch tensor or a numpy array, got {type(values).__name__}")
+            raise invalid("target", READABLE, got=f"numpy {values.dtype}") from None
+    raise invalid("target", "a torch tensor or a numpy array", values)

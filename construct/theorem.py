@@ -7,7 +7,7 @@ bound="rigorous" also -> certify, and plan again for a smaller error until the p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,7 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_of
 from construct.paper.program import paper_program
-from construct.planning import DEFAULT_BUDGET, History, missed
+from construct.planning import DEFAULT_BUDGET, History, missed, tightened
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, printed, silent
@@ -35,7 +35,6 @@ Bound = Literal["measured", "rigorous"]
 CONSTRUCTIONS = ("compact", "paper")
 BOUNDS = ("measured", "rigorous")
 MOST_PROOFS = 6
-SHRINK = 0.97  # of the error that would do if the ratio of proved to planned stayed as it is
 
 
 @dataclass(frozen=True)
@@ -209,5 +208,5 @@ def _proved(problem: Problem, choices: Choices) -> Network:
             return net.claimed(claim, certificate)
         if choices.sizes:
             break
-        planned = replace(planned, epsilon=planned.wanted * SHRINK * min(problem.epsilon / certificate.bound, 1.0))
+        planned = tightened(planned, problem.epsilon, certificate.bound)
     raise missed(problem, certificate.bound, "can be proved")

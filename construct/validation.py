@@ -55,10 +55,10 @@ def integer(value: object, name: str, *, minimum: int = 0, maximum: int | None =
     number = scalar(value)
     if isinstance(number, bool) or not isinstance(number, numbers.Integral):
         raise invalid(name, f"an integer >= {minimum}{upper}", value)
-    found = int(number)
-    if found < minimum or (maximum is not None and found > maximum):
-        raise invalid(name, f"an integer >= {minimum}{upper}", found)
-    return found
+    checked = int(number)
+    if checked < minimum or (maximum is not None and checked > maximum):
+        raise invalid(name, f"an integer >= {minimum}{upper}", checked)
+    return checked
 
 
 def positive_integer(value: object, name: str, *, maximum: int | None = None) -> int:

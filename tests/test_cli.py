@@ -110,7 +110,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--manifold", "ball"), "manifold: expected one of circle"),
-        (("--manifold", "circle", "--target", "nope"), "target: expected one of exp_sin"),
+        (("--manifold", "circle", "--target", "nope"), "target: expected one of ('exp_sin'"),
         (("--manifold", "circle", "--target", "no_such_module:f"), "importable module"),
         (("--manifold", "circle", "--target", "__import__('os')"), "target: expected"),
         (("--manifold", "circle", "--epsilon", "0"), "epsilon"),

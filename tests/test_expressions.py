@@ -191,11 +191,11 @@ class TestTorch:
     @pytest.mark.parametrize(
         ("x", "message"),
         [
-            (torch.ones(4, 2), r"x must have shape \(\.\.\., D\), D >= 3 for x2; got .*\(4, 2\)"),
-            (torch.tensor(1.0), "x must have shape"),
+            (torch.ones(4, 2), r"x: expected a tensor of shape \(\.\.\., D\), D >= 3 for x2, got .*\(4, 2\)"),
+            (torch.tensor(1.0), "x: expected a tensor of shape"),
             (torch.ones(4, 3, dtype=torch.int64), "floating point dtype"),
-            (np.ones((4, 3), dtype=np.int64), "array of float32 or float64; got dtype int64"),
-            ([[1.0, 2.0, 3.0]], "must be a torch tensor"),
+            (np.ones((4, 3), dtype=np.int64), "array of float32 or float64, got .* dtype int64"),
+            ([[1.0, 2.0, 3.0]], "expected a torch tensor"),
         ],
     )
     def test_bad_points_are_refused(self, x: Any, message: str) -> None:
@@ -303,9 +303,9 @@ class TestBalls:
         assert (constant(2**100 + 1).ball([]) - 2**100 - 1).is_zero()
 
     def test_bad_points_are_refused(self) -> None:
-        with pytest.raises(InputError, match=r"point must hold at least 3 balls for x2; got 2"):
+        with pytest.raises(InputError, match=r"point: expected at least 3 balls for x2, got 2"):
             x2.ball([arb(1), arb(2)])
-        with pytest.raises(InputError, match=r"point\[1\] must be a flint.arb; got 2.0"):
+        with pytest.raises(InputError, match=r"point\[1\]: expected a flint.arb, got 2.0"):
             x1.ball([arb(1), 2.0])  # type: ignore[list-item]
 
 
@@ -382,7 +382,7 @@ class TestStructure:
         for attack in (lambda: setattr(x0, "number", 1), lambda: delattr(x0, "head"), lambda: setattr(x0, "new", 1)):
             with pytest.raises(AttributeError, match="cannot be changed"):
                 attack()
-        with pytest.raises(InputError, match="must be built by"):
+        with pytest.raises(InputError, match="Expression: expected constant, variable"):
             Expression()
 
     def test_shared_subexpressions_are_evaluated_once(self) -> None:
@@ -457,28 +457,28 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("build", "message"),
         [
-            (lambda: loose + True, "summand must be a finite int or float or an Expression; got True"),
-            (lambda: "a" * loose, "factor must be .* got 'a'"),
-            (lambda: loose * 1j, "factor must be"),
-            (lambda: loose / None, "divisor must be"),
-            (lambda: math.inf - loose, "summand must be .* got inf"),
-            (lambda: loose + torch.ones(3), "summand must be .* tensor of shape"),
-            (lambda: torch.ones(3) * loose, "factor must be .* tensor of shape"),
-            (lambda: np.ones(3) * loose, "factor must be .* array"),
-            (lambda: constant(math.nan), "constant must be .* got nan"),
-            (lambda: constant(10**400), "constant must be a finite int or float of float64's range"),
-            (lambda: constant(loose), "constant must be"),
-            (lambda: anything(sin)([1.0]), "argument of sin must be"),
-            (lambda: loose**x1, "exponent must be .* got x1"),
-            (lambda: 2**loose, "exponent must be .* got x0"),
-            (lambda: loose**math.nan, "exponent must be"),
-            (lambda: loose**True, "exponent must be"),
-            (lambda: loose ** (2**16 + 1), "exponent must be at most 65536 in magnitude"),
-            (lambda: variable(-1), "index must be an integer, at least 0; got -1"),
-            (lambda: anything(variable)(1.0), "index must be an integer"),
-            (lambda: variables(0), "count must be an integer, at least 1"),
-            (lambda: loose.substitute({0: "x"}), r"replacements\[0\] must be"),
-            (lambda: loose.substitute({-1: 1}), "index must be"),
+            (lambda: loose + True, "summand: expected a finite int or float or an Expression, got True"),
+            (lambda: "a" * loose, "factor: expected .* got 'a'"),
+            (lambda: loose * 1j, "factor: expected"),
+            (lambda: loose / None, "divisor: expected"),
+            (lambda: math.inf - loose, "summand: expected .* got inf"),
+            (lambda: loose + torch.ones(3), "summand: expected .* tensor of shape"),
+            (lambda: torch.ones(3) * loose, "factor: expected .* tensor of shape"),
+            (lambda: np.ones(3) * loose, "factor: expected .* array"),
+            (lambda: constant(math.nan), "constant: expected .* got nan"),
+            (lambda: constant(10**400), "constant: expected a finite int or float of float64's range"),
+            (lambda: constant(loose), "constant: expected"),
+            (lambda: anything(sin)([1.0]), "argument of sin: expected"),
+            (lambda: loose**x1, "exponent: expected .* got x1"),
+            (lambda: 2**loose, "exponent: expected .* got x0"),
+            (lambda: loose**math.nan, "exponent: expected"),
+            (lambda: loose**True, "exponent: expected"),
+            (lambda: loose ** (2**16 + 1), "exponent: expected an integer of magnitude at most 65536"),
+            (lambda: variable(-1), "index: expected an integer >= 0, got -1"),
+            (lambda: anything(variable)(1.0), "index: expected an integer"),
+            (lambda: variables(0), "count: expected an integer >= 1"),
+            (lambda: loose.substitute({0: "x"}), r"replacements\[0\]: expected"),
+            (lambda: loose.substitute({-1: 1}), "index: expected"),
         ],
     )
     def test_construction(self, build: Callable[[], object], message: str) -> None:
@@ -519,7 +519,7 @@ class TestRefusals:
         ids=repr,
     )
     def test_json(self, tree: Any) -> None:
-        with pytest.raises(InputError, match="must be"):
+        with pytest.raises(InputError, match=r"expected .*, got"):
             from_json(tree)
 
     def test_json_without_an_end(self) -> None:

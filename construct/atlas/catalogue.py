@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from construct.atlas.atlas import Atlas
-from construct.atlas.cover import COVER_MARGIN, MAX_GREEDY, cover, fewest, optimised, structured
+from construct.atlas.atlas import Atlas, injective_below
+from construct.atlas.covering import COVER_MARGIN, MAX_GREEDY, fewest, find_cover, optimised, structured
 from construct.atlas.extent import tangent_extent
 from construct.atlas.nets import NetLadder
-from construct.errors import InputError
 from construct.manifolds import Manifold
-from construct.validation import positive_integer, positive_real
+from construct.validation import invalid, positive_integer, positive_real
 
 THIN, WIDE = 1.02, 1.05
 THIN_UP_TO = 64
@@ -55,29 +54,28 @@ def atlas_for(
         charts = positive_integer(charts, "charts")
     for name, given in (("core_radius", core_radius), ("radius", radius)):
         if given is not None and not positive_real(given, name) < bound:
-            raise InputError(
-                f"{name} must be less than {bound:.6g}, below which the charts of {manifold.name} are proved "
-                f"injective; got {given:.6g}"
-            )
+            raise invalid(name, injective_below(manifold), got=f"{given:.6g}")
     if ratio is not None and not positive_real(ratio, "ratio") > 1.0:
-        raise InputError(f"ratio must be greater than 1; got {ratio}")
+        raise invalid("ratio", "greater than 1", ratio)
     limit = core_radius
     if radius is not None:
         room = radius / (ratio or (COVER_MARGIN if charts is not None else THIN))
         limit = room if limit is None else min(limit, room)
-    centres, core = cover(manifold, limit, charts)
+    centres, core = find_cover(manifold, limit, charts)
     if radius is None:
         radius = collar(core, bound, ratio or default_ratio(len(centres)))
-    return build(manifold, centres, core, radius)
+    return tangent_atlas(manifold, centres, core, radius)
 
 
-def build(
+def tangent_atlas(
     manifold: Manifold, centres: Tensor, core_radius: float, radius: float, nets: NetLadder | None = None
 ) -> Atlas:
-    """The atlas with these balls; frames are the manifold's tangent bases, the scale is `tangent_extent`."""
+    """The atlas of balls around centres (n, D): the frames are the manifold's tangent bases, the scale is their
+    `tangent_extent`.
+    """
     frames = manifold.tangent_basis(centres)
     scale = tangent_extent(manifold, centres, frames, radius, nets)
-    return Atlas(manifold, centres, frames, core_radius, radius, scale)
+    return Atlas.uniform(manifold, centres, frames, core_radius, radius, scale)
 
 
 def collar(core_radius: float, bound: float, ratio: float) -> float:
@@ -96,11 +94,11 @@ def candidate_atlases(
     """
     max_charts = positive_integer(max_charts, "max_charts")
     if not growth > 1.0:
-        raise InputError(f"growth must be greater than 1; got {growth}")
+        raise invalid("growth", "greater than 1", growth)
     nets = NetLadder(manifold)
     for centres, core in _candidate_covers(manifold, nets, max_charts, growth):
         radius = collar(core, manifold.chart_radius_bound, ratio or default_ratio(len(centres)))
-        yield build(manifold, centres, core, radius, nets)
+        yield tangent_atlas(manifold, centres, core, radius, nets)
 
 
 def _candidate_covers(

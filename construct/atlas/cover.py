@@ -1,204 +1,174 @@
-"""Covers of a manifold by balls of one radius, with a proved covering radius.
-
-A structured cover (platonic solids, grids of a torus, ...) comes with its radius in closed form. Any other is
-a k-centre problem on a net: farthest-point insertion (Gonzalez 1985, at most twice the optimum; equal arcs on
-a curve), then, except on curves, Lloyd steps that move every centre to the centre of the smallest ball around
-its cell (Badoiu and Clarkson 2003). Sampling would leave holes; here every point of M is within `radius` of a
-net point, so the largest distance from the net to the nearest centre plus that radius bounds the distance of
-every point of M.
-"""
+"""Covers: balls around points of a manifold, each with a core, and the partitions of unity that live on them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from construct.atlas.nets import NetLadder, nearest
-from construct.errors import InputError
+from construct.atlas.checks import check_centres, check_points, check_tensor
 from construct.manifolds import Manifold
-from construct.validation import positive_integer, positive_real, shaped
-
-COVER_MARGIN = 1.005
-"""A cover is admissible if this multiple of its radius is below the chart radius bound: room for a collar."""
-LLOYD_STEPS = 30
-PATIENCE = 6
-BALL_STEPS = 10
-FIRST_STEP = 3
-LLOYD_GAIN = 0.78
-"""Lloyd steps usually do with this share of the charts that farthest points need."""
-MAX_STRUCTURED = 20_000
-MAX_GREEDY = 5_000
-SEARCH_POINTS = 4_000
-SEARCH_POINTS_PER_CHART = 100
-PROOF_POINTS = 150_000
-FINEST = 1 / 150
-FINEST_CURVE = 1 / 2000
-"""Proof nets need not be finer than this part of the covering radius."""
+from construct.validation import invalid, positive_integer
 
 
-def proved_radius(manifold: Manifold, centres: Tensor) -> float:
-    """A proved bound on sup_(x in M) min_n |x - c_n| for centres (n, D), from a net of M."""
-    centres = manifold.restrict(shaped(centres, "centres", manifold.ambient))
-    return _proved(NetLadder(manifold), centres)
+@dataclass(frozen=True, eq=False, repr=False)
+class Cover:
+    """Balls B(c_n, r_n) whose cores, of smaller radii, cover M; neighbours blend in the collars in between.
 
+    All tensors float64 on the CPU.
 
-def _proved(nets: NetLadder, centres: Tensor) -> float:
-    coarse, _ = nets.finest(1000)
-    guess = float(nearest(coarse, centres)[0].max())
-    fine, slack = nets.finest(PROOF_POINTS, guess * (FINEST if nets.manifold.dim > 1 else FINEST_CURVE))
-    return (float(nearest(fine, centres)[0].max()) + slack) * (1 + 1e-12)
-
-
-def farthest_points(points: Tensor, count: int, gap: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Farthest-point insertion on points (m, D): numbers of the chosen ones (k,), and the covering radius of
-    the points after each insertion (k,). Stops at `count` or when the radius is at most `gap`. Deterministic.
-    """
-    start = int((points - points.mean(0)).norm(dim=-1).argmax())
-    chosen, gaps = [start], []
-    distance = (points - points[start]).square().sum(-1)
-    while True:
-        far = int(distance.argmax())
-        gaps.append(math.sqrt(float(distance[far])))
-        if len(chosen) >= count or gaps[-1] <= gap or gaps[-1] == 0.0:
-            break
-        chosen.append(far)
-        distance = torch.minimum(distance, (points - points[far]).square().sum(-1))
-    return torch.tensor(chosen), torch.tensor(gaps, dtype=torch.float64)
-
-
-def equal_arcs(manifold: Manifold, charts: int) -> Tensor:
-    """Centres (n, k) of n arcs of equal length of a curve."""
-    low, high = manifold.coordinate_bounds[0].tolist()
-    u = torch.linspace(low, high, 20_000 + 50 * charts, dtype=torch.float64).unsqueeze(-1)
-    length = torch.cat((u.new_zeros(1), manifold.point(u).diff(dim=0).norm(dim=-1).cumsum(0)))
-    wanted = (torch.arange(charts, dtype=torch.float64) + 0.5) / charts * length[-1]
-    return manifold.point(u[torch.searchsorted(length, wanted)])
-
-
-def refine(nets: NetLadder, points: Tensor, centres: Tensor, *, steps: int = LLOYD_STEPS) -> Tensor:
-    """Lloyd steps for the k-centre problem on points (m, k) from centres (n, k); never a worse cover of them.
-
-    Centres stay on M: they are points of the finest net.
-    """
-    best, best_gap = centres, float(nearest(points, centres)[0].max())
-    current, idle = centres, 0
-    for _ in range(steps):
-        _, cell = nearest(points, current)
-        current = nets.snap(enclosing_centres(points, cell, current), PROOF_POINTS)
-        gap = float(nearest(points, current)[0].max())
-        idle = 0 if gap < 0.998 * best_gap else idle + 1
-        if gap < best_gap:
-            best, best_gap = current, gap
-        if idle >= PATIENCE:
-            break
-    return best
-
-
-def enclosing_centres(points: Tensor, cell: Tensor, centres: Tensor) -> Tensor:
-    """Approximate centres (n, k) of the smallest balls around the cells {points[cell == n]}: from the given
-    centres, steps of length 1/(j+1) towards the farthest point. A cell without points keeps its centre.
-    """
-    for j in range(FIRST_STEP, FIRST_STEP + BALL_STEPS):
-        distance = (points - centres[cell]).square().sum(-1)
-        largest = torch.full((len(centres),), -1.0, dtype=points.dtype).scatter_reduce_(0, cell, distance, "amax")
-        hits = (distance == largest[cell]).nonzero().squeeze(-1).flip(0)
-        far = centres.clone()
-        far[cell[hits]] = points[hits]
-        centres = centres + (far - centres) / (j + 1)
-    return centres
-
-
-def structured(manifold: Manifold, most: int) -> Iterator[tuple[Tensor, float]]:
-    """The structured covers of the manifold with at most that many charts, in increasing number."""
-    for found in manifold.covers():
-        if len(found.centres) > most:
-            return
-        yield found.centres, float(found.radius)
-
-
-def optimised(nets: NetLadder, charts: int) -> tuple[Tensor, float]:
-    """A cover by exactly that many balls: (centres (n, k) in canonical coordinates, proved radius)."""
-    if nets.manifold.dim == 1:
-        centres = equal_arcs(nets.manifold, charts)
-        return centres, _proved(nets, centres)
-    points, _ = nets.finest(max(SEARCH_POINTS, SEARCH_POINTS_PER_CHART * charts))
-    order, _ = farthest_points(points, charts)
-    if len(order) < charts:
-        raise InputError(f"charts must be at most {len(order)}, the points of the net; got {charts}")
-    centres = refine(nets, points, points[order])
-    return centres, _proved(nets, centres)
-
-
-def cover(manifold: Manifold, max_core_radius: float | None = None, charts: int | None = None) -> tuple[Tensor, float]:
-    """Centres (n, D) and a proved covering radius: every point of M is within it of a centre.
-
-    Args:
-        max_core_radius: the largest covering radius wanted; default: what the chart radius bound admits.
-        charts: exact number of charts; default: as few as found for the radius.
+    Attributes:
+        manifold: M in R^D.
+        centres: (n, D), on M.
+        core_radii: (n,) every point of M is within core_radii[n] of some centre c_n (the searches for covers
+            prove this, the class cannot).
+        radii: (n,), 0 < core_radii < radii.
+        neighbours: (p, 2) pairs m < n with |c_m - c_n| < r_m + r_n: all pairs of ambient balls that meet. A
+            sampled graph could miss a pair, and then the partition sums to more than 1.
 
     Raises:
-        InputError: no cover with that many charts is that fine, or more than MAX_GREEDY charts were needed.
+        InputError: a shape or an order of radii fails.
+        OffManifoldError: a centre is not on M.
     """
-    limit = manifold.chart_radius_bound / COVER_MARGIN
-    if max_core_radius is not None:
-        limit = min(limit, positive_real(max_core_radius, "max_core_radius"))
-    nets = NetLadder(manifold)
-    if charts is None:
-        return fewest(manifold, nets, limit)
-    centres, radius = _with_count(manifold, nets, positive_integer(charts, "charts"))
-    if radius > limit:
-        raise InputError(
-            f"charts must be more: {charts} balls that cover {manifold.name} have radius {radius:.6g}, "
-            f"admissible is {limit:.6g} (chart radius bound {manifold.chart_radius_bound:.6g})"
+
+    manifold: Manifold
+    centres: Tensor
+    core_radii: Tensor
+    radii: Tensor
+    neighbours: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_centres(self.centres, self.manifold)
+        check_tensor(self.core_radii, "core_radii", self.count)
+        check_tensor(self.radii, "radii", self.count)
+        ordered = (self.core_radii > 0.0) & (self.core_radii < self.radii)
+        if not bool(ordered.all()):
+            n = int((~ordered).nonzero()[0])
+            expected = f"more than core_radius = {float(self.core_radii[n]):.6g} > 0"
+            raise invalid("radius", expected, got=f"{float(self.radii[n]):.6g} in chart {n}")
+        object.__setattr__(self, "neighbours", ambient_neighbours(self.centres, self.radii))
+
+    @property
+    def count(self) -> int:
+        """Number of balls n."""
+        return len(self.centres)
+
+    @property
+    def most_earlier_neighbours(self) -> int:
+        """The largest number of terms in one prefix sum s_n."""
+        if len(self.neighbours) == 0:
+            return 0
+        return int(torch.bincount(self.neighbours[:, 1]).max())
+
+    @cached_property
+    def hull_centres(self) -> Tensor:
+        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y."""
+        return self.manifold.restrict(self.centres)
+
+    @cached_property
+    def _squares(self) -> tuple[Tensor, Tensor]:
+        """r_n^2 and r_n^2 - core_n^2, both (n,)."""
+        inner, outer = squares(self.core_radii), squares(self.radii)
+        return outer, outer - inner
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (P, D) as canonical coordinates y (P, k) and the squared distance (P,) to the linear hull of M, so
+        that |x - c_n|^2 = |y - frame^T c_n|^2 + distance^2: cheap where D is much larger than k.
+        """
+        check_points(x, self.manifold.ambient)
+        if self.manifold.ambient == self.manifold.canonical:
+            return x, x.new_zeros(len(x))
+        y = self.manifold.restrict(x)
+        return y, (x - self.manifold.embed(y)).square().sum(-1)
+
+    def squared_distance(self, x: Tensor) -> Tensor:
+        """|x - c_n|^2: x (P, D) -> (P, n)."""
+        y, off = self.split(x)
+        # differences, not |x|^2 - 2 <x, c> + |c|^2, which loses digits; in slices, to bound the memory
+        step = max(1, 2**24 // max(1, y.numel()))
+        inside = [(y.unsqueeze(1) - c).square().sum(-1) for c in self.hull_centres.split(step)]
+        return torch.cat(inside, -1) + off.unsqueeze(-1)
+
+    def bumps(self, squared_distance: Tensor, charts: Tensor | None = None) -> Tensor:
+        """w_n = relu((r_n^2 - dist^2)/(r_n^2 - core_n^2)): >= 1 in the core, 0 outside the ball.
+
+        squared_distance: (..., n), to every centre; or of the shape of `charts`, to the centres of these numbers.
+        """
+        outer, collar = self._squares if charts is None else (values[charts] for values in self._squares)
+        return ((outer - squared_distance) / collar).clamp_min(0.0)
+
+    def partition(self, x: Tensor) -> Tensor:
+        """Telescoping partition of unity rho_n(x): x (P, D) -> (P, n).
+
+        s_n = sum_(m<n) w_m and rho_n = relu(1 - s_n) - relu(1 - s_n - w_n) = min(1, s_n + w_n) - min(1, s_n),
+        so sum_n rho_n = min(1, sum_n w_n), which is 1 on M. Non-neighbours may stay in the sum: where w_n > 0
+        theirs is 0.
+        """
+        return telescope(self.bumps(self.squared_distance(x)))
+
+    @cached_property
+    def default_inner_radii(self) -> Tensor:
+        """(n,) r' of `smooth_partition`: radius/1.05, or the middle of the collar if the core is not smaller."""
+        inner, middle = self.radii / 1.05, 0.5 * (self.core_radii + self.radii)
+        return torch.where(inner > self.core_radii * 1.001, inner, middle)
+
+    def smooth_partition(self, x: Tensor, order: int, inner_radius: float | Tensor | None = None) -> Tensor:
+        """rho_n = b_n / sum_m b_m, b_n = relu(1 - dist_n^2/r'_n^2)^order: x (P, D) -> (P, n), C^(order-1).
+
+        r' = inner_radius, one number or (n,), lies between core radius and radius of every ball; by default
+        `default_inner_radii`. Zero, not NaN, where no ball of radius r' holds x.
+        """
+        order = positive_integer(order, "order")
+        inner = self.default_inner_radii
+        if inner_radius is not None:
+            inner = torch.as_tensor(inner_radius, dtype=torch.float64).expand(self.count)
+        between = (self.core_radii < inner) & (inner < self.radii)
+        if not bool(between.all()):
+            n = int((~between).nonzero()[0])
+            expected = f"between core_radius = {float(self.core_radii[n]):.6g} and radius = {float(self.radii[n]):.6g}"
+            raise invalid("inner_radius", expected, got=f"{float(inner[n]):.6g} in chart {n}")
+        b = (1.0 - self.squared_distance(x) / squares(inner)).clamp_min(0.0) ** order
+        total = b.sum(-1, keepdim=True)
+        return b / torch.where(total > 0.0, total, 1.0)
+
+    def __repr__(self) -> str:
+        return (
+            f"Cover({self.manifold.name}, balls={self.count}, core_radii={spread(self.core_radii)}, "
+            f"radii={spread(self.radii)}, neighbour pairs={len(self.neighbours)})"
         )
-    return centres, radius
 
 
-def _with_count(manifold: Manifold, nets: NetLadder, charts: int) -> tuple[Tensor, float]:
-    for centres, radius in structured(manifold, charts):
-        if len(centres) == charts:
-            return centres, radius
-    centres, radius = optimised(nets, charts)
-    return manifold.embed(centres), radius
+def squares(radii: Tensor) -> Tensor:
+    """r_n^2 (n,) by Python's power."""
+    return torch.tensor([r**2 for r in radii.tolist()], dtype=torch.float64)
 
 
-def fewest(manifold: Manifold, nets: NetLadder, limit: float) -> tuple[Tensor, float]:
-    """The cover of proved radius <= limit with the fewest charts that was found, structured or optimised.
+def spread(values: Tensor) -> str:
+    """The common value, or the smallest and the largest."""
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.6g}" if low == high else f"{low:.6g}..{high:.6g}"
 
-    The count of the optimised covers is bracketed to 7 %.
+
+def telescope(w: Tensor) -> Tensor:
+    """min(1, w_0 + ... + w_n) - min(1, w_0 + ... + w_(n-1)) for w >= 0, (..., n) -> (..., n).
+
+    Differences of one sequence of clamped sums, so that they add up to min(1, sum w) to rounding.
     """
-    before, best = 0, None
-    for centres, radius in structured(manifold, MAX_STRUCTURED):
-        if radius <= limit:
-            best = (centres, radius)
-            break
-        before = len(centres)
-    most = len(best[0]) - 1 if best is not None else MAX_GREEDY
-    if best is not None and most <= before:
-        return best
-    points, slack = nets.finest(SEARCH_POINTS * 8, limit / 20)
-    order, gaps = farthest_points(points, most, gap=0.9 * limit - slack)
-    if float(gaps[-1]) + slack <= limit:
-        radius = _proved(nets, points[order])
-        if radius <= limit:  # the proof has a net of its own, whose slack may be larger
-            best = manifold.embed(points[order]), radius
-    failed, count = 0, max(1, round(LLOYD_GAIN * len(order)))
-    while best is None or len(best[0]) - failed > max(1, len(best[0]) // 14):
-        centres, radius = optimised(nets, count)
-        if radius <= limit:
-            best = manifold.embed(centres), radius
-        else:
-            failed = count
-        if best is None:
-            count = round(1.3 * count) + 1
-            if count > MAX_GREEDY:
-                raise InputError(
-                    f"max_core_radius must be larger: balls of radius {limit:.6g} cover {manifold.name} only "
-                    f"with more than {MAX_GREEDY} charts"
-                )
-        else:
-            count = (failed + len(best[0])) // 2 if failed else max(1, round(0.85 * len(best[0])))
-    return best
+    left = (1.0 - w.cumsum(-1)).clamp_min(0.0)
+    before = torch.cat((torch.ones_like(left[..., :1]), left[..., :-1]), -1)
+    return before - left
+
+
+def ambient_neighbours(centres: Tensor, radii: Tensor) -> Tensor:
+    """Pairs (p, 2), m < n, lexicographic, of centres (n, D) closer than r_m + r_n, or so by rounding; radii (n,)."""
+    widest = 2.0 * float(radii.max())
+    pairs = cKDTree(centres.numpy()).query_pairs(widest * (1.0 + 1e-12), output_type="ndarray")
+    table = torch.from_numpy(pairs.reshape(-1, 2)).long()
+    table = torch.stack((table.amin(-1), table.amax(-1)), -1) if len(table) else table
+    sums, gaps = radii[table].sum(-1), (centres[table[:, 0]] - centres[table[:, 1]]).norm(dim=-1)
+    table = table[(sums >= widest) | (gaps < sums * (1.0 + 1e-12))]  # of the widest balls the tree has decided
+    order = (table[:, 0] * len(centres) + table[:, 1]).argsort()
+    return table[order]

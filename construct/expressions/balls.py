@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from flint import arb
 
-from construct.errors import InputError
 from construct.expressions.algebra import Algebra
+from construct.validation import invalid
 
 NAN = arb("nan")
 
@@ -57,7 +57,7 @@ class BallAlgebra(Algebra[arb]):
     def __init__(self, point: Sequence[arb]) -> None:
         for j, ball in enumerate(point):
             if not isinstance(ball, arb):
-                raise InputError(f"point[{j}] must be a flint.arb; got {ball!r}")
+                raise invalid(f"point[{j}]", "a flint.arb", ball)
         self.point = tuple(point)
 
     def constant(self, value: int | float) -> arb:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from construct.errors import InputError
 from construct.expressions.program import BINARY, UNARY
 from construct.expressions.tree import LARGEST_TEXT, Expression, applied, constant, variable
-from construct.validation import described
+from construct.validation import invalid
 
 _OPERATIONS: dict[str, Callable[..., Expression]] = {
     "add": lambda a, b: a + b,
@@ -40,7 +39,7 @@ def from_json(tree: Any) -> Expression:
             continue
         seen += 1
         if seen > LARGEST_TEXT:
-            raise InputError(f"tree must have at most {LARGEST_TEXT} nodes; got more")
+            raise invalid("tree", f"at most {LARGEST_TEXT} nodes", got="more")
         if not isinstance(part, list):
             built.append(constant(part))
             continue
@@ -52,8 +51,10 @@ def from_json(tree: Any) -> Expression:
         elif head in _ARITY and len(part) == 1 + _ARITY[head]:
             stack += [(part, True), *((operand, False) for operand in reversed(part[1:]))]
         else:
-            raise InputError(
-                f"tree must be made of numbers, ['x', index], ['pow', tree, number], [{'|'.join(BINARY)}, tree, tree]"
-                f" and [{'|'.join(UNARY)}, tree]; got {described(part)}"
+            raise invalid(
+                "tree",
+                f"numbers, ['x', index], ['pow', tree, number], [{'|'.join(BINARY)}, tree, tree]"
+                f" and [{'|'.join(UNARY)}, tree]",
+                part,
             )
     return built[0]

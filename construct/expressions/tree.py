@@ -7,21 +7,19 @@ import numbers
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 import numpy as np
 import torch
+from flint import arb
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.expressions.algebra import Algebra
+from construct.expressions.balls import BallAlgebra
 from construct.expressions.program import BINARY, Program, scheduled
 from construct.expressions.tensors import TensorAlgebra
 from construct.expressions.text import FormulaAlgebra, JsonAlgebra
-from construct.validation import described, integer, shaped
-
-if TYPE_CHECKING:
-    from flint import arb
+from construct.validation import described, integer, invalid, positive_integer, scalar, shaped
 
 T = TypeVar("T")
 
@@ -58,7 +56,7 @@ class Expression:
     _program: Program | None
 
     def __init__(self) -> None:
-        raise InputError("Expression must be built by constant, variable, operators and functions, or from_json")
+        raise invalid("Expression", "constant, variable, operators, functions or from_json", got="the constructor")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name}: an Expression cannot be changed")
@@ -95,11 +93,11 @@ class Expression:
         """
         if isinstance(x, np.ndarray):
             if x.dtype not in (np.float32, np.float64):
-                raise InputError(f"x must be an array of float32 or float64; got dtype {x.dtype}")
+                raise invalid("x", "an array of float32 or float64", x)
             return self(torch.from_numpy(np.array(x, order="C"))).numpy()
         points = shaped(x, "x")
         if points.ndim == 0 or points.shape[-1] < self.arity:
-            raise InputError(f"x must have shape (..., D), D >= {self.arity} for {described(self)}; got {described(x)}")
+            raise invalid("x", f"a tensor of shape (..., D), D >= {self.arity} for {described(self)}", x)
         return self.fold(TensorAlgebra(points)).expand(points.shape[:-1])
 
     def ball(self, point: Sequence[arb]) -> arb:
@@ -109,10 +107,8 @@ class Expression:
         ball with negative points the result is NaN, unless the argument is `nonnegative` by its structure: then
         those points are owed to rounding or to overestimation, and are dropped.
         """
-        from construct.expressions.balls import BallAlgebra  # nothing else in this package needs python-flint
-
         if len(point) < self.arity:
-            raise InputError(f"point must hold at least {self.arity} balls for {described(self)}; got {len(point)}")
+            raise invalid("point", f"at least {self.arity} balls for {described(self)}", len(point))
         return self.fold(BallAlgebra(point))
 
     # -- substitution ----------------------------------------------------------------------------------------
@@ -136,9 +132,7 @@ class Expression:
         -a is ["mul", -1, a]. Equal subexpressions are the same list. Raises `InputError` above LARGEST_TEXT nodes.
         """
         if self.nodes > LARGEST_TEXT:
-            raise InputError(
-                f"expression must have at most {LARGEST_TEXT} nodes to be written out; got {described(self)}"
-            )
+            raise invalid("expression", f"at most {LARGEST_TEXT} nodes to be written out", self)
         return self.fold(JsonAlgebra())
 
     def __repr__(self) -> str:
@@ -194,11 +188,11 @@ class Expression:
         if isinstance(n, float) and n.is_integer():
             n = int(n)
         if isinstance(n, int) and not -LARGEST_POWER <= n <= LARGEST_POWER:
-            raise InputError(f"exponent must be at most {LARGEST_POWER} in magnitude if it is an integer; got {n}")
+            raise invalid("exponent", f"an integer of magnitude at most {LARGEST_POWER}, or a float", n)
         return _node("pow", self, number=n)
 
     def __rpow__(self, base: object) -> NoReturn:
-        raise InputError(f"exponent must be a finite int or float; got {described(self)}")
+        raise invalid("exponent", "a finite int or float", self)
 
     def __abs__(self) -> Expression:
         return _node("abs", self)
@@ -216,7 +210,7 @@ def variable(index: int) -> Expression:
 
 def variables(count: int) -> tuple[Expression, ...]:
     """The coordinates x_0, ..., x_(count-1)."""
-    return tuple(variable(j) for j in range(integer(count, "count", minimum=1)))
+    return tuple(variable(j) for j in range(positive_integer(count, "count")))
 
 
 def as_expression(value: object, name: str = "value") -> Expression:
@@ -231,12 +225,13 @@ def applied(head: str, value: Expression | int | float) -> Expression:
 
 def _number(value: object, name: str, alternative: str = "of float64's range") -> int | float:
     """A finite int or float in Python's own type, within the range of float64."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        if -(2**1023) < int(value) < 2**1023:
-            return int(value)
-    elif isinstance(value, float | np.floating) and math.isfinite(value) and float(value) == value:
-        return float(value)
-    raise InputError(f"{name} must be a finite int or float {alternative}; got {described(value)}")
+    number = scalar(value)
+    if isinstance(number, numbers.Integral) and not isinstance(number, bool):
+        if -(2**1023) < int(number) < 2**1023:
+            return int(number)
+    elif isinstance(number, float | np.floating) and math.isfinite(number) and float(number) == number:
+        return float(number)
+    raise invalid(name, f"a finite int or float {alternative}", value)
 
 
 def _node(head: str, *operands: Expression, number: int | float | None = None) -> Expression:

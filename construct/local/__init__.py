@@ -1,12 +1,16 @@
 """Local approximators on the charts, their fits, and the blended reference."""
 
-from construct.local.approximate import Sweep, approximate, node_values, sweep
-from construct.local.families import LocalSpace, PolynomialSpace, SplineSpace, multi_indices
-from construct.local.fit import Fit, fit, prefix_fits
+from construct.local.charts import Sweep, fit_charts, node_values, sweep
+from construct.local.fit import fit, prefix_fits
 from construct.local.nodes import Nodes, fitting_nodes
 from construct.local.piecewise import ErrorBound, PiecewiseApproximator
+from construct.local.polynomials import PolynomialSpace, multi_indices
+from construct.local.space import BallNodes, Fit, LocalSpace
+from construct.local.spaces import space_from_spec
+from construct.local.splines import SplineSpace
 
 __all__ = [
+    "BallNodes",
     "ErrorBound",
     "Fit",
     "LocalSpace",
@@ -15,11 +19,12 @@ __all__ = [
     "PolynomialSpace",
     "SplineSpace",
     "Sweep",
-    "approximate",
     "fit",
+    "fit_charts",
     "fitting_nodes",
     "multi_indices",
     "node_values",
     "prefix_fits",
+    "space_from_spec",
     "sweep",
 ]

@@ -1,4 +1,4 @@
-"""Least-squares and near-minimax fits of one polynomial per chart, batched over the charts.
+"""Least-squares and near-minimax fits of one function per chart, batched over the charts.
 
 The basis matrix of a chart is factored once, A = Q R (Householder); every later step works with the
 orthonormal factor. Lawson's algorithm (C. L. Lawson 1961; Ellacott and Williams 1976) multiplies the weights
@@ -7,14 +7,11 @@ of a weighted least-squares problem by the current residuals and tends to the mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
-from construct.local.families import LocalSpace, SplineSpace
-from construct.local.spline_fit import fit_spline
+from construct.local.space import Fit, LocalSpace
+from construct.validation import invalid
 
 RIDGE = 1e-13
 """Tikhonov parameter relative to the node count: bounds the coefficients where the nodes fill only a part of
@@ -29,19 +26,6 @@ MEMORY_BYTES = 2**28
 """Size of the basis matrices held at a time; Q and the weighted copy make it about four times that."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Coefficients (n, c) of one local approximator per chart and its largest residual (n,) on the nodes."""
-
-    coefficients: Tensor
-    residual: Tensor
-
-    @property
-    def sup(self) -> float:
-        """The largest residual on any node of any chart."""
-        return float(self.residual.max())
-
-
 def check_values(values: Tensor, mask: Tensor) -> None:
     """Refuse target values that are not finite on a node.
 
@@ -50,18 +34,19 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     """
     bad = mask & ~torch.isfinite(values)
     if bool(bad.any()):
-        raise InputError(f"target must be finite on the manifold; got {int(bad.sum())} bad values of {int(mask.sum())}")
+        got = f"{int(bad.sum())} of {int(mask.sum())} that are NaN or infinite"
+        raise invalid("target", "finite values on the manifold", got=got)
 
 
 def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:
     if z.ndim != 3 or z.shape[-1] != space.dim:
-        raise InputError(f"z must have the shape (n, q, {space.dim}); got {tuple(z.shape)}")
+        raise invalid("z", f"a tensor of shape (n, q, {space.dim})", z)
     for name, given in (("values", values), ("mask", mask)):
         if given.shape != z.shape[:2]:
-            raise InputError(f"{name} must have the shape {tuple(z.shape[:2])}; got {tuple(given.shape)}")
+            raise invalid(name, f"a tensor of shape {tuple(z.shape[:2])}", given)
     if not bool(mask.any(-1).all()):
         empty = int((~mask.any(-1)).nonzero()[0])
-        raise InputError(f"mask must leave a node in every chart; got none in chart {empty}")
+        raise invalid("mask", "a node in every chart", got=f"none in chart {empty}")
 
 
 def fit(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int = LAWSON_STEPS) -> Fit:
@@ -69,16 +54,14 @@ def fit(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, lawson: i
 
     Args:
         z: (n, q, d) nodes in chart coordinates; values: (n, q); mask: (n, q) bool, nodes that count.
-        lawson: number of reweighting steps, 0 for plain least squares. For splines see `fit_spline`.
+        lawson: number of reweighting steps, 0 for plain least squares.
 
     Raises:
         InputError: wrong shapes, a chart without nodes, non-finite values (naming `target`).
     """
     _check_shapes(space, z, values, mask)
     check_values(values, mask)
-    if isinstance(space, SplineSpace):
-        return Fit(*fit_spline(space, z, values, mask, lawson=lawson))
-    return prefix_fits(space, z, values, mask, [space.count], lawson=lawson)[0]
+    return space.fitted(z, values, mask, lawson=lawson)
 
 
 def prefix_fits(

@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.atlas import Atlas, telescope
-from construct.errors import InputError
-from construct.local.families import LocalSpace
+from construct.atlas.checks import check_points
+from construct.local.space import LocalSpace
+from construct.validation import invalid
 
 DENSE_CHARTS = 128
 CHUNK_ENTRIES = 2**21
@@ -59,11 +60,12 @@ class PiecewiseApproximator:
     def __post_init__(self) -> None:
         expected = (self.atlas.count, self.space.count)
         if self.coefficients.shape != expected:
-            raise InputError(f"coefficients must have the shape {expected}; got {tuple(self.coefficients.shape)}")
+            raise invalid("coefficients", f"a tensor of shape {expected}", self.coefficients)
         if not bool(torch.isfinite(self.coefficients).all()):
-            raise InputError("coefficients must be finite; got non-finite entries")
+            bad = int((~torch.isfinite(self.coefficients)).sum())
+            raise invalid("coefficients", "finite entries", got=f"{bad} that are NaN or infinite")
         if self.space.dim != self.atlas.manifold.dim:
-            raise InputError(f"space must have dimension {self.atlas.manifold.dim}; got {self.space.dim}")
+            raise invalid("space", f"the dimension {self.atlas.manifold.dim} of the atlas", self.space.dim)
         object.__setattr__(self, "_tree", cKDTree(self.atlas.hull_centres.numpy()))
 
     @property
@@ -83,8 +85,7 @@ class PiecewiseApproximator:
     def __call__(self, x: Tensor) -> Tensor:
         """x (P, D) float64 -> (P,)."""
         ambient = self.atlas.manifold.ambient
-        if x.ndim != 2 or x.shape[-1] != ambient or x.dtype != torch.float64:
-            raise InputError(f"x must be float64 of shape (P, {ambient}); got {x.dtype} {tuple(x.shape)}")
+        check_points(x, ambient)
         dense = self.atlas.count <= DENSE_CHARTS
         width = ambient + (self.atlas.count * self.atlas.manifold.canonical if dense else 32 * self.space.dim)
         step = max(256, CHUNK_ENTRIES // width)
@@ -97,13 +98,13 @@ class PiecewiseApproximator:
         chart, order = chart.sort(stable=True)
         point, rho = point[order], rho[order]
         terms = torch.empty_like(rho)
-        atlas = self.atlas
+        atlas, scales = self.atlas, self.atlas.coordinates.scales.tolist()
         start = 0
         for n, number in enumerate(torch.bincount(chart, minlength=atlas.count).tolist()):
             if number == 0:
                 continue
             part = slice(start, start + number)
-            z = (y[point[part]] - atlas.hull_centres[n]) @ atlas.hull_frames[n] / atlas.scale
+            z = (y[point[part]] - atlas.hull_centres[n]) @ atlas.hull_frames[n] / scales[n]
             terms[part] = self.space.combine(z.clamp(-1.0, 1.0), self.coefficients[n])
             start += number
         return x.new_zeros(len(x)).index_add_(0, point, rho * terms)
@@ -115,13 +116,13 @@ class PiecewiseApproximator:
 
     def _sparse_pairs(self, y: Tensor, off: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(point, chart, rho) for the charts whose balls hold a point, from a tree of the centres."""
-        radius = self.atlas.radius * (1 + 1e-9)
+        radius = float(self.atlas.cover.radii.max()) * (1 + 1e-9)
         found = cKDTree(y.numpy()).sparse_distance_matrix(self._tree, radius, output_type="ndarray")
         point, chart = torch.from_numpy(found["i"].copy()).long(), torch.from_numpy(found["j"].copy()).long()
         order = (point * self.atlas.count + chart).argsort()
         point, chart = point[order], chart[order]
         inside = (y[point] - self.atlas.hull_centres[chart]).square().sum(-1)
-        w = self.atlas.bumps(inside + off[point])
+        w = self.atlas.bumps(inside + off[point], chart)
         number = torch.bincount(point, minlength=len(y))
         column = torch.arange(len(point)) - (number.cumsum(0) - number)[point]
         table = y.new_zeros(len(y), max(1, int(number.max()) if len(number) else 1))

@@ -8,21 +8,25 @@ subspace, hence project(x) = frame @ canonical_project(frame^T x).
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from construct.errors import InputError, OffManifoldError
+from construct.errors import OffManifoldError
 from construct.manifolds.embedding import isometry
 from construct.manifolds.formula import Formula
 from construct.validation import (
     finite_points,
     floating_dtype,
     integer,
+    invalid,
+    message,
+    one_of,
     positive_integer,
     positive_real,
     shaped,
@@ -31,7 +35,11 @@ from construct.validation import (
 LARGEST_NET = 2**27
 """Most numbers (points times D) that one net may hold: 1 GiB in float64."""
 
-_KINDS = ("exact", "lower bound", "numeric")
+KINDS = ("exact", "lower bound", "numeric")
+"""How a reach may be known, the surest first."""
+
+REGISTERED: dict[str, type[Manifold]] = {}
+"""The classes that `construct.manifolds.get` knows, by name."""
 
 
 class Reach(float):
@@ -44,9 +52,7 @@ class Reach(float):
 
     def __new__(cls, value: float, kind: str) -> Reach:
         reach = super().__new__(cls, positive_real(value, "reach", infinite=True))
-        if kind not in _KINDS:
-            raise InputError(f"kind must be one of {_KINDS}; got {kind!r}")
-        reach.kind = kind
+        reach.kind = one_of(kind, "kind", KINDS)
         return reach
 
     def __repr__(self) -> str:
@@ -64,7 +70,7 @@ class Net(NamedTuple):
     radius: float
 
 
-class Cover(NamedTuple):
+class StructuredCover(NamedTuple):
     """centres (n, D) on M and a chord radius proved to cover: M lies in the union of the balls B(centre,
     radius)."""
 
@@ -74,6 +80,9 @@ class Cover(NamedTuple):
 
 class Manifold(ABC):
     """A compact d-dimensional submanifold of R^D, perhaps with boundary.
+
+    A family is one class in one file: the abstract methods below, and a `name`, which registers it for
+    `construct.manifolds.get` and `from_spec`; in this folder the file need not be mentioned anywhere.
 
     name:  as in `construct.manifolds.names()`.
     dim:  d, the intrinsic dimension;  ambient: D;  canonical: k <= D, the dimension of the usual formula.
@@ -88,6 +97,16 @@ class Manifold(ABC):
 
     name: ClassVar[str]
     has_boundary: bool = False
+
+    def __init_subclass__(cls, *, registered: bool = True, **others: Any) -> None:
+        """Registers a class that states a `name`; `registered=False` for one that its spec cannot rebuild."""
+        super().__init_subclass__(**others)
+        if not registered or "name" not in cls.__dict__:
+            return
+        known = REGISTERED.get(cls.name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise invalid("name", f"another name than {known.__qualname__} has", cls.name)
+        REGISTERED[cls.name] = cls
 
     def __init__(
         self,
@@ -156,9 +175,8 @@ class Manifold(ABC):
         """x itself; raises OffManifoldError unless all of its points are within `tolerance` of M."""
         distance = (finite_points(x, name, self.ambient) - self.project(x)).norm(dim=-1)
         if not bool((distance <= tolerance).all()):
-            raise OffManifoldError(
-                f"{name} must lie on {self!r} up to {tolerance:g}; got a point at distance {float(distance.max()):.3g}"
-            )
+            got = f"a point at distance {float(distance.max()):.3g}"
+            raise OffManifoldError(message(name, f"points on {self!r} up to {tolerance:g}", got=got))
         return x
 
     def tangent_basis(self, x: Tensor) -> Tensor:
@@ -186,13 +204,13 @@ class Manifold(ABC):
         points, radius = self._net(positive_real(spacing, "spacing"))
         return Net(self.embed(points), radius)
 
-    def covers(self) -> Iterator[Cover]:
+    def covers(self) -> Iterator[StructuredCover]:
         """Structured covers with proved chord radii: more and more centres, smaller and smaller radii."""
         smallest = math.inf
         for centres, radius in self._covers():
             if radius < smallest:
                 smallest = radius
-                yield Cover(self.embed(centres), radius)
+                yield StructuredCover(self.embed(centres), radius)
 
     # -- charts and coordinates ------------------------------------------------------------------------------
 
@@ -207,9 +225,7 @@ class Manifold(ABC):
         centre = shaped(centre, "centre", self.ambient)
         frame = shaped(frame, "frame", self.ambient, self.dim)
         y = shaped(y, "y", self.dim)
-        if self._embedded:
-            frame = self.frame.to(frame).T @ frame
-        return self.embed(self._chart_inverse(self.restrict(centre), frame, y))
+        return self.embed(self._chart_inverse(self.restrict(centre), self._restricted_frames(frame), y))
 
     def coordinates(self, x: Tensor) -> Tensor:
         """Intrinsic coordinates u of the point of M nearest to x, (..., D) -> (..., d); the class documents
@@ -242,12 +258,43 @@ class Manifold(ABC):
 
         Its coordinates need not be those of `coordinates`. Raises InputError where M is known by functions only.
         """
-        raise InputError(
-            f"{type(self).__name__} must be given by expressions to have a formula; got functions: use a named "
-            "manifold, or ParametricManifold with its argument formula"
-        )
+        expected = "a manifold given by expressions: a named one, or ParametricManifold with its argument formula"
+        raise invalid("formula", expected, got=f"a {type(self).__name__} given by functions")
+
+    # -- closed forms that a family may know -----------------------------------------------------------------
+
+    def tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        """A proved bound, in closed form, of |frames_n^T (x - centres_n)|_inf over n and x in M ∩ B(centres_n, radius).
+
+        centres (n, D) on M, frames (n, D, d) orthonormal bases of the tangent spaces there. None where the family
+        knows no such form; then a net of M gives a bound.
+        """
+        return self._tangent_bound(self.restrict(centres), self._restricted_frames(frames), radius)
+
+    def fills_cube(self, centre: Tensor, frame: Tensor, scale: float) -> bool:
+        """Whether M is the whole cube centre + frame [-scale, scale]^d, up to rounding; centre (D,), frame (D, d).
+
+        Nodes of a fit may then be those of the cube, corners included.
+        """
+        return self._fills_cube(self.restrict(centre), self._restricted_frames(frame), scale)
+
+    def _restricted_frames(self, frames: Tensor) -> Tensor:
+        """Tangent bases in canonical coordinates, (..., D, d) -> (..., k, d)."""
+        return self.frame.to(frames).T @ frames if self._embedded else frames
 
     # -- description -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> Self:
+        """The manifold of these constructor arguments, as `spec` writes them.
+
+        Raises InputError for an argument that the class does not take.
+        """
+        try:
+            inspect.signature(cls).bind(**arguments)
+        except TypeError as error:
+            raise invalid("arguments", f"those of {cls.__name__}", got=f"{', '.join(arguments)} ({error})") from error
+        return cls(**arguments)
 
     @abstractmethod
     def _arguments(self) -> dict[str, Any]:
@@ -297,14 +344,20 @@ class Manifold(ABC):
     def _point(self, u: Tensor) -> Tensor:
         """(..., d) -> (..., k)."""
 
+    def _tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        """centres (n, k), frames (n, k, d)."""
+        return None
+
+    def _fills_cube(self, centre: Tensor, frame: Tensor, scale: float) -> bool:
+        """centre (k,), frame (k, d)."""
+        return False
+
     def _affordable(self, counts: list[int], spacing: float) -> list[int]:
         """`counts` (points per axis of a net), unless their product is too large."""
         points = math.prod(counts)
         if points * self.ambient > LARGEST_NET:
-            raise InputError(
-                f"spacing must be large enough for a net of at most {LARGEST_NET} numbers; "
-                f"got {spacing:g}, which takes {points} points in R^{self.ambient}"
-            )
+            expected = f"large enough for a net of at most {LARGEST_NET} numbers"
+            raise invalid("spacing", expected, got=f"{spacing:g}, which takes {points} points in R^{self.ambient}")
         return counts
 
 

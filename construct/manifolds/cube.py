@@ -15,6 +15,7 @@ from construct.manifolds.formula import Formula
 from construct.validation import positive_integer
 
 MOST_CENTRES = 4096
+ROUNDING = 1e-12
 
 
 class Cube(Manifold):
@@ -59,6 +60,13 @@ class Cube(Manifold):
         self._affordable([m] * self.dim, spacing)
         return self._cells(m)
 
+    def _tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        """The distance to the farthest face along each axis; for other frames nothing better than the radius."""
+        return 1.0 + float(centres.abs().max()) if _axis_aligned(frames) else radius
+
+    def _fills_cube(self, centre: Tensor, frame: Tensor, scale: float) -> bool:
+        return _axis_aligned(frame) and float(centre.abs().max()) <= ROUNDING and abs(scale - 1.0) <= ROUNDING
+
     def _cells(self, m: int) -> tuple[Tensor, float]:
         """Centres of m^d equal cells of half diagonal sqrt(d)/m."""
         if m == 1:
@@ -80,3 +88,8 @@ class Cube(Manifold):
 
     def _point(self, u: Tensor) -> Tensor:
         return u
+
+
+def _axis_aligned(frames: Tensor) -> bool:
+    """Whether every column of frames (..., d, d) is a unit vector of an axis."""
+    return bool((frames.abs().amax(-2) >= 1 - ROUNDING).all())

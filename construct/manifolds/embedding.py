@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
-from construct.validation import integer
+from construct.validation import integer, invalid, scalar
 
 LARGEST_AMBIENT = 1000
 
@@ -21,13 +20,17 @@ def isometry(canonical: int, ambient: int | None, seed: int) -> Tensor:
     Raises InputError for canonical > ambient or ambient > 1000.
     """
     seed = integer(seed, "seed")
-    if ambient is None or ambient == canonical:
+    size = canonical if ambient is None else _checked(ambient, canonical)
+    if size == canonical:
         return torch.eye(canonical, dtype=torch.float64)
-    if isinstance(ambient, bool) or not isinstance(ambient, int) or not canonical <= ambient <= LARGEST_AMBIENT:
-        raise InputError(
-            f"ambient must be None or an integer from {canonical} (the canonical dimension) "
-            f"to {LARGEST_AMBIENT}; got {ambient!r}"
-        )
-    gaussian = np.random.default_rng(seed).standard_normal((ambient, canonical))
+    gaussian = np.random.default_rng(seed).standard_normal((size, canonical))
     q, r = np.linalg.qr(gaussian)
     return torch.from_numpy(np.ascontiguousarray(q * np.sign(np.diag(r))))
+
+
+def _checked(ambient: object, canonical: int) -> int:
+    number = scalar(ambient)
+    if isinstance(number, bool) or not isinstance(number, int) or not canonical <= number <= LARGEST_AMBIENT:
+        expected = f"None or an integer from {canonical} (the canonical dimension) to {LARGEST_AMBIENT}"
+        raise invalid("ambient", expected, ambient)
+    return number

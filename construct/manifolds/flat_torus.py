@@ -12,6 +12,7 @@ from torch import Tensor
 
 from construct.expressions import cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.extent import circular_extent
 from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.validation import positive_integer, positive_real, reals
 
@@ -92,6 +93,13 @@ class FlatTorus(Manifold):
             yield self._grid(counts)
             gaps = [a * math.sin(math.pi / (2 * k)) for a, k in zip(self.radii, counts, strict=True)]
             counts[gaps.index(max(gaps))] += 1
+
+    def _tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        """Of the circles that the columns lie in; None where a column mixes two circles."""
+        weight = frames.unflatten(-2, (self.dim, 2)).square().sum(-2)  # (n, circle, column)
+        if bool((weight.amax(1) < 1 - 1e-12).any()):
+            return None
+        return max(circular_extent(radius, self.radii[i]) for i in weight.argmax(1).unique().tolist())
 
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         """On every circle c sqrt(1 - |w|^2/a^2) + w, with w the circle's part of the tangent vector frame

@@ -11,9 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.expressions import Algebra, Expression, Program, as_expression, scheduled, variable
-from construct.validation import described, reals, shaped
+from construct.validation import invalid, reals, shaped
 
 T = TypeVar("T")
 
@@ -39,18 +38,17 @@ class Formula:
 
     def __post_init__(self) -> None:
         if not isinstance(self.components, tuple) or not self.components:
-            raise InputError(f"components must be a tuple of expressions; got {described(self.components)}")
+            raise invalid("components", "a tuple of expressions", self.components)
         object.__setattr__(self, "components", tuple(as_expression(e, "component") for e in self.components))
         d = len(self.lower)
         object.__setattr__(self, "lower", reals(self.lower, "lower", d))
         object.__setattr__(self, "upper", reals(self.upper, "upper", d))
         if not all(a <= b for a, b in zip(self.lower, self.upper, strict=True)):
-            raise InputError(f"lower must not be above upper; got {self.lower} and {self.upper}")
+            raise invalid("lower", "entries not above those of upper", got=f"{self.lower} and {self.upper}")
         arity = max(e.arity for e in self.components)
         if arity > d:
-            raise InputError(
-                f"components must read u_0 .. u_{d - 1} only, as many as lower has entries; got u_{arity - 1}"
-            )
+            expected = f"functions of u_0 .. u_{d - 1} only, as many as lower has entries"
+            raise invalid("components", expected, got=f"one of u_{arity - 1}")
 
     @property
     def dim(self) -> int:

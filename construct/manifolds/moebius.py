@@ -11,13 +11,12 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.expressions import cos, sin, variables
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
-from construct.validation import positive_real
+from construct.validation import invalid, positive_real
 
 WIDEST = 0.7
 
@@ -68,7 +67,7 @@ class MoebiusStrip(Parametrised):
     def __init__(self, half_width: float = 1 / 3, *, ambient: int | None = None, seed: int = 0) -> None:
         self.half_width = w = positive_real(half_width, "half_width")
         if w > WIDEST:
-            raise InputError(f"half_width must be at most {WIDEST}, where the reach was checked; got {w:g}")
+            raise invalid("half_width", f"at most {WIDEST}, where the reach was checked", w)
         super().__init__(
             lower=(-math.pi, -w),
             upper=(math.pi, w),

@@ -12,10 +12,10 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.manifolds import newton
 from construct.manifolds.base import Manifold, Reach, grid
 from construct.manifolds.detached import detached
+from construct.validation import invalid
 
 _MOST_SEEDS = 200_000
 _MOST_REJECTIONS = 10_000
@@ -142,7 +142,7 @@ class Parametrised(Manifold):
             kept.append(u)
             missing -= len(u)
         if missing > 0:
-            raise InputError(f"lipschitz must be near the true speeds for sampling by rejection; got {self.lipschitz}")
+            raise invalid("lipschitz", "near the true speeds, for sampling by rejection", self.lipschitz)
         return self._point(torch.cat(kept)[:n])
 
     # -- nearest points --------------------------------------------------------------------------------------

@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
-from construct.manifolds.base import Cover, Manifold, Reach, tangent_vector
+from construct.manifolds.base import KINDS, Manifold, Reach, StructuredCover, tangent_vector
 from construct.manifolds.formula import Formula
+from construct.manifolds.registry import from_spec, get
+from construct.validation import invalid
 
 MOST_CENTRES = 4096
-_ORDER = ("exact", "lower bound", "numeric")
 
 
 class Product(Manifold):
@@ -31,10 +31,10 @@ class Product(Manifold):
     def __init__(self, first: Manifold, second: Manifold, *, ambient: int | None = None, seed: int = 0) -> None:
         for argument, factor in (("first", first), ("second", second)):
             if not isinstance(factor, Manifold):
-                raise InputError(f"{argument} must be a Manifold; got {factor!r}")
+                raise invalid(argument, "a Manifold", factor)
         self.first, self.second = first, second
         self.has_boundary = first.has_boundary or second.has_boundary
-        kind = max(first.reach.kind, second.reach.kind, key=_ORDER.index)
+        kind = max(first.reach.kind, second.reach.kind, key=KINDS.index)
         super().__init__(
             dim=first.dim + second.dim,
             canonical=first.ambient + second.ambient,
@@ -46,6 +46,12 @@ class Product(Manifold):
             ambient=ambient,
             seed=seed,
         )
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> Self:
+        """The factors may be manifolds, names or specs; circle and sphere unless given."""
+        factors = {key: _factor(arguments.pop(key, name)) for key, name in (("first", "circle"), ("second", "sphere"))}
+        return super().from_arguments(**factors, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
         return {"first": self.first.spec(), "second": self.second.spec()}
@@ -93,7 +99,7 @@ class Product(Manifold):
         return _pairs(first.points, second.points), math.hypot(first.radius, second.radius)
 
     def _covers(self) -> Iterator[tuple[Tensor, float]]:
-        def affordable(factor: Manifold) -> list[Cover]:
+        def affordable(factor: Manifold) -> list[StructuredCover]:
             return list(itertools.takewhile(lambda cover: len(cover.centres) <= MOST_CENTRES, factor.covers()))
 
         products = itertools.product(affordable(self.first), affordable(self.second))
@@ -118,6 +124,13 @@ class Product(Manifold):
     def _point(self, u: Tensor) -> Tensor:
         d = self.first.dim
         return torch.cat([self.first.point(u[..., :d]), self.second.point(u[..., d:])], dim=-1)
+
+
+def _factor(factor: Any) -> Any:
+    """A name or a spec as the manifold; anything else as it is."""
+    if isinstance(factor, str):
+        return get(factor)
+    return from_spec(factor) if isinstance(factor, dict) else factor
 
 
 def _pairs(a: Tensor, b: Tensor) -> Tensor:

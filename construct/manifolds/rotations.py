@@ -11,6 +11,7 @@ from torch import Tensor
 
 from construct.expressions import cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.extent import circular_extent
 from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.sphere_covers import covering_radius, icosians, twice_24_cell
 
@@ -136,6 +137,9 @@ class SpecialOrthogonal3(Manifold):
             chord = covering_radius(group)
             half = group[_first_of_pair(group)]
             yield from_quaternions(half), LIPSCHITZ * chord * math.sqrt(1 - chord**2 / 4)
+
+    def _tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        return circular_extent(radius, math.sqrt(2))
 
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         """C (I + S + S^2/(1 + sqrt(1 - |s|^2))), where C S, S = hat(s), is the tangent vector frame y."""

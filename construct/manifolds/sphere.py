@@ -11,6 +11,7 @@ from torch import Tensor
 
 from construct.expressions import constant, cos, sin, variables
 from construct.manifolds.base import Manifold, Reach, grid, safe_sqrt, tangent_vector
+from construct.manifolds.extent import circular_extent
 from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.sphere_covers import sphere_covers
 from construct.validation import positive_integer, positive_real
@@ -101,6 +102,9 @@ class Sphere(Manifold):
         else:
             for centres, radius in sphere_covers(self.dim):
                 yield self.radius * centres, self.radius * radius
+
+    def _tangent_bound(self, centres: Tensor, frames: Tensor, radius: float) -> float | None:
+        return circular_extent(radius, self.radius)
 
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         """c sqrt(1 - |y|^2/R^2) + frame y; the square root is 0 where |y| > R."""

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from construct.errors import InputError
+from construct.validation import invalid
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 LARGEST_CUBE = 10  # cross-polytope with cube has 2^(d+1) + 2(d+1) points: 1044 for d = 9
@@ -34,7 +34,7 @@ def covering_radius(centres: Tensor) -> float:
     hull = ConvexHull(centres.double().numpy())
     inradius = float(-hull.equations[:, -1].max())
     if inradius <= 0:
-        raise InputError(f"centres must have the origin inside their convex hull; got facet distance {inradius:.3g}")
+        raise invalid("centres", "unit vectors with 0 inside their convex hull", got=f"facet distance {inradius:.3g}")
     return math.sqrt(2 - 2 * inradius) * (1 + 1e-9)
 
 

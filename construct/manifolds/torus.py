@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.expressions import cos, sin, variables
 from construct.manifolds import newton
 from construct.manifolds.base import Reach
 from construct.manifolds.formula import PI_ABOVE, Formula
 from construct.manifolds.parametrised import Parametrised
-from construct.validation import positive_real
+from construct.validation import invalid, positive_real
 
 
 class Torus(Parametrised):
@@ -28,7 +27,7 @@ class Torus(Parametrised):
     def __init__(self, major: float = 2.0, minor: float = 1.0, *, ambient: int | None = None, seed: int = 0) -> None:
         self.major, self.minor = positive_real(major, "major"), positive_real(minor, "minor")
         if self.minor >= self.major:
-            raise InputError(f"minor must be less than major = {self.major:g}; got {self.minor:g}")
+            raise invalid("minor", f"less than major = {self.major:g}", self.minor)
         outer = self.major + self.minor
         super().__init__(
             lower=(-math.pi, -math.pi),

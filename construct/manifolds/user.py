@@ -13,10 +13,11 @@ from construct.errors import InputError
 from construct.manifolds import newton
 from construct.manifolds.base import Manifold, Reach, grid
 from construct.manifolds.detached import detached
+from construct.manifolds.embedding import LARGEST_AMBIENT
 from construct.manifolds.formula import Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.manifolds.reach import federer_bound
-from construct.validation import described, positive_integer, positive_real, reals
+from construct.validation import invalid, positive_integer, positive_real, reals
 
 _CHECKED = 512
 """Random points on which the claims of a user's manifold are tried."""
@@ -32,38 +33,36 @@ def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor, width
     shown = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
     wanted = f"({len(x)}, {'k' if width is None else width})"
     if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != len(x) or value.dtype != x.dtype:
-        raise InputError(f"{name} must map {tuple(x.shape)} to {wanted} and keep the dtype; got {shown}")
+        raise invalid(name, f"a map of {tuple(x.shape)} to {wanted} that keeps the dtype", got=shown)
     if width is not None and value.shape[1] != width:
-        raise InputError(f"{name} must map {tuple(x.shape)} to {wanted}; got {shown}")
+        raise invalid(name, f"a map of {tuple(x.shape)} to {wanted}", got=shown)
     if not bool(torch.isfinite(value).all()):
-        raise InputError(f"{name} must be finite on its domain; got NaN or infinite values")
+        raise invalid(name, "finite values on its domain", got="NaN or infinite ones")
     return value
 
 
 def _check_reach(manifold: Manifold, points: Tensor) -> None:
     bound = federer_bound(points, manifold.basis_unchecked(points), closest=1e-3 * float(manifold.box.max()))
     if not manifold.reach <= bound * (1 + 1e-6):
-        raise InputError(f"reach must be at most {bound:.6g}, Federer's quotient of two points; got {manifold.reach!r}")
+        raise invalid("reach", f"at most {bound:.6g}, Federer's quotient of two points", manifold.reach)
 
 
 def _check_formula(formula: Formula, lower: Sequence[float], upper: Sequence[float], u: Tensor, values: Tensor) -> None:
     """That the formula's box is [lower, upper] rounded outward, and its values at u (n, d) are `values` (n, k)."""
     if not isinstance(formula, Formula):
-        raise InputError(f"formula must be a Formula; got {described(formula)}")
+        raise invalid("formula", "a Formula", formula)
     ends = zip(lower, upper, formula.lower, formula.upper, strict=False)
     if formula.dim != len(lower) or not all(
         0 <= a - outer_a <= 1e-12 * (b - a) and 0 <= outer_b - b <= 1e-12 * (b - a) for a, b, outer_a, outer_b in ends
     ):
-        raise InputError(
-            f"formula must have the box {tuple(lower)} to {tuple(upper)} or that rounded outward; "
-            f"got {formula.lower} to {formula.upper}"
-        )
+        expected = f"one with the box {tuple(lower)} to {tuple(upper)} or that rounded outward"
+        raise invalid("formula", expected, got=f"{formula.lower} to {formula.upper}")
     found, size = formula(u), max(1.0, float(values.abs().max()))
     if found.shape != values.shape or not float((found - values).abs().max()) <= 1e-9 * size:
-        raise InputError("formula must have the values of function; got others on random points of the box")
+        raise invalid("formula", "the values of function", got="others on random points of the box")
 
 
-class ParametricManifold(Parametrised):
+class ParametricManifold(Parametrised, registered=False):
     """The image of a box under a smooth injective immersion.
 
     function:  u (..., d) -> (..., k) in torch operations, twice differentiable, defined also a little past
@@ -100,9 +99,9 @@ class ParametricManifold(Parametrised):
         low, high = reals(lower, "lower", d), reals(upper, "upper", d)
         speeds = tuple(positive_real(s, "lipschitz") for s in reals(lipschitz, "lipschitz", d))
         if d == 0 or any(a >= b for a, b in zip(low, high, strict=True)):
-            raise InputError(f"lower must be below upper in every entry; got {low} and {high}")
+            raise invalid("lower", "below upper in every entry", got=f"{low} and {high}")
         if len(periodic) != d or not all(isinstance(p, bool) for p in periodic):
-            raise InputError(f"periodic must hold {d} booleans; got {periodic!r}")
+            raise invalid("periodic", f"{d} booleans", periodic)
         span = torch.tensor(high, dtype=torch.float64) - torch.tensor(low, dtype=torch.float64)
         unit = torch.rand(_CHECKED, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         trial = torch.tensor(low, dtype=torch.float64) + span * unit
@@ -111,7 +110,7 @@ class ParametricManifold(Parametrised):
         for i, repeats in enumerate(periodic):
             shift = torch.eye(d, dtype=torch.float64)[i] * span
             if repeats and float((function(trial + shift) - values).abs().max()) > 1e-9 * size:
-                raise InputError(f"periodic[{i}] must be False: function does not repeat after upper - lower")
+                raise invalid(f"periodic[{i}]", "False, as function does not repeat after upper - lower", repeats)
         self._formula = function if formula is None and isinstance(function, Formula) else formula
         if self._formula is not None:
             _check_formula(self._formula, low, high, trial, values)
@@ -136,13 +135,14 @@ class ParametricManifold(Parametrised):
         j = newton.jacobian(self._function, trial)[1]
         speeds = j.norm(dim=-2).amax(0)
         if not bool((speeds <= torch.tensor(self.lipschitz, dtype=torch.float64) * (1 + 1e-9)).all()):
-            raise InputError(f"lipschitz must bound the speeds, at least {speeds.tolist()}; got {self.lipschitz}")
+            raise invalid("lipschitz", f"bounds of the speeds, at least {speeds.tolist()}", self.lipschitz)
         unit = j / j.norm(dim=-2, keepdim=True)
         gram = unit.mT @ unit
         if self.dim > values.shape[1] or not float(torch.linalg.det(gram).min()) >= 1e-12:
-            raise InputError("function must be an immersion: its Jacobian has a rank below the number of parameters")
+            got = "one whose Jacobian has a rank below the number of parameters"
+            raise invalid("function", "an immersion", got=got)
         if self.orthogonal and float((gram - torch.eye(self.dim)).abs().max()) > 1e-9:
-            raise InputError("orthogonal must be False: the partial derivatives are not orthogonal")
+            raise invalid("orthogonal", "False, as the partial derivatives are not orthogonal", self.orthogonal)
         _check_reach(self, self.embed(values))
 
     def _arguments(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class ParametricManifold(Parametrised):
         return self._function(u)
 
 
-class ProjectedManifold(Manifold):
+class ProjectedManifold(Manifold, registered=False):
     """A manifold in R^D known by its nearest-point projection.
 
     project:  (..., D) -> (..., D) in differentiable torch operations, smooth within the reach of M.
@@ -190,9 +190,8 @@ class ProjectedManifold(Manifold):
         sample: Callable[[int, torch.Generator], Tensor] | None = None,
         has_boundary: bool = False,
     ) -> None:
-        dim, ambient = positive_integer(dim, "dim"), positive_integer(ambient, "ambient", maximum=1000)
-        if dim > ambient:
-            raise InputError(f"dim must be at most ambient = {ambient}; got {dim}")
+        ambient = positive_integer(ambient, "ambient", maximum=LARGEST_AMBIENT)
+        dim = positive_integer(dim, "dim", maximum=ambient)
         self._user_project, self._user_sample, self.has_boundary = project, sample, bool(has_boundary)
         bounds = torch.tensor([positive_real(b, "box") for b in reals(box, "box", ambient)], dtype=torch.float64)
         super().__init__(
@@ -211,13 +210,13 @@ class ProjectedManifold(Manifold):
         x = _evaluated(lambda t: self._sample(len(t), generator), "sample", start, self.ambient)
         moved = float((_evaluated(self._user_project, "project", x, self.ambient) - x).norm(dim=1).max())
         if moved > 1e-8 * max(1.0, self.radius_bound):
-            raise InputError(f"project must leave the points of M where they are; got a step of {moved:.3g}")
+            raise invalid("project", "a map that leaves the points of M where they are", got=f"a step of {moved:.3g}")
         if bool((x.abs() > self.box * (1 + 1e-9)).any()):
-            raise InputError(f"box must bound |x_j| on M, at least {x.abs().amax(0).tolist()}; got {self.box.tolist()}")
+            raise invalid("box", f"bounds of |x_j| on M, at least {x.abs().amax(0).tolist()}", self.box.tolist())
         eigenvalues = torch.linalg.eigvalsh(self._differential(x)).flip(-1)
         ones = (eigenvalues > 0.5).sum(-1)
         if bool((ones != self.dim).any()):
-            raise InputError(f"dim must be the rank of project's derivative, {int(ones.max())}; got {self.dim}")
+            raise invalid("dim", f"the rank of project's derivative, {int(ones.max())}", self.dim)
         _check_reach(self, x)
 
     def _arguments(self) -> dict[str, Any]:
@@ -290,7 +289,10 @@ class ProjectedManifold(Manifold):
         return torch.cat([x, basis.flatten(-2), chord.flatten(-2)], dim=-1)
 
     def _coordinates(self, y: Tensor) -> Tensor:
-        raise InputError("a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point")
+        raise self._without_coordinates()
 
     def _point(self, u: Tensor) -> Tensor:
-        raise InputError("a ProjectedManifold has no intrinsic coordinates; use functions of the ambient point")
+        raise self._without_coordinates()
+
+    def _without_coordinates(self) -> InputError:
+        return invalid("manifold", "one with intrinsic coordinates", got="a ProjectedManifold: use functions of x")

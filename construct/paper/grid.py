@@ -24,7 +24,7 @@ from torch import Tensor
 
 from construct.atlas import Atlas
 from construct.errors import InputError
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.validation import integer, positive_integer
 
 BUMPS = ("trapezoid", "hat")

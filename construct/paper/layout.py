@@ -16,7 +16,7 @@ import numpy as np
 
 from construct.arrays import Float, Int
 from construct.atlas import Atlas
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.paper.grid import TaylorApproximator
 from construct.paper.taylor import kept_nodes
 from construct.program import products

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from construct.atlas import Atlas, build, cover
+from construct.atlas import Atlas, find_cover, tangent_atlas
 from construct.errors import InputError
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.manifolds import Manifold
 from construct.paper.derivatives import differentiable, partial_derivatives, refuse_detached
 from construct.paper.grid import (
@@ -62,11 +62,11 @@ def paper_atlas(manifold: Manifold, *, charts: int | None = None) -> Atlas:
     """
     bound = min(float(manifold.reach), manifold.chart_radius_bound)
     limit = bound / ROOM if math.isfinite(bound) and charts is None else None
-    centres, core = cover(manifold, limit, charts)
+    centres, core = find_cover(manifold, limit, charts)
     radius = min(2.1 * core, BELOW_BOUND * bound)
     if radius < 1.1 * core:
         radius = min(1.1 * core, 0.5 * (core + manifold.chart_radius_bound))
-    return build(manifold, centres, core, radius)
+    return tangent_atlas(manifold, centres, core, radius)
 
 
 def partition_order(degree: int, modified: bool = False) -> int:

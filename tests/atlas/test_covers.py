@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from construct.atlas import atlas_for, canonical_form, cover, proved_radius
-from construct.atlas.cover import equal_arcs, farthest_points, optimised
+from construct.atlas import atlas_for, canonical_form, find_cover, proved_radius
+from construct.atlas.covering import equal_arcs, farthest_points, optimised
 from construct.atlas.nets import NetLadder
 from construct.errors import InputError
 from construct.manifolds import (
@@ -56,7 +56,7 @@ CASES = [
 
 @pytest.mark.parametrize(("manifold", "charts"), CASES, ids=lambda v: v.name if isinstance(v, Manifold) else str(v))
 def test_balls_of_the_proved_radius_cover(manifold: Manifold, charts: int) -> None:
-    centres, radius = cover(manifold, charts=charts)
+    centres, radius = find_cover(manifold, charts=charts)
     assert centres.shape == (charts, manifold.ambient)
     assert bool(manifold.contains(centres).all())
     found = sampled_radius(manifold, centres)
@@ -66,7 +66,7 @@ def test_balls_of_the_proved_radius_cover(manifold: Manifold, charts: int) -> No
 
 
 def test_icosahedron() -> None:
-    centres, radius = cover(Sphere(2), charts=12)
+    centres, radius = find_cover(Sphere(2), charts=12)
     assert radius == pytest.approx(0.640852, abs=1e-6)
     gaps = (centres.unsqueeze(1) - centres).norm(dim=-1) + 9 * torch.eye(12)
     assert float(gaps.amin(1).max() - gaps.amin(1).min()) < 1e-8
@@ -75,17 +75,17 @@ def test_icosahedron() -> None:
 @pytest.mark.parametrize("charts", [3, 8, 20])
 def test_proved_radius_of_a_known_cover(charts: int) -> None:
     """A polygon covers the circle with 2 sin(pi/2k): the net's bound is above, by little."""
-    centres, exact = cover(Circle(), charts=charts)
+    centres, exact = find_cover(Circle(), charts=charts)
     assert exact == pytest.approx(2 * math.sin(math.pi / (2 * charts)), rel=1e-12)
     assert exact * (1 - 1e-12) <= proved_radius(Circle(), centres) <= 1.01 * exact
 
 
 def test_fewest_charts_for_a_radius() -> None:
     for manifold, wanted in ((Circle(), 0.3), (Sphere(2), 0.5), (MoebiusStrip(), 0.4)):
-        centres, radius = cover(manifold, wanted)
+        centres, radius = find_cover(manifold, wanted)
         assert radius <= wanted
         assert sampled_radius(manifold, centres) <= radius
-    assert len(cover(Circle(), 0.3)[0]) == 11  # 2 sin(pi/20) = 0.313 > 0.3 >= 2 sin(pi/22)
+    assert len(find_cover(Circle(), 0.3)[0]) == 11  # 2 sin(pi/20) = 0.313 > 0.3 >= 2 sin(pi/22)
 
 
 def test_lloyd_steps_never_worsen_farthest_points() -> None:
@@ -103,11 +103,11 @@ def test_equal_arcs_have_equal_chords_on_a_helix() -> None:
 
 
 def test_covers_are_deterministic_and_do_not_see_the_isometry() -> None:
-    centres, radius = cover(Torus(), charts=50)
-    again, same = cover(Torus(), charts=50)
+    centres, radius = find_cover(Torus(), charts=50)
+    again, same = find_cover(Torus(), charts=50)
     assert torch.equal(centres, again) and radius == same
     embedded = Torus(ambient=40, seed=3)
-    moved, moved_radius = cover(embedded, charts=50)
+    moved, moved_radius = find_cover(embedded, charts=50)
     assert moved_radius == radius
     torch.testing.assert_close(embedded.restrict(moved), centres, rtol=0, atol=1e-12)
 
@@ -133,13 +133,13 @@ def test_nets_of_the_ladder_grow() -> None:
 
 
 def test_guards() -> None:
-    with pytest.raises(InputError, match="charts must be more: 2 balls"):
-        cover(Sphere(2), charts=2)
-    with pytest.raises(InputError, match="charts must be an integer, at least 1; got 0"):
-        cover(Sphere(2), charts=0)
-    with pytest.raises(InputError, match="max_core_radius must be"):
-        cover(Sphere(2), -0.5)
-    with pytest.raises(InputError, match="centres must"):
+    with pytest.raises(InputError, match=r"charts: expected enough to cover sphere .*, got 2, whose balls"):
+        find_cover(Sphere(2), charts=2)
+    with pytest.raises(InputError, match="charts: expected an integer >= 1, got 0"):
+        find_cover(Sphere(2), charts=0)
+    with pytest.raises(InputError, match="max_core_radius: expected"):
+        find_cover(Sphere(2), -0.5)
+    with pytest.raises(InputError, match="centres: expected a tensor of shape"):
         proved_radius(Sphere(2), torch.zeros(3, 2, dtype=torch.float64))
 
 

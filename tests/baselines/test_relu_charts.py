@@ -17,7 +17,7 @@ from construct.baselines.relu.chart_method import ChenImproved
 from construct.baselines.relu.chart_search import same_fit
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
 from construct.measurement import measure
 
@@ -46,7 +46,7 @@ NAMES = [f"{manifold.name}-{charts}-{space!r}" for manifold, charts, space in CA
 
 
 def fitted(manifold: Manifold, charts: int, space: LocalSpace) -> PiecewiseApproximator:
-    return approximate(SMOOTH, atlas_for(manifold, charts=charts), space, lawson=2)
+    return fit_charts(SMOOTH, atlas_for(manifold, charts=charts), space, lawson=2)
 
 
 def points(manifold: Manifold, count: int = 150) -> Tensor:

@@ -15,7 +15,7 @@ from construct import targets
 from construct.atlas import atlas_for
 from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
 from construct.errors import EpsilonNotReached, InputError
-from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace, approximate
+from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Circle, Cube, Manifold, Sphere
 from construct.measurement import measure
 
@@ -39,7 +39,7 @@ NAMES = [f"{manifold.name}-{manifold.ambient}-{charts}-{degree}" for manifold, c
 
 
 def fitted(manifold: Manifold, charts: int, degree: int) -> PiecewiseApproximator:
-    return approximate(SMOOTH, atlas_for(manifold, charts=charts), PolynomialSpace(manifold.dim, degree), lawson=2)
+    return fit_charts(SMOOTH, atlas_for(manifold, charts=charts), PolynomialSpace(manifold.dim, degree), lawson=2)
 
 
 def random_polynomials(manifold: Manifold, charts: int, degree: int, seed: int) -> PiecewiseApproximator:
@@ -147,7 +147,7 @@ def test_float32_and_the_depth_do_not_depend_on_the_number_of_points() -> None:
 def test_bad_arguments_are_refused() -> None:
     manifold = Circle()
     approximator = fitted(manifold, 4, 5)
-    splines = approximate(SMOOTH, atlas_for(manifold, charts=4), SplineSpace(1, 3), lawson=2)
+    splines = fit_charts(SMOOTH, atlas_for(manifold, charts=4), SplineSpace(1, 3), lawson=2)
     four = fitted(Cube(4), 1, 1)
     bad: list[tuple[Any, Any, str]] = [
         (splines, 4, "approximator: expected polynomials"),

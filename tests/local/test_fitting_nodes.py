@@ -114,7 +114,7 @@ def test_density_and_determinism() -> None:
 
 def test_guards() -> None:
     atlas = atlas_for(Sphere(2), charts=12)
-    with pytest.raises(InputError, match="space must have the dimension 2"):
+    with pytest.raises(InputError, match="space: expected the dimension 2"):
         fitting_nodes(atlas, PolynomialSpace(1, 4))
-    with pytest.raises(InputError, match="density must be"):
+    with pytest.raises(InputError, match="density: expected"):
         fitting_nodes(atlas, PolynomialSpace(2, 4), density=0.0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from construct import targets
 from construct.atlas import Atlas, atlas_for
 from construct.errors import InputError
-from construct.local import PolynomialSpace, approximate, fit, fitting_nodes, node_values, prefix_fits, sweep
+from construct.local import PolynomialSpace, fit, fit_charts, fitting_nodes, node_values, prefix_fits, sweep
 from construct.manifolds import Circle, Cube, Manifold, MoebiusStrip, Sphere, Torus
 
 EXP_SIN = targets.get("exp_sin")
@@ -147,7 +147,7 @@ def test_circle_of_the_theory() -> None:
     """8 charts, degree 12, r/core 1.02: 104 coefficients, 7.7e-8 (theory, sections 6 and 8)."""
     atlas = atlas_for(Circle(), charts=8)
     assert atlas.radius / atlas.core_radius == pytest.approx(1.02)
-    found = approximate(exp_sin_three, atlas, PolynomialSpace(1, 12))
+    found = fit_charts(exp_sin_three, atlas, PolynomialSpace(1, 12))
     assert found.parameters == 104
     assert 7.5e-8 < found.error_bound < 8.0e-8
     x = atlas.manifold.sample(20_000, seed=1)
@@ -164,7 +164,7 @@ def test_sphere_of_the_theory(degree: int, coefficients: int, bound: float) -> N
     The figures depend on how the icosahedron is turned: 3.3e-5 to 5.4e-5 for degree 8.
     """
     space = PolynomialSpace(2, degree)
-    found = approximate(EXP_SIN, SPHERE, space)
+    found = fit_charts(EXP_SIN, SPHERE, space)
     assert found.parameters == coefficients
     assert dense_chart_sup(SPHERE, space, found.coefficients, EXP_SIN) < bound
     x = SPHERE.manifold.sample(50_000, seed=2)
@@ -192,7 +192,7 @@ def test_sweep_evaluates_the_target_once_and_agrees_with_single_fits() -> None:
 
     result = sweep(counted, SPHERE, [6, 2, 4, 4])
     assert result.degrees == (2, 4, 6) and len(calls) == 1
-    single = approximate(EXP_SIN, SPHERE, PolynomialSpace(2, 6))
+    single = fit_charts(EXP_SIN, SPHERE, PolynomialSpace(2, 6))
     torch.testing.assert_close(result.fits[-1].coefficients, single.coefficients, rtol=0, atol=1e-12)
     space, nodes = PolynomialSpace(2, 6), fitting_nodes(SPHERE, PolynomialSpace(2, 6))
     small = fit(PolynomialSpace(2, 2), nodes.z, node_values(EXP_SIN, nodes), nodes.mask)
@@ -209,7 +209,7 @@ def test_speed() -> None:
     start = perf_counter()
     sweep(exp_sin_three, circle, range(1, 17))
     middle = perf_counter()
-    approximate(EXP_SIN, SPHERE, PolynomialSpace(2, 8))
+    fit_charts(EXP_SIN, SPHERE, PolynomialSpace(2, 8))
     assert middle - start < 1.2 and perf_counter() - middle < 8.0
 
 
@@ -218,29 +218,29 @@ def test_speed() -> None:
 
 def test_bad_targets_are_named() -> None:
     with pytest.raises(InputError, match="target"):
-        approximate(lambda x: x[..., 0] / 0.0, SPHERE, PolynomialSpace(2, 2))
+        fit_charts(lambda x: x[..., 0] / 0.0, SPHERE, PolynomialSpace(2, 2))
     with pytest.raises(InputError, match="target"):
-        approximate(lambda x: torch.where(x[..., 0] > 0.9, math.nan, 1.0), SPHERE, PolynomialSpace(2, 2))
+        fit_charts(lambda x: torch.where(x[..., 0] > 0.9, math.nan, 1.0), SPHERE, PolynomialSpace(2, 2))
     with pytest.raises(InputError, match="target"):
         sweep(lambda x: x, SPHERE, [1, 2])
     space = PolynomialSpace(2, 2)
     nodes = fitting_nodes(SPHERE, space)
-    with pytest.raises(InputError, match="target must be finite on the manifold"):
+    with pytest.raises(InputError, match="target: expected finite values on the manifold"):
         fit(space, nodes.z, torch.full(nodes.mask.shape, math.inf, dtype=torch.float64), nodes.mask)
 
 
 def test_guards() -> None:
     space = PolynomialSpace(2, 2)
     z, one = torch.zeros(2, 5, 2, dtype=torch.float64), torch.ones(2, 5, dtype=torch.float64)
-    with pytest.raises(InputError, match=r"z must have the shape \(n, q, 2\)"):
+    with pytest.raises(InputError, match=r"z: expected a tensor of shape \(n, q, 2\)"):
         fit(space, z[0], one, one.bool())
-    with pytest.raises(InputError, match="values must have the shape"):
+    with pytest.raises(InputError, match="values: expected a tensor of shape"):
         fit(space, z, one[0], one.bool())
     empty = one.bool()
     empty[1] = False
-    with pytest.raises(InputError, match="mask must leave a node in every chart; got none in chart 1"):
+    with pytest.raises(InputError, match="mask: expected a node in every chart, got none in chart 1"):
         fit(space, z, one, empty)
-    with pytest.raises(InputError, match="degrees must be"):
+    with pytest.raises(InputError, match="degrees: expected"):
         sweep(EXP_SIN, SPHERE, [])
-    with pytest.raises(InputError, match="degree must be one of"):
+    with pytest.raises(InputError, match="degree: expected one of"):
         sweep(EXP_SIN, SPHERE, [1]).approximator(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
 from construct.errors import InputError
-from construct.local import LocalSpace, PolynomialSpace, SplineSpace, multi_indices
+from construct.local import LocalSpace, PolynomialSpace, SplineSpace, multi_indices, space_from_spec
 
 SPACES: list[LocalSpace] = [
     PolynomialSpace(1, 0),
@@ -82,11 +83,60 @@ def test_combine_is_evaluate_times_coefficients(space: LocalSpace) -> None:
 
 
 def test_guards() -> None:
-    with pytest.raises(InputError, match="dim must be an integer, at least 1; got 0"):
+    with pytest.raises(InputError, match="dim: expected an integer >= 1, got 0"):
         PolynomialSpace(0, 3)
-    with pytest.raises(InputError, match="degree must be an integer, at least 0; got -1"):
+    with pytest.raises(InputError, match="degree: expected an integer >= 0, got -1"):
         PolynomialSpace(2, -1)
-    with pytest.raises(InputError, match="cells must be an integer"):
+    with pytest.raises(InputError, match="cells: expected an integer"):
         SplineSpace(2, 0)
-    with pytest.raises(InputError, match=r"z must have the shape \(\.\.\., 2\)"):
+    with pytest.raises(InputError, match=r"z: expected a tensor of shape \(\.\.\., 2\)"):
         PolynomialSpace(2, 2).evaluate(torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_size_text_and_spec(space: LocalSpace) -> None:
+    polynomial = isinstance(space, PolynomialSpace)
+    assert space.size == (space.degree if polynomial else space.cells)
+    assert space.text == (f"degree {space.degree}" if polynomial else f"{space.cells} cells")
+    assert (space.cells if polynomial else space.degree) == 1
+    larger = space.with_size(space.size + 1)
+    assert type(larger) is type(space) and larger.dim == space.dim and larger.size == space.size + 1
+    spec = json.loads(json.dumps(space.spec()))
+    again = space_from_spec(spec)
+    assert type(again) is type(space) and again.spec() == spec and repr(again) == repr(space)
+
+
+def test_specs_are_checked() -> None:
+    for spec in (None, {}, {"name": "spline", "dim": 1}, {"name": "spline", "dim": 1, "size": 2, "cells": 2}):
+        with pytest.raises(InputError, match="spec: expected a dictionary with 'name', 'dim' and 'size'"):
+            space_from_spec(spec)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"name: expected one of \('polynomial', 'spline'\), got 'wavelet'"):
+        space_from_spec({"name": "wavelet", "dim": 1, "size": 2})
+    with pytest.raises(InputError, match="cells: expected an integer >= 1, got 0"):
+        space_from_spec({"name": "spline", "dim": 1, "size": 0})
+
+
+def test_trimming_drops_what_the_tolerance_allows() -> None:
+    space = PolynomialSpace(1, 3)
+    coefficients = torch.tensor([[1.0, -0.25, 0.5, 0.125], [0.0, 2.0, -0.0625, 0.5]], dtype=torch.float64)
+    assert space.trimmed(coefficients, 0.375).tolist() == [[1.0, 0.0, 0.5, 0.0], [0.0, 2.0, 0.0, 0.5]]
+    assert torch.equal(space.trimmed(coefficients, 0.0), coefficients)
+    assert int(space.trimmed(coefficients, 9.0).count_nonzero()) == 0
+    z = points(1, 2, 50)
+    off = space.combine(z, space.trimmed(coefficients, 0.375)) - space.combine(z, coefficients)
+    assert float(off.abs().max()) <= 0.375
+    splines = SplineSpace(1, 3)
+    assert splines.trimmed(coefficients, 9.0) is coefficients
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_nodes_of_a_space(space: LocalSpace) -> None:
+    for edge in (False, True):
+        polar, grid = space.ball_nodes(1.0, edge=edge)
+        assert polar.shape[1] == grid.shape[1] == space.dim
+        assert len(polar) + len(grid) > space.count
+        length = polar.norm(dim=-1)
+        assert float(length.max()) <= 1 + 1e-12 and float(length.max()) > 1 - 1e-12
+        assert len(grid) == 0 or float(grid.abs().max()) == 1.0
+    cube = space.cube_nodes(1.0)
+    assert cube.shape[1] == space.dim and float(cube.abs().max()) == 1.0 and len(cube) > space.count

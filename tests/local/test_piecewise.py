@@ -17,7 +17,7 @@ from construct.local import (
     PiecewiseApproximator,
     PolynomialSpace,
     SplineSpace,
-    approximate,
+    fit_charts,
 )
 from construct.manifolds import Circle, Cube, Helix, Manifold, Sphere, Torus
 
@@ -90,7 +90,7 @@ def test_polynomials_on_the_cube_are_exact() -> None:
         return 1 + x[..., 0] ** 3 - 2 * x[..., 0] * x[..., 1] + x[..., 1] ** 2
 
     for charts in (1, 9):
-        found = approximate(polynomial, atlas_for(Cube(2), charts=charts), PolynomialSpace(2, 3))
+        found = fit_charts(polynomial, atlas_for(Cube(2), charts=charts), PolynomialSpace(2, 3))
         x = Cube(2).sample(4000, seed=6)
         assert float((found(x) - polynomial(x)).abs().max()) < 1e-11
 
@@ -98,7 +98,7 @@ def test_polynomials_on_the_cube_are_exact() -> None:
 def test_error_is_at_most_the_largest_local_error() -> None:
     """|T - f| <= max over charts that hold x of |P_n - f|: the blend is convex."""
     atlas = atlas_for(Sphere(2), charts=12, ratio=1.3)
-    found = approximate(EXP_SIN, atlas, PolynomialSpace(2, 4))
+    found = fit_charts(EXP_SIN, atlas, PolynomialSpace(2, 4))
     x = Sphere(2).sample(2000, seed=7)
     z = atlas.chart_coordinates(x).clamp(-1, 1)
     local = torch.stack([found.space.combine(z[:, n], found.coefficients[n]) for n in range(12)], -1)
@@ -109,7 +109,7 @@ def test_error_is_at_most_the_largest_local_error() -> None:
 
 def test_bound_and_repr() -> None:
     atlas = atlas_for(Sphere(2), charts=12)
-    found = approximate(EXP_SIN, atlas, PolynomialSpace(2, 4))
+    found = fit_charts(EXP_SIN, atlas, PolynomialSpace(2, 4))
     assert isinstance(found.error_bound, ErrorBound) and found.error_bound.kind == "measured"
     assert float(found.error_bound) == float(found.residual.max()) if found.residual is not None else False
     assert "coefficients=180" in repr(found) and "(measured)" in repr(found)
@@ -119,14 +119,16 @@ def test_bound_and_repr() -> None:
 
 def test_guards() -> None:
     atlas, space = atlas_for(Sphere(2), charts=12), PolynomialSpace(2, 2)
-    with pytest.raises(InputError, match=r"coefficients must have the shape \(12, 6\); got \(12, 5\)"):
+    with pytest.raises(
+        InputError, match=r"coefficients: expected a tensor of shape \(12, 6\), got a tensor of shape \(12, 5\)"
+    ):
         PiecewiseApproximator(atlas, space, torch.zeros(12, 5, dtype=torch.float64))
-    with pytest.raises(InputError, match="coefficients must be finite"):
+    with pytest.raises(InputError, match="coefficients: expected finite"):
         PiecewiseApproximator(atlas, space, torch.full((12, 6), math.nan, dtype=torch.float64))
-    with pytest.raises(InputError, match="space must have dimension 2"):
+    with pytest.raises(InputError, match="space: expected the dimension 2"):
         PiecewiseApproximator(atlas, PolynomialSpace(1, 5), torch.zeros(12, 6, dtype=torch.float64))
     found = random_approximator(atlas, space)
-    with pytest.raises(InputError, match="x must be float64 of shape"):
+    with pytest.raises(InputError, match="x: expected a float64 tensor of shape"):
         found(torch.zeros(5, 3))
-    with pytest.raises(InputError, match="x must be float64 of shape"):
+    with pytest.raises(InputError, match="x: expected a float64 tensor of shape"):
         found(torch.zeros(5, 2, dtype=torch.float64))

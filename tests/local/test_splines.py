@@ -9,8 +9,8 @@ from scipy.sparse.linalg import lsqr
 
 from construct import targets
 from construct.atlas import atlas_for
-from construct.local import SplineSpace, approximate, fit, fitting_nodes, node_values
-from construct.local.spline_fit import shepard
+from construct.local import SplineSpace, fit, fit_charts, fitting_nodes, node_values
+from construct.local.splines import shepard
 from construct.manifolds import Circle, Cube, Manifold, MoebiusStrip, Sphere
 
 EXP_SIN = targets.get("exp_sin")
@@ -22,7 +22,7 @@ EXP_SIN = targets.get("exp_sin")
 def test_coefficients_stay_of_the_size_of_the_data(manifold: Manifold, charts: int) -> None:
     atlas = atlas_for(manifold, charts=charts)
     for cells in (1, 4, 7):
-        found = approximate(EXP_SIN, atlas, SplineSpace(manifold.dim, cells))
+        found = fit_charts(EXP_SIN, atlas, SplineSpace(manifold.dim, cells))
         size = float(EXP_SIN(manifold.sample(2000, seed=0)).abs().max())
         assert bool(torch.isfinite(found.coefficients).all())
         assert float(found.coefficients.abs().max()) < 5 * size
@@ -66,7 +66,7 @@ def test_order_two(manifold: Manifold, charts: int) -> None:
     x = manifold.sample(30_000, seed=4)
     errors = []
     for N in cells:
-        found = approximate(EXP_SIN, atlas, SplineSpace(manifold.dim, N))
+        found = fit_charts(EXP_SIN, atlas, SplineSpace(manifold.dim, N))
         errors.append(float((found(x) - EXP_SIN(x)).abs().max()))
         assert errors[-1] <= 1.3 * found.error_bound
     slope = np.polyfit(np.log(cells), np.log(errors), 1)[0]
@@ -77,7 +77,7 @@ def test_rough_targets() -> None:
     """|x - p|^(1/2) has order 1/2 on uniform cells; the bound must hold its promise nevertheless."""
     root = targets.get("root")
     atlas = atlas_for(Circle(), charts=4)
-    bounds = [float(approximate(root, atlas, SplineSpace(1, N)).error_bound) for N in (16, 64, 256)]
+    bounds = [float(fit_charts(root, atlas, SplineSpace(1, N)).error_bound) for N in (16, 64, 256)]
     assert bounds[0] > 1.5 * bounds[1] > 2.25 * bounds[2]
 
 

@@ -198,24 +198,24 @@ class TestUsersManifolds:
         assert self.circle(ARC).formula() is ARC
 
     def test_without_one_there_is_none(self) -> None:
-        with pytest.raises(InputError, match="ParametricManifold must be given by expressions to have a formula"):
+        with pytest.raises(InputError, match=r"formula: expected a manifold given by .* got a ParametricManifold"):
             self.circle(None).formula()
         projected = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True), 1, 2, 1.0, (1.0, 1.0))
-        with pytest.raises(InputError, match=r"ProjectedManifold must be given by expressions .* argument formula"):
+        with pytest.raises(InputError, match=r"formula: expected .* argument formula, got a ProjectedManifold"):
             projected.formula()
-        with pytest.raises(InputError, match="must be given by expressions"):
+        with pytest.raises(InputError, match="expected a manifold given by expressions"):
             Product(Circle(), projected).formula()
 
     @pytest.mark.parametrize(
         ("formula", "message"),
         [
-            (Formula(ARC.components, (0.0,), (6.28,)), "formula must have the box"),
-            (Formula(ARC.components, (0.0,), (6.29,)), "formula must have the box"),
-            (Formula(ARC.components, (0.1,), ARC.upper), "formula must have the box"),
-            (Formula(ARC.components, (0.0, 0.0), (*ARC.upper, 1.0)), "formula must have the box"),
-            (Formula(ARC.components[::-1], ARC.lower, ARC.upper), "formula must have the values of function"),
-            (Formula(ARC.components[:1], ARC.lower, ARC.upper), "formula must have the values of function"),
-            (ARC.components, "formula must be a Formula"),
+            (Formula(ARC.components, (0.0,), (6.28,)), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.0,), (6.29,)), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.1,), ARC.upper), "formula: expected one with the box"),
+            (Formula(ARC.components, (0.0, 0.0), (*ARC.upper, 1.0)), "formula: expected one with the box"),
+            (Formula(ARC.components[::-1], ARC.lower, ARC.upper), "formula: expected the values of function"),
+            (Formula(ARC.components[:1], ARC.lower, ARC.upper), "formula: expected the values of function"),
+            (ARC.components, "formula: expected a Formula"),
         ],
     )
     def test_a_formula_of_something_else_is_refused(self, formula: Formula, message: str) -> None:
@@ -241,13 +241,13 @@ class TestFormula:
     @pytest.mark.parametrize(
         ("components", "lower", "upper", "message"),
         [
-            ((), (0.0,), (1.0,), "components must be a tuple of expressions"),
-            ([variable(0)], (0.0,), (1.0,), "components must be a tuple of expressions"),
-            ((variable(0), "x"), (0.0,), (1.0,), "component must be"),
-            (variables(2), (0.0,), (1.0,), "components must read u_0 .. u_0 only"),
-            ((variable(0),), (0.0,), (1.0, 2.0), "upper must be a sequence of 1"),
-            ((variable(0),), (1.0,), (0.0,), "lower must not be above upper"),
-            ((variable(0),), (math.nan,), (0.0,), "lower.* must be a finite real number"),
+            ((), (0.0,), (1.0,), "components: expected a tuple of expressions"),
+            ([variable(0)], (0.0,), (1.0,), "components: expected a tuple of expressions"),
+            ((variable(0), "x"), (0.0,), (1.0,), "component: expected"),
+            (variables(2), (0.0,), (1.0,), "components: expected functions of u_0 .. u_0 only"),
+            ((variable(0),), (0.0,), (1.0, 2.0), "upper: expected a sequence of 1"),
+            ((variable(0),), (1.0,), (0.0,), "lower: expected entries not above those of upper"),
+            ((variable(0),), (math.nan,), (0.0,), "lower.*: expected a finite real number"),
         ],
     )
     def test_refusals(self, components: object, lower: object, upper: object, message: str) -> None:
@@ -255,5 +255,5 @@ class TestFormula:
             Formula(components, lower, upper)  # type: ignore[arg-type]
 
     def test_points_of_another_dimension_are_refused(self) -> None:
-        with pytest.raises(InputError, match=r"u must have shape \(\.\.\., 1\)"):
+        with pytest.raises(InputError, match=r"u: expected a tensor of shape \(\.\.\., 1\)"):
             ARC(torch.zeros(3, 2, dtype=torch.float64))

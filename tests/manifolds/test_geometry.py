@@ -295,7 +295,7 @@ class TestCovers:
             assert float((product @ group.T).amax(1).min()) > 1 - 1e-12
 
     def test_a_one_sided_set_is_refused(self) -> None:
-        with pytest.raises(InputError, match="inside their convex hull"):
+        with pytest.raises(InputError, match="0 inside their convex hull"):
             sphere_covers.covering_radius(Sphere(2).sample(20, seed=0).abs())
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from construct import targets
 from construct.errors import InputError
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.manifolds import Circle, Cube, FlatTorus, Helix, Manifold, Sphere
 from construct.paper.derivatives import partial_derivatives
 from construct.paper.grid import TaylorApproximator, bump_value, constant_doublings

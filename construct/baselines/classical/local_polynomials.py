@@ -14,7 +14,7 @@ from construct.baselines.base import Settings
 from construct.baselines.classical.common import Array, Classical, Fitted, Problem, frame_size
 from construct.baselines.classical.common import stored_points as stored
 from construct.errors import InputError
-from construct.local import PolynomialSpace, approximate
+from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Manifold
 
 DEGREES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18)
@@ -58,7 +58,7 @@ class LocalPolynomials(Classical):
         if math.comb(d + degree, d) > 20 * MOST_COEFFICIENTS:
             raise InputError(f"degree: {degree} takes {math.comb(d + degree, d):,} coefficients on every chart")
         atlas = atlas_for(manifold, charts=charts)
-        found = approximate(problem.target, atlas, PolynomialSpace(d, degree))
+        found = fit_charts(problem.target, atlas, PolynomialSpace(d, degree))
         overlap = float(
             (atlas.partition(manifold.sample(OVERLAP_SAMPLES, problem.seed)) > 0).sum(dim=1).double().mean()
         )

@@ -20,7 +20,7 @@ from construct.baselines.base import Baseline, Method, Options, Settings, error_
 from construct.baselines.relu.chart_search import Found, designs, search
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
-from construct.local import PolynomialSpace, SplineSpace, approximate
+from construct.local import PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
@@ -83,7 +83,7 @@ class ChenImproved(Method):
         else:
             space = PolynomialSpace(manifold.dim, settings["degree"])
         atlas = atlas_for(manifold, charts=settings.get("charts"))
-        approximator = approximate(target, atlas, space)
+        approximator = fit_charts(target, atlas, space)
         compositions, distance = settings["compositions"], settings.get("distance_compositions")
         equal = isinstance(compositions, int)
         fitting = [one for one in designs(approximator) if equal or one.stages == len(compositions)]

@@ -16,7 +16,7 @@ from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.compact.planner import MARGIN, TRIM, Planner, trimmed
 from construct.errors import EpsilonNotReached, InputError
-from construct.local import PiecewiseApproximator, PolynomialSpace, approximate, sweep
+from construct.local import PiecewiseApproximator, PolynomialSpace, fit_charts, sweep
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
@@ -239,7 +239,7 @@ def _fits(
             break
         progress(f"{candidate.atlas.count} charts, degree {candidate.degree}: about {candidate.nonzero}", None)
         space = PolynomialSpace(manifold.dim, candidate.degree)
-        yield trimmed(approximate(target, candidate.atlas, space), TRIM * epsilon)
+        yield trimmed(fit_charts(target, candidate.atlas, space), TRIM * epsilon)
     if candidates and (smoothness is None or manifold.dim > 1):
         return
     planner = Planner(

@@ -25,7 +25,7 @@ from construct.baselines.relu.taylor_method import MOST_NODES, TaylorMethod
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.baselines.relu.taylor_terms import TaylorTerms
 from construct.errors import InputError
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.manifolds import Cube, Manifold
 from construct.paper.derivatives import differentiable, partial_derivatives, refuse_detached
 from construct.targets import evaluate_target

@@ -21,7 +21,7 @@ from construct.compact.geometry import compact_network
 from construct.execution.bounds import BlockBounds, input_intervals, propagate_block
 from construct.execution.pairs import HeadPairs
 from construct.execution.sparse import block_weights, propagate
-from construct.local import PolynomialSpace, approximate
+from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Circle, Sphere
 from construct.paper.program import paper_network
 from construct.paper.taylor import paper_atlas, taylor_approximator
@@ -42,7 +42,7 @@ def network(case: str) -> Transformer:
     if case == "paper":
         return paper_network(taylor_approximator(exp_sin, paper_atlas(Circle(), charts=4), cells=1, degree=1))
     manifold = Sphere() if case == "sphere" else Circle()
-    approximator = approximate(exp_sin, atlas_for(manifold, charts=4), PolynomialSpace(manifold.dim, 3))
+    approximator = fit_charts(exp_sin, atlas_for(manifold, charts=4), PolynomialSpace(manifold.dim, 3))
     code = "trigonometric" if case == "circle, trigonometric" else "integer"
     return compact_network(approximator, position_code=code)
 

@@ -11,7 +11,7 @@ from functools import cache, partial
 import torch
 from hypothesis import strategies as st
 
-from construct.local.families import multi_indices
+from construct.local import multi_indices
 from construct.measurement import search_sup
 from construct.paper.derivatives import partial_derivatives
 from construct.paper.taylor import OwnPartition, kept_nodes, partition_order, taylor_approximator

@@ -1,17 +1,25 @@
-"""Least squares for tensor splines: sparse, conjugate gradients, batched over the charts.
+"""Continuous tensor splines of degree 1, and their least-squares fit.
 
-A point touches only 2^d basis functions, so the normal equations are applied, never formed. Weighted by their
-diagonal they are as well conditioned as a mass matrix. Basis functions that the nodes hardly touch are held
-near a local average of the data (`shepard`), so that every coefficient stays of the data's size.
+The fit is sparse, by conjugate gradients, batched over the charts. A point touches only 2^d basis functions, so
+the normal equations are applied, never formed. Weighted by their diagonal they are as well conditioned as a mass
+matrix. Basis functions that the nodes hardly touch are held near a local average of the data (`shepard`), so that
+every coefficient stays of the data's size.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Self
+
 import torch
 from torch import Tensor
 
-from construct.local.families import SplineSpace
+from construct.local.node_sets import sphere_of, tensor_grid
+from construct.local.space import BallNodes, Fit, LocalSpace
+from construct.validation import positive_integer
 
+NODES_PER_CELL = {1: 8, 2: 4}
+"""Per coordinate, 2 for d >= 3: even, since the error of a linear piece is largest at knots and midpoints."""
 WEAK, HOLD_WEAK, HOLD = 0.05, 1e-4, 1e-9
 """A basis function whose diagonal entry is below WEAK times the mean is held near the local average with
 weight HOLD_WEAK times the mean, the others with HOLD. Else coefficients at the rim can become very large.
@@ -20,6 +28,100 @@ CG_STEPS = 40
 LAWSON_CG_STEPS = 15
 LAWSON_STEPS = 12
 MEMORY_BYTES = 2**26
+
+
+class SplineSpace(LocalSpace):
+    """Continuous tensor splines, linear in each coordinate on each of `cells` equal cells of [-1, 1].
+
+    Basis: products of hats hat(N (z_i + 1)/2 - k_i), hat(u) = relu(1 - |u|), k_i in 0..N with N = cells; the
+    coefficient is the value at the node z = 2 k/N - 1. Index order: row-major in k, the last coordinate
+    fastest.
+
+    The size is the number of cells.
+
+    Attributes:
+        cells: N >= 1.
+        indices: (c, dim) node numbers k, c = (N + 1)^dim.
+        knots: (N + 1,) node positions in one coordinate.
+    """
+
+    name = "spline"
+    degree = 1
+
+    def __init__(self, dim: int, cells: int) -> None:
+        self.dim = positive_integer(dim, "dim")
+        self.cells = positive_integer(cells, "cells")
+        self.count = (self.cells + 1) ** self.dim
+        self.knots = torch.linspace(-1.0, 1.0, self.cells + 1, dtype=torch.float64)
+        self.indices = tensor_grid(torch.arange(self.cells + 1), self.dim)
+
+    @property
+    def size(self) -> int:
+        """The cells."""
+        return self.cells
+
+    @property
+    def text(self) -> str:
+        """E.g. "12 cells"."""
+        return f"{self.cells} cells"
+
+    def with_size(self, size: int) -> Self:
+        """The splines on `size` >= 1 cells in as many coordinates."""
+        return type(self)(self.dim, size)
+
+    def stencil(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The 2^dim basis functions that can be non-zero at z (..., dim), z clamped to [-1, 1].
+
+        Returns (index, value), both (..., 2^dim): basis numbers and their values, >= 0 with sum 1.
+        """
+        self._check(z)
+        u = (z.clamp(-1.0, 1.0) + 1.0) * (self.cells / 2)
+        cell = u.floor().clamp(0, self.cells - 1)
+        fraction = u - cell
+        cell = cell.long()
+        index = cell.new_zeros((*z.shape[:-1], 1))
+        value = z.new_ones((*z.shape[:-1], 1))
+        for i in range(self.dim):
+            pair = torch.stack((cell[..., i], cell[..., i] + 1), -1)
+            weight = torch.stack((1.0 - fraction[..., i], fraction[..., i]), -1)
+            index = (index.unsqueeze(-1) * (self.cells + 1) + pair.unsqueeze(-2)).flatten(-2)
+            value = (value.unsqueeze(-1) * weight.unsqueeze(-2)).flatten(-2)
+        return index, value
+
+    def evaluate(self, z: Tensor) -> Tensor:
+        """Every hat product at z (..., dim), clamped to [-1, 1] -> (..., c), dense: meant for small c."""
+        index, value = self.stencil(z)
+        return z.new_zeros((*z.shape[:-1], self.count)).scatter_add_(-1, index, value)
+
+    def combine(self, z: Tensor, coefficients: Tensor) -> Tensor:
+        """The spline with these coefficients at z: (..., m, dim), (..., c) -> (..., m)."""
+        index, value = self.stencil(z)
+        picked = coefficients.gather(-1, index.flatten(-2)).reshape(index.shape)
+        return (picked * value).sum(-1)
+
+    def trimmed(self, coefficients: Tensor, tolerance: float) -> Tensor:
+        """The coefficients themselves: they are values at nodes, and a 0 costs as much as another number."""
+        return coefficients
+
+    def fitted(self, z: Tensor, values: Tensor, mask: Tensor, *, lawson: int) -> Fit:
+        """Sparse least squares with at most LAWSON_STEPS useful reweighting steps; see `fit_spline`."""
+        return Fit(*fit_spline(self, z, values, mask, lawson=lawson))
+
+    def ball_nodes(self, density: float, *, edge: bool) -> BallNodes:
+        """A uniform grid, NODES_PER_CELL points a cell and coordinate, and the rim."""
+        grid = self.cube_nodes(density)
+        return BallNodes(sphere_of(self.dim, self._points_per_axis(density)), grid)
+
+    def cube_nodes(self, density: float) -> Tensor:
+        """A uniform grid (q, d), NODES_PER_CELL points a cell and coordinate."""
+        axis = torch.linspace(-1.0, 1.0, self._points_per_axis(density), dtype=torch.float64)
+        return tensor_grid(axis, self.dim)
+
+    def _points_per_axis(self, density: float) -> int:
+        return math.ceil(density * NODES_PER_CELL.get(self.dim, 2)) * self.cells + 1
+
+    def __repr__(self) -> str:
+        return f"SplineSpace(dim={self.dim}, cells={self.cells}, count={self.count})"
 
 
 def fit_spline(

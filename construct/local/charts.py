@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from construct.atlas import Atlas
-from construct.errors import InputError
-from construct.local.families import LocalSpace, PolynomialSpace, coefficients_of_degree
-from construct.local.fit import LAWSON_STEPS, Fit, check_values, fit, prefix_fits
+from construct.local.fit import LAWSON_STEPS, check_values, fit, prefix_fits
 from construct.local.nodes import Nodes, fitting_nodes
 from construct.local.piecewise import PiecewiseApproximator
+from construct.local.polynomials import PolynomialSpace, coefficients_of_degree
+from construct.local.space import Fit, LocalSpace
 from construct.targets import evaluate_target
+from construct.validation import integer, invalid
 
 Target = Callable[[Tensor], Tensor]
 CHUNK_POINTS = 2**17
@@ -40,7 +41,7 @@ class Sweep:
     def approximator(self, degree: int) -> PiecewiseApproximator:
         """The blended approximator of one of the degrees."""
         if degree not in self.degrees:
-            raise InputError(f"degree must be one of {self.degrees}; got {degree}")
+            raise invalid("degree", f"one of {self.degrees}", degree)
         found = self.fits[self.degrees.index(degree)]
         space = PolynomialSpace(self.atlas.manifold.dim, degree)
         return PiecewiseApproximator(self.atlas, space, found.coefficients, found.residual)
@@ -60,7 +61,7 @@ def node_values(target: Target, nodes: Nodes) -> Tensor:
     return values
 
 
-def approximate(
+def fit_charts(
     target: Target, atlas: Atlas, space: LocalSpace, *, lawson: int = LAWSON_STEPS, density: float = 1.0
 ) -> PiecewiseApproximator:
     """Fit `target`, a function (..., D) -> (...) on the manifold, on every chart of `atlas`, and blend.
@@ -82,9 +83,9 @@ def sweep(
     Args:
         degrees: total degrees >= 0; sorted, duplicates dropped.
     """
-    ordered = sorted(set(degrees))
-    if not ordered or ordered[0] < 0:
-        raise InputError(f"degrees must be integers >= 0, at least one; got {list(degrees)}")
+    ordered = sorted({integer(degree, "degrees") for degree in degrees})
+    if not ordered:
+        raise invalid("degrees", "at least one integer >= 0", got="none")
     d = atlas.manifold.dim
     space = PolynomialSpace(d, ordered[-1])
     nodes = fitting_nodes(atlas, space, density=density)

@@ -1,0 +1,33 @@
+"""Manifolds by name. A class is known here as soon as it is defined: see `Manifold.__init_subclass__`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from construct.manifolds.base import REGISTERED, Manifold
+from construct.validation import invalid, one_of
+
+
+def names() -> tuple[str, ...]:
+    """The names that `get` knows, in alphabetical order."""
+    return tuple(sorted(REGISTERED))
+
+
+def family(name: str) -> type[Manifold]:
+    """The class of this name. Raises InputError for an unknown one."""
+    return REGISTERED[one_of(name, "name", names())]
+
+
+def get(name: str, **arguments: Any) -> Manifold:
+    """The manifold of this name, e.g. get("sphere", dim=3, ambient=10).
+
+    Raises InputError for an unknown name or an argument that the class does not take.
+    """
+    return family(name).from_arguments(**arguments)
+
+
+def from_spec(spec: dict[str, Any]) -> Manifold:
+    """The manifold described by `Manifold.spec()`; those that hold a user's function cannot be rebuilt."""
+    if not isinstance(spec, dict) or "name" not in spec:
+        raise invalid("spec", "a dictionary with a 'name'", spec)
+    return get(**spec)
