@@ -86,9 +86,7 @@ def test_balls_that_do_not_cover_are_found_out() -> None:
     cutoff = int(net.hidden0[:, 1].abs().argmax())  # r^2 - |c|^2 - sum B^2 of a chart
     with torch.no_grad():
         net.hidden0[cutoff, 1] -= 0.3  # a smaller ball
-    with pytest.raises(
-        InputError, match=r"^net: expected a partition of unity.*, got one that proves nothing near"
-    ):
+    with pytest.raises(InputError, match=r"^net: expected a partition of unity.*, got one that proves nothing near"):
         construct.certify(net, exp_sin, Circle())
 
 
