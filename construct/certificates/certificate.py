@@ -15,10 +15,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from construct.errors import InputError
+from construct.certificates.weights import weights_digest
 from construct.transformer import Transformer
+from construct.validation import invalid
 
 FORMAT = "construct-certificate/1"
 CLAIM = (
@@ -26,7 +25,6 @@ CLAIM = (
     "within bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other "
     "sums in any"
 )
-_NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
     try:
         document = json.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"path: expected a certificate, got {path} ({error})") from error
+        raise invalid("path", "a certificate", got=f"{path} ({error})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"path: expected a certificate of format {FORMAT!r}, got {path}")
+        raise invalid("path", f"a certificate of format {FORMAT!r}", got=f"{path}, which is none")
     if document.get("digest") != digest(document):
-        raise InputError(f"path: expected an unchanged certificate, the digest of {path} is not that of its contents")
+        raise invalid("path", "an unchanged certificate", got=f"{path}, whose digest is not that of its contents")
     return from_document(document)
 
 
@@ -108,15 +106,3 @@ def digest(document: dict[str, Any]) -> str:
     """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
     rest = {key: value for key, value in document.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def weights_digest(net: Transformer) -> str:
-    """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
-    bytes."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
-            total.update(part.encode() + b"\0")
-        total.update(array.numpy().tobytes())
-    return total.hexdigest()

@@ -16,20 +16,23 @@ import numpy as np
 import torch
 from flint import arb
 
-from construct.certificates.cells import ORDERS, CellBounds, rounded_up, subdivide
-from construct.certificates.certificate import CLAIM, FORMAT, Certificate, digest, from_document, weights_digest
-from construct.certificates.charts import charts_of
+from construct.certificates.cells import ORDERS, CellBounds, rounded_up
+from construct.certificates.certificate import CLAIM, FORMAT, Certificate, digest, from_document
+from construct.certificates.charts import NetworkCharts, charts_of
 from construct.certificates.extraction import extract
-from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
+from construct.certificates.polynomials import PRECISION
+from construct.certificates.subdivision import Subdivision, subdivide
+from construct.certificates.weights import NetworkWeights, weights_digest, weights_of
+from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
 from construct.measurement import measure
 from construct.progress import Progress, printed, silent
 from construct.targets import Target
 from construct.transformer import Transformer
-from construct.validation import positive_integer, positive_real
+from construct.validation import invalid, message, one_of, positive_integer, positive_real
 
-PRECISION = 96
+RIGOROUS = "rigorous"
 BOX_PIECES = {1: 256, 2: 24, 3: 8}
 BOX_MARGIN = 1.05
 LOCAL_MARGIN = 1 + 1e-9  # room for a checker that adds in another order
@@ -72,76 +75,66 @@ def certify(
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
     """
-    formula = _checked(net, manifold, kind)
-    expression = exact_target(target, manifold)
-    tolerance, max_cells = positive_real(tolerance, "tolerance"), positive_integer(max_cells, "max_cells")
-    wanted = 0.0 if epsilon is None else positive_real(epsilon, "epsilon")
-    report: Progress = printed if progress is True else progress if callable(progress) else silent
     start = time.perf_counter()
+    one_of(kind, "kind", (RIGOROUS,))
+    weights, formula, expression = _checked_weights(net, manifold), _formula(manifold), exact_target(target, manifold)
+    tolerance, max_cells = positive_real(tolerance, "tolerance"), positive_integer(max_cells, "max_cells")
+    epsilon = None if epsilon is None else positive_real(epsilon, "epsilon")
+    report: Progress = printed if progress is True else progress if callable(progress) else silent
     with flint.ctx.workprec(PRECISION):
-        report("canonical box", None)
         box = canonical_box(formula)
         report("formula of the network from its weights", None)
-        charts, error = _charts(net, manifold, box)
-        if epsilon is not None and error >= epsilon:
-            raise EpsilonNotReached(
-                f"epsilon: {epsilon:g} cannot be proved, what gates and rounding in {net.dtype} lose is bounded by "
-                f"{error:.3g} only",
-                error,
-            )
+        charts, error = _charts(weights, manifold, box)
+        local = _local_target(epsilon, error, weights)
         report("cells", None)
         bounds = CellBounds(charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim])
-        found = subdivide(
-            bounds, target=wanted / LOCAL_MARGIN - error, tolerance=tolerance, most_cells=max_cells, progress=report
-        )
-    if found.stuck is not None:
-        raise InputError(
-            f"net: expected a partition of unity that covers {manifold!r} and a bounded target; nothing can be proved "
-            f"near u = {found.stuck.lower} (parameters of the manifold's formula)"
-        )
-    if not math.isfinite(found.bound):
-        raise BudgetExceeded(
-            f"max_cells: expected more than {max_cells:,} cells, with so many the bound on {manifold!r} is infinite",
-            math.inf,
-        )
+        found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=report)
+    _check_finite(found, manifold, max_cells)
     report("measuring", None)
     measured = measure(net, expression, manifold, seed=seed)
-    seconds = time.perf_counter() - start
-    local = found.bound * LOCAL_MARGIN
     document = {
-        "format": FORMAT,
-        "kind": kind,
-        "claim": CLAIM,
-        "network": {"sha256": weights_digest(net)},
-        "arithmetic": {"dtype": str(net.dtype).removeprefix("torch."), "unit": UNITS[net.dtype]},
-        "target": expression.to_json(),
-        "manifold": {
-            "text": repr(manifold),
-            "formula": [component.to_json() for component in formula.components],
-            "lower": list(formula.lower),
-            "upper": list(formula.upper),
-            "frame": manifold.frame.tolist(),
-        },
-        "canonical_box": box,
-        "order": bounds.space.order,
-        "precision": PRECISION,
-        "tree": found.tree(),
-        "local": local,
-        "error": error,
-        "bound": math.nextafter(local + error, math.inf),
+        **_statement(net, weights, expression, manifold, formula),
+        **_proof(box, bounds, found, error),
         "measured": {"sup": measured.sup, "samples": measured.samples, "seed": seed},
-        "cells": found.leaves,
-        "seconds": round(seconds, 3),
+        "seconds": round(time.perf_counter() - start, 3),
     }
-    document["digest"] = digest(document)
-    return from_document(document)
+    return from_document({**document, "digest": digest(document)})
 
 
-def _charts(net: Transformer, manifold: Manifold, box: list[float]) -> tuple[Any, float]:
-    """The formula of a network on a manifold, and a bound of the deviation of its floating-point evaluation."""
-    half_widths = np.nextafter(np.abs(manifold.frame.numpy()) @ np.asarray(box) * (1 + 1e-12), np.inf)
-    charts = charts_of(extract(net, half_widths, UNITS[net.dtype]), manifold.frame)
-    return charts, rounded_up(charts.error * ERROR_MARGIN)
+# -- arguments ---------------------------------------------------------------------------------------
+
+
+def _checked_weights(net: Any, manifold: Any) -> NetworkWeights:
+    """The weights of a network that reads the manifold's space in an arithmetic whose rounding is known."""
+    weights = weights_of(net)
+    if not isinstance(manifold, Manifold):
+        raise invalid("manifold", "a construct.manifolds.Manifold", manifold)
+    if weights.ambient != manifold.ambient:
+        expected = f"one in R^{weights.ambient}, where the network reads"
+        raise invalid("manifold", expected, got=f"one in R^{manifold.ambient}")
+    if weights.dtype not in UNITS:
+        raise invalid("net", "float64 or float32 weights", got=str(weights.dtype))
+    return weights
+
+
+def _formula(manifold: Manifold) -> Formula:
+    """The formula of a manifold whose dimension leaves the cells few enough."""
+    if manifold.dim not in ORDERS:
+        raise invalid("manifold", f"d <= {max(ORDERS)}, cells are too many beyond", got=f"d = {manifold.dim}")
+    return manifold.formula()
+
+
+def exact_target(target: Any, manifold: Manifold) -> Expression:
+    """The expression of a target, on the coordinates that the manifold has; InputError if it has none."""
+    if isinstance(target, Target):
+        target = target.expression
+    if not isinstance(target, Expression):
+        expected = "an Expression (construct.expressions) or a built-in target, which ball arithmetic encloses"
+        raise invalid("target", expected, target)
+    return target.restricted(manifold.ambient)
+
+
+# -- stages ------------------------------------------------------------------------------------------
 
 
 def canonical_box(formula: Formula) -> list[float]:
@@ -158,31 +151,73 @@ def canonical_box(formula: Formula) -> list[float]:
     return [value * BOX_MARGIN for value in largest]
 
 
-def exact_target(target: Any, manifold: Manifold) -> Expression:
-    """The expression of a target, on the coordinates that the manifold has; InputError if it has none."""
-    if isinstance(target, Target):
-        target = target.expression
-    if not isinstance(target, Expression):
-        raise InputError(
-            "target: expected an Expression (construct.expressions) or a built-in target, whose values ball arithmetic "
-            f"can enclose; got {type(target).__name__}"
-        )
-    return target.restricted(manifold.ambient)
+def _charts(weights: NetworkWeights, manifold: Manifold, box: list[float]) -> tuple[NetworkCharts, float]:
+    """The formula of a network on a manifold, and a bound of the deviation of its floating-point evaluation."""
+    half_widths = np.nextafter(np.abs(manifold.frame.numpy()) @ np.asarray(box) * (1 + 1e-12), np.inf)
+    charts = charts_of(extract(weights, half_widths, UNITS[weights.dtype]), manifold.frame)
+    return charts, rounded_up(charts.error * ERROR_MARGIN)
 
 
-def _checked(net: Any, manifold: Any, kind: str) -> Formula:
-    if not isinstance(net, Transformer):
-        raise InputError(f"net: expected a construct.Transformer, got {type(net).__name__}")
-    if not isinstance(manifold, Manifold):
-        raise InputError(f"manifold: expected a construct.manifolds.Manifold, got {type(manifold).__name__}")
-    if kind != "rigorous":
-        raise InputError(f"kind: expected 'rigorous' (construct.measure gives measured errors), got {kind!r}")
-    if net.ambient != manifold.ambient:
-        raise InputError(
-            f"manifold: expected one in R^{net.ambient}, where the network reads, got R^{manifold.ambient}"
+def _local_target(epsilon: float | None, error: float, weights: NetworkWeights) -> float:
+    """The bound of |T - f| in exact arithmetic that suffices for epsilon; below 0, which none is, without one."""
+    if epsilon is not None and error >= epsilon:
+        raise EpsilonNotReached(
+            f"epsilon: {epsilon:g} cannot be proved, what gates and rounding in {weights.dtype} lose is bounded by "
+            f"{error:.3g} only",
+            error,
         )
-    if net.dtype not in UNITS:
-        raise InputError(f"net: expected float64 or float32 weights, got {net.dtype}")
-    if manifold.dim not in ORDERS:
-        raise InputError(f"manifold: expected d <= {max(ORDERS)}, cells are too many beyond; got d = {manifold.dim}")
-    return manifold.formula()
+    return (epsilon or 0.0) / LOCAL_MARGIN - error
+
+
+def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> None:
+    """Refuse a subdivision on which nothing is proved."""
+    if found.stuck is not None:
+        raise invalid(
+            "net",
+            f"a partition of unity that covers {manifold!r} and a bounded target",
+            got=f"one that proves nothing near u = {found.stuck.lower}, parameters of the manifold's formula",
+        )
+    if not math.isfinite(found.bound):
+        raise BudgetExceeded(
+            message("max_cells", f"more cells for a finite bound on {manifold!r}", got=f"{max_cells:,}"),
+            math.inf,
+        )
+
+
+# -- the document ------------------------------------------------------------------------------------
+
+
+def _statement(
+    net: Transformer, weights: NetworkWeights, target: Expression, manifold: Manifold, formula: Formula
+) -> dict[str, Any]:
+    """What is claimed, of which network, target and manifold."""
+    return {
+        "format": FORMAT,
+        "kind": RIGOROUS,
+        "claim": CLAIM,
+        "network": {"sha256": weights_digest(net)},
+        "arithmetic": {"dtype": str(weights.dtype).removeprefix("torch."), "unit": UNITS[weights.dtype]},
+        "target": target.to_json(),
+        "manifold": {
+            "text": repr(manifold),
+            "formula": [component.to_json() for component in formula.components],
+            "lower": list(formula.lower),
+            "upper": list(formula.upper),
+            "frame": manifold.frame.tolist(),
+        },
+    }
+
+
+def _proof(box: list[float], bounds: CellBounds, found: Subdivision, error: float) -> dict[str, Any]:
+    """The bound, and what a checker needs to prove it again."""
+    local = found.bound * LOCAL_MARGIN
+    return {
+        "canonical_box": box,
+        "order": bounds.space.order,
+        "precision": PRECISION,
+        "tree": found.tree(),
+        "local": local,
+        "error": error,
+        "bound": math.nextafter(local + error, math.inf),
+        "cells": found.leaves,
+    }

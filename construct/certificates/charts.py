@@ -15,6 +15,7 @@ from torch import Tensor
 from construct.certificates.extraction import NetworkFormula
 from construct.certificates.polynomials import Monomial, Polynomial
 from construct.errors import InputError
+from construct.validation import invalid
 
 Linear = tuple[list[arb], arb]  # coefficients of y and constant
 
@@ -192,4 +193,4 @@ def _exponent(monomial: Monomial, names: list[int]) -> tuple[int, ...]:
 
 
 def _unexpected(what: str) -> InputError:
-    return InputError(f"net: expected a compact network (telescoping partition, one function per chart); found {what}")
+    return invalid("net", "a compact network, a telescoping partition of unity with one function per chart", got=what)

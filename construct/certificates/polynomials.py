@@ -17,6 +17,7 @@ from flint import arb, fmpq
 
 Monomial = tuple[int, ...]  # numbers of quantities, sorted, with repetition
 
+PRECISION = 96  # bits, enough to know signs to 2^-70 of the size
 FLAT = 2.0**-70  # a sign is "known" up to this share of the size of the polynomial
 COARSE = 2.0**-8
 

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct import measure, targets
-from construct.certificates.cells import Cell, CellBounds, Subdivision, subdivide
+from construct.certificates.cells import Cell, CellBounds
 from construct.certificates.charts import Chart, Coordinate, NetworkCharts, Quadratic, charts_of
 from construct.certificates.extraction import extract
+from construct.certificates.subdivision import Subdivision, subdivide
+from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.expressions import Expression, abs, constant, exp, sin, tanh, variables
 from construct.manifolds import Formula
@@ -46,7 +48,7 @@ def target_of(name: str) -> Any:
 
 
 def cell_bounds(net: Any, target: Any) -> CellBounds:
-    charts = charts_of(extract(net, box_of(net)), net.manifold.frame)
+    charts = charts_of(extract(weights_of(net), box_of(net)), net.manifold.frame)
     expression = target.expression.restricted(net.manifold.ambient)
     return CellBounds(charts, expression, net.manifold.formula(), net.manifold.frame.tolist())
 
@@ -347,7 +349,7 @@ def test_target_beyond_the_ambient_space():
 
 def test_charts_refuse_a_cutoff_of_no_chart():
     net = copy.deepcopy(network(**NETWORKS["circle"]))
-    formula = extract(net, box_of(net))
+    formula = extract(weights_of(net), box_of(net))
     first = formula.weights[0]
     fewer = type(formula)(formula.quantities, formula.weights[1:], formula.terms[1:], formula.rest, formula.error)
     assert any(first != w for w in fewer.weights)

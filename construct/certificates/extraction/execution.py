@@ -1,0 +1,55 @@
+"""A network, block by block, on symbols."""
+
+from __future__ import annotations
+
+import numpy as np
+from flint import ctx
+
+from construct.arrays import Float
+from construct.certificates.extraction.arithmetic import Arithmetic
+from construct.certificates.extraction.codes import has_trigonometric_code
+from construct.certificates.extraction.feed_forward import feed_forward
+from construct.certificates.extraction.formula import NetworkFormula, formula_of
+from construct.certificates.extraction.heads import attend
+from construct.certificates.extraction.recognition import Recognition
+from construct.certificates.extraction.screening import LARGEST
+from construct.certificates.extraction.state import State
+from construct.certificates.polynomials import PRECISION, Quantities
+from construct.certificates.weights import NetworkWeights
+from construct.validation import invalid
+
+NEGLIGIBLE = 2.0**-28  # with inexact gates, terms below this share of a register or score become part of its error
+LARGEST_UNIT = 2.0**-8
+
+
+def extract(weights: NetworkWeights, box: Float, unit: float = 0.0) -> NetworkFormula:
+    """The formula of a network for inputs |x_j| <= box_j.
+
+    Args:
+        box: (D,) half-widths; what is proved holds for inputs inside.
+        unit: unit round-off of the arithmetic whose errors are to be included; 0 for exact arithmetic.
+
+    Raises:
+        InputError: the weights are not those of a telescoping partition of polynomials (a network of another kind, or
+            weights that were changed); a box that does not fit.
+    """
+    with ctx.workprec(max(ctx.prec, PRECISION)):
+        state = executed(weights, box, unit)
+        token, row = weights.readout
+        return formula_of(state.names, state.registers[token][row])
+
+
+def executed(weights: NetworkWeights, box: Float, unit: float = 0.0) -> State:
+    """The registers after the last block; arguments as for `extract`."""
+    half = np.asarray(box, dtype=np.float64)
+    if half.shape != (weights.ambient,) or not ((half >= 0) & (half <= LARGEST)).all():
+        raise invalid("box", f"{weights.ambient} finite half-widths >= 0", half.tolist())
+    if not 0 <= unit <= LARGEST_UNIT:
+        raise invalid("unit", "a unit round-off between 0 and 2^-8", unit)
+    arithmetic = Arithmetic(Quantities(), unit, NEGLIGIBLE if has_trigonometric_code(weights) else 0.0)
+    recognition = Recognition(arithmetic)
+    state = State(weights, half, arithmetic)
+    for block in weights.blocks:
+        attend(state, block)
+        feed_forward(state, block, recognition)
+    return state

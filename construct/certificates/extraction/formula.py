@@ -1,0 +1,57 @@
+"""The result: the output of a network as a sum of partition weights times polynomials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flint import arb, fmpq
+
+from construct.certificates.extraction.arithmetic import Register
+from construct.certificates.polynomials import Monomial, Polynomial, Quantities
+from construct.errors import InputError
+from construct.validation import invalid
+
+
+@dataclass(frozen=True)
+class NetworkFormula:
+    """`T = rest + sum_n rho_n terms[n]` in the quantities of `quantities`; `error` bounds |computed - T|.
+
+    weights: numbers of the partition weights rho_n, in the order of their tokens.
+    """
+
+    quantities: Quantities
+    weights: tuple[int, ...]
+    terms: tuple[Polynomial, ...]
+    rest: Polynomial
+    error: arb
+
+
+def formula_of(names: Quantities, out: Register) -> NetworkFormula:
+    """The output register as a formula.
+
+    Raises:
+        InputError: it is not linear in partition weights, depends on something of which only the range is known, or
+            there are no partition weights.
+    """
+    weights = tuple(i for i, q in enumerate(names.table) if q.kind == "rho")
+    grouped: dict[int, dict[Monomial, fmpq]] = {i: {} for i in weights}
+    rest: dict[Monomial, fmpq] = {}
+    for m, c in out.polynomial.terms.items():
+        present = [i for i in m if i in grouped]
+        if not present:
+            rest[m] = c
+        elif len(present) == 1:
+            place = m.index(present[0])
+            grouped[present[0]][m[:place] + m[place + 1 :]] = c
+        else:
+            raise _unexpected("an output with a product of two partition weights")
+    if "free" in names.kinds_below(out.polynomial):
+        raise _unexpected("an output that depends on ReLUs whose signs the ranges of the registers leave open")
+    if not weights:
+        raise _unexpected("an output without partition weights")
+    return NetworkFormula(names, weights, tuple(Polynomial(grouped[i]) for i in weights), Polynomial(rest), out.error)
+
+
+def _unexpected(found: str) -> InputError:
+    expected = "a compact network, a telescoping partition of unity times polynomials of the chart coordinates"
+    return invalid("net", expected, got=found)

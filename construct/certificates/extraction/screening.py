@@ -1,0 +1,80 @@
+"""Which pairs of tokens a head may act on: those that the ranges of the registers do not prove silent.
+
+In floating point, with margins above its rounding and above what the network itself may lose in a score.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from construct.arrays import Float, Int
+from construct.certificates.weights import BlockWeights
+from construct.validation import invalid
+
+LARGEST = 2.0**100  # of a register or score: nothing overflows, in float32 neither
+MARGIN = 1e-11  # relative, far above the rounding of the float64 screening of pairs
+MARGIN_UNITS = 64  # and, in unit round-offs of the network, above what it may itself lose in a score
+HEADS_AT_ONCE = 64
+
+Range = tuple[Float, Float]
+
+
+def candidates(block: BlockWeights, low: Float, high: Float, unit: float) -> list[tuple[int, int, int]]:
+    """(head, target, source) of all pairs that may act while `low <= H <= high`, both (l, w).
+
+    Per head, targets are kept whose score may be positive with the hull of all sources that have a value, then
+    sources with the hull of those targets; what remains is looked at pair by pair.
+    """
+    margin = max(MARGIN, MARGIN_UNITS * unit)
+    found = []
+    for start in range(0, block.query.shape[0], HEADS_AT_ONCE):
+        window = slice(start, start + HEADS_AT_ONCE)
+        q, k, v = (
+            _functional_range(w[window], low, high, margin) for w in (block.query, block.key, block.value)
+        )  # two (m, l, w) each
+        if not (np.abs(q).max() * np.abs(k).max() <= LARGEST and np.abs(v).max() <= LARGEST):
+            raise invalid("net", f"scores below {LARGEST:.0e}", got=f"heads from {start} on whose scores may be larger")
+        speaks = ((v[0] != 0) | (v[1] != 0)).any(axis=2)
+        targets = ~(_upper(q, _hull(k, speaks), margin) < 0)
+        sources = ~(_upper(_hull(q, targets), k, margin) < 0) & speaks
+        for h in np.flatnonzero(speaks.any(axis=1)).tolist():
+            t, s = np.flatnonzero(targets[h]), np.flatnonzero(sources[h])
+            found += [(start + h, a, b) for a, b in _pairwise((q[0][h], q[1][h]), (k[0][h], k[1][h]), t, s, margin)]
+    return found
+
+
+def _pairwise(q: Range, k: Range, targets: Int, sources: Int, margin: float) -> list[tuple[int, int]]:
+    """Pairs of one head whose score may be positive."""
+    if targets.size == 0 or sources.size == 0:
+        return []
+    upper = _upper(
+        (q[0][targets][:, None, :], q[1][targets][:, None, :]),
+        (k[0][sources][None, :, :], k[1][sources][None, :, :]),
+        margin,
+    )
+    i, j = np.nonzero(~(upper < 0))
+    return list(zip(targets[i].tolist(), sources[j].tolist(), strict=True))
+
+
+def _functional_range(weight: Float, low: Float, high: Float, margin: float) -> Range:
+    """Range of `weight @ h_token`, (m, r, w) and (l, w) -> two (m, l, r), widened for rounding."""
+    positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
+    lower = np.einsum("mrw,lw->mlr", positive, low) + np.einsum("mrw,lw->mlr", negative, high)
+    upper = np.einsum("mrw,lw->mlr", positive, high) + np.einsum("mrw,lw->mlr", negative, low)
+    widen = margin * np.einsum("mrw,lw->mlr", np.abs(weight), np.maximum(np.abs(low), np.abs(high)))
+    return lower - widen, upper + widen
+
+
+def _hull(of: Range, chosen: NDArray[np.bool_]) -> Range:
+    """Union over the chosen tokens (m, l) of each head, two (m, 1, r); 0 where there is none."""
+    low = np.where(chosen[:, :, None], of[0], np.inf).min(axis=1)[:, None, :]
+    high = np.where(chosen[:, :, None], of[1], -np.inf).max(axis=1)[:, None, :]
+    return np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+
+
+def _upper(q: Range, k: Range, margin: float) -> Float:
+    """Upper bound of `sum_r q_r k_r`, widened for rounding, the network's own included."""
+    products = np.stack([q[0] * k[0], q[0] * k[1], q[1] * k[0], q[1] * k[1]])
+    upper = products.max(axis=0)
+    return np.asarray(upper.sum(axis=-1) + margin * np.abs(products).max(axis=0).sum(axis=-1))

@@ -1,0 +1,102 @@
+"""The one place that reads a network: from the module to plain numbers, on which everything else here works."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from construct.arrays import Float
+from construct.transformer import Transformer
+from construct.validation import invalid
+
+INPUT_ROW = 0  # x_j is added to this row of token j
+
+_NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """Heads (m, w, w) and the affine layers (weight (w, w), bias (w,)) of the feed-forward network, in order."""
+
+    query: Float
+    key: Float
+    value: Float
+    layers: tuple[tuple[Float, Float], ...]
+
+    @property
+    def arrays(self) -> tuple[Float, ...]:
+        return (self.query, self.key, self.value, *(array for layer in self.layers for array in layer))
+
+
+@dataclass(frozen=True)
+class NetworkWeights:
+    """What determines the function of a network, as float64 (of which float32 is a part): nothing is rounded.
+
+    hidden0: (l, w) hidden state at x = 0; readout: (token, row) of the output; ambient: D; box: (D,) half-widths of
+    the box of inputs; dtype: of the arithmetic in which the network is evaluated.
+    """
+
+    hidden0: Float
+    blocks: tuple[BlockWeights, ...]
+    readout: tuple[int, int]
+    ambient: int
+    box: Float
+    dtype: torch.dtype
+
+    def __post_init__(self) -> None:
+        for array in (self.hidden0, *(array for block in self.blocks for array in block.arrays)):
+            if not np.isfinite(array).all():
+                raise invalid("net", "finite weights", got=f"{int((~np.isfinite(array)).sum())} NaN or infinite ones")
+
+    @cached_property
+    def written_rows(self) -> tuple[int, ...]:
+        """Rows of the hidden state that the input or a block may change; the others are those of `hidden0` for ever."""
+        written = np.zeros(self.hidden0.shape[1], dtype=bool)
+        written[INPUT_ROW] = True
+        for block in self.blocks:
+            written |= block.value.any(axis=(0, 2))
+            for weight, bias in block.layers[-1:]:
+                written |= weight.any(axis=1) | (bias != 0)
+        return tuple(np.flatnonzero(written).tolist())
+
+
+def weights_of(net: Transformer) -> NetworkWeights:
+    """The numbers of a network.
+
+    Raises:
+        InputError: no network, or weights that are not finite.
+    """
+    if not isinstance(net, Transformer):
+        raise invalid("net", "a construct.Transformer", net)
+    blocks = tuple(
+        BlockWeights(
+            query=_array(block.query),
+            key=_array(block.key),
+            value=_array(block.value),
+            layers=tuple((_array(layer.weight), _array(layer.bias)) for layer in block.ffn_layers),
+        )
+        for block in net.stack
+    )
+    token, row = (int(i) for i in net.readout)
+    return NetworkWeights(_array(net.hidden0), blocks, (token, row), net.ambient, _array(net.box), net.dtype)
+
+
+def weights_digest(net: Transformer) -> str:
+    """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
+    bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
+            total.update(part.encode() + b"\0")
+        total.update(array.numpy().tobytes())
+    return total.hexdigest()
+
+
+def _array(tensor: Tensor) -> Float:
+    return tensor.detach().double().cpu().numpy()
