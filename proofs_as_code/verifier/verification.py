@@ -25,11 +25,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
-from safetensors.numpy import load
 
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
 from proofs_as_code.verifier.network import Chart, Network, Poly, rational
-from proofs_as_code.verifier.weights import Refused, Weights, digest, require
+from proofs_as_code.verifier.weights import Refused, Weights, digest, read, require
 
 FORMAT, UNITS, MORE = "construct-certificate/1", {"float64": 2.0**-53, "float32": 2.0**-24}, 6
 
@@ -223,7 +222,7 @@ def verify(network_path: Any, certificate_path: Any, *, digests: bool = True) ->
         bound, local, error = (float(document[name]) for name in ("bound", "local", "error"))
         cells = int(document["cells"])
         with ctx.workprec(document["precision"]):
-            tensors = load(network)
+            tensors = read(network)
             if digests:
                 check_digests(tensors, document)
             check(tensors, document)

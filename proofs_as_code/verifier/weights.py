@@ -6,6 +6,7 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
+from safetensors.numpy import load
 
 
 class Refused(ValueError):
@@ -45,11 +46,11 @@ class Weights(NamedTuple):
             return rest.pop(name)
 
         hidden0, (token, row) = take("hidden0"), take("readout").tolist()
-        while f"blocks.{len(blocks)}.query" in rest:
+        while f"blocks.{len(blocks)}.attention.query" in rest:
             name, layers = f"blocks.{len(blocks)}", list[tuple[np.ndarray, np.ndarray]]()
-            query, key, value = (take(f"{name}.{part}") for part in ("query", "key", "value"))
-            while f"{name}.ffn.{len(layers)}.weight" in rest:
-                layer = f"{name}.ffn.{len(layers)}"
+            query, key, value = (take(f"{name}.attention.{part}") for part in ("query", "key", "value"))
+            while f"{name}.ffn.layers.{len(layers)}.weight" in rest:
+                layer = f"{name}.ffn.layers.{len(layers)}"
                 layers.append((take(f"{layer}.weight"), take(f"{layer}.bias")))
             blocks.append(Block(query, key, value, layers))
         require(not rest, "network", "the tensors of its blocks only", f"also {', '.join(sorted(rest))}")
@@ -62,6 +63,11 @@ class Weights(NamedTuple):
         names = {array.dtype.name for array in (self.hidden0, *heads, *layers)}
         require(len(names) == 1, "network", "weights of one dtype", ", ".join(sorted(names)))
         return names.pop()
+
+
+def read(file: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a file, without the program that they were compiled from: what counts are the weights alone."""
+    return {name: array for name, array in load(file).items() if name != "program"}
 
 
 def digest(tensors: dict[str, np.ndarray]) -> str:

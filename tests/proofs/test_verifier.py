@@ -17,6 +17,7 @@ from construct.expressions import abs, exp, sin, sqrt, tanh, variables
 from proofs_as_code.verifier import verify
 from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.jets import Jets
+from proofs_as_code.verifier.weights import Refused, Weights
 from tests.proofs.proved import Proved, proved
 
 x, y, z = variables(3)
@@ -205,21 +206,42 @@ ANOTHER = "network: expected the one that the certificate is about, got another 
 
 
 def test_the_sign_of_a_zero_weight_changes_the_digest_only(circle: Proved) -> None:
-    place = int(np.flatnonzero(circle.tensors["blocks.0.key"].reshape(-1) == 0)[0])
-    tensors = {**circle.tensors, "blocks.0.key": flipped(circle.tensors["blocks.0.key"], place, 63)}
+    place = int(np.flatnonzero(circle.tensors["blocks.0.attention.key"].reshape(-1) == 0)[0])
+    tensors = {**circle.tensors, "blocks.0.attention.key": flipped(circle.tensors["blocks.0.attention.key"], place, 63)}
     assert circle.check(tensors=tensors).holds
     assert circle.check(tensors=tensors, digests=True).reason == ANOTHER
 
 
 def test_tensors_that_belong_to_no_block_are_refused(circle: Proved) -> None:
-    more = circle.check(tensors={**circle.tensors, "blocks.9.query": np.zeros((1, 5, 5))})
-    assert more.reason == "network: expected the tensors of its blocks only, got also blocks.9.query"
-    less = circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.key"})
-    assert less.reason == "network: expected a tensor 'blocks.1.key', got none"
+    more = circle.check(tensors={**circle.tensors, "blocks.9.attention.query": np.zeros((1, 5, 5))})
+    assert more.reason == "network: expected the tensors of its blocks only, got also blocks.9.attention.query"
+    less = circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.attention.key"})
+    assert less.reason == "network: expected a tensor 'blocks.1.attention.key', got none"
     outside = circle.check(tensors={**circle.tensors, "readout": np.array([10**6, 0])})
     assert outside.reason.startswith("files: expected what the proof can be read from, got IndexError")
     two = circle.check(tensors={**circle.tensors, "hidden0": circle.tensors["hidden0"].astype(np.float32)})
     assert two.reason == "network: expected weights of one dtype, got float32, float64"
+
+
+@pytest.mark.parametrize("digests", [False, True])
+def test_the_program_in_the_file_is_not_looked_at(circle: Proved, digests: bool) -> None:
+    without = {name: array for name, array in circle.tensors.items() if name != "program"}
+    other = {**without, "program": np.frombuffer(b"another program", dtype=np.uint8)}
+    assert circle.check(tensors=without, digests=digests).holds
+    assert circle.check(tensors=other, digests=digests).holds
+
+
+def test_tensors_by_name() -> None:
+    heads = {f"blocks.0.attention.{name}": np.full((2, 3, 3), k) for k, name in enumerate(("query", "key", "value"))}
+    layers = {f"blocks.0.ffn.layers.{j}.{name}": np.full(3, j) for j in range(2) for name in ("weight", "bias")}
+    tensors = {"hidden0": np.zeros((4, 3)), "readout": np.array([3, 1]), **heads, **layers}
+    weights = Weights.of(tensors)
+    assert [int(array.flat[0]) for array in weights.blocks[0][:3]] == [0, 1, 2]
+    assert [int(weight[0]) for weight, _ in weights.blocks[0].layers] == [0, 1]
+    assert (weights.readout, len(weights.blocks)) == ((3, 1), 1)
+    for missing in tensors:
+        with pytest.raises(Refused, match="network: expected"):
+            Weights.of({name: array for name, array in tensors.items() if name != missing})
 
 
 def test_jets_contain_the_function(circle: Proved) -> None:
