@@ -1,16 +1,15 @@
 """The command line: `python -m proofs_as_code [--only NAME] [--json | --latex | --list] [--seed N]`.
 
 Runs the statements and prints one line for each. Exit codes: 0 every statement holds and every negative twin was
-refuted; 1 otherwise; 2 bad usage. `python -m proofs_as_code verify NETWORK CERTIFICATE` checks an error certificate.
+refuted; 1 otherwise; 2 bad usage. With `verify` as the first argument this module is not even imported: `__main__`
+hands over to the verifier.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import torch
@@ -25,17 +24,13 @@ from proofs_as_code.report import failure_lines, latex_table, list_table, result
 
 PIPE_WIDTH = 1000  # columns where there is no terminal to fit: one line per statement, nothing cut
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="The statements of the construction, run and checked.",
-)
+VERIFY = "With `verify NETWORK CERTIFICATE` instead of options: check an error certificate, see `verify --help`."
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.command(epilog=VERIFY)
 def check(
-    context: typer.Context,
     only: Annotated[
         list[str] | None, typer.Option(help="A statement or a group (heads, heads.linear_read); repeatable.")
     ] = None,
@@ -44,11 +39,9 @@ def check(
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table for an appendix.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the statements and run none.")] = False,
 ) -> None:
-    """Run the statements; without options all of them."""
-    if context.invoked_subcommand is not None:
-        return
-    if as_json + latex + listing > 1:
-        refuse("--json, --latex, --list: expected at most one of them")
+    """Run and check the statements of the construction; without options all of them."""
+    if (given := as_json + latex + listing) > 1:
+        refuse(f"--json, --latex, --list: expected at most one of them, got {given}")
     chosen = select(registry.STATEMENTS, only or [])
     if listing:
         printed(list_table(chosen))
@@ -71,16 +64,6 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
-def verify(
-    network: Annotated[Path, typer.Argument(help="Network, a .safetensors file.")],
-    certificate: Annotated[Path, typer.Argument(help="Its error certificate, a .json file.")],
-) -> None:
-    """Check an error certificate of a network, from the two files alone."""
-    verifier = importlib.import_module("proofs_as_code.verifier.__main__")  # late: the statements do not need it
-    raise typer.Exit(verifier.main([str(network), str(certificate)]) or 0)
-
-
 def select(available: Sequence[Statement], names: Sequence[str]) -> list[Statement]:
     """Statements whose name is one of `names` or begins with one of them and a dot; all if there are none.
 
@@ -92,7 +75,7 @@ def select(available: Sequence[Statement], names: Sequence[str]) -> list[Stateme
         if not any(matches(statement, name) for statement in available):
             known = sorted({s.name for s in available} | {prefix for s in available for prefix in groups(s.name)})
             close = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:5]
-            refuse(f"--only: no statement or group {name!r}; close: {', '.join(close)}")
+            refuse(f"--only: expected a statement or a group, got {name!r}; close: {', '.join(close)}")
     return [statement for statement in available if any(matches(statement, name) for name in names)]
 
 

@@ -25,6 +25,8 @@ from flint import arb
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy, fixed_dictionaries
 
+from construct.validation import invalid, one_of
+
 KINDS = ("exact", "rigorous", "sampled")  # from the strongest to the weakest
 
 
@@ -46,8 +48,7 @@ class Verdict:
     holds: bool
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind: expected one of {KINDS}, got {self.kind!r}")
+        one_of(self.kind, "kind", KINDS)
 
     @property
     def slack(self) -> float:
@@ -124,7 +125,7 @@ class Statement:
 
     def __post_init__(self) -> None:
         if not self.twins:
-            raise ValueError(f"{self.name}: a statement needs at least one negative twin")
+            raise invalid("twins", f"at least one negative twin of {self.name}", got="none")
 
     def instances(self, twin: Twin | None = None) -> SearchStrategy[dict[str, Any]]:
         """Keyword arguments of `check` (or of a twin's check) that satisfy the hypotheses."""

@@ -24,17 +24,17 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.program.layout import TokenLayout
 from construct.transformer.module import Block, Transformer
 from construct.transformer.weights import FeedForward
+from construct.validation import invalid
 
 Number = fmpq | Fraction | float | int
 ZERO = fmpq(0)
 
 
 class HasHeads(Protocol):
-    """Weights (m, w, w) of m heads: `gadgets.Heads` (numpy) or `transformer.Block` (torch)."""
+    """Weights (m, w, w) of m heads: `Heads` (numpy) or `Block` (torch)."""
 
     @property
     def query(self) -> Any: ...
@@ -56,7 +56,7 @@ def rational(value: Number) -> fmpq:
     try:
         numerator, denominator = value.as_integer_ratio()
     except (OverflowError, ValueError) as error:
-        raise InputError(f"value: expected a finite number, got {value!r}") from error
+        raise invalid("value", "a finite number", value) from error
     return fmpq(numerator, denominator)
 
 
@@ -79,7 +79,7 @@ def matrix(weights: Any) -> fmpq_mat:
     else:
         rows = [list(row) for row in weights]
     if not rows or not all(isinstance(row, list) and len(row) == len(rows[0]) > 0 for row in rows):
-        raise InputError(f"weights: expected a matrix with entries, got {weights!r}")
+        raise invalid("weights", "a matrix with entries", weights)
     return fmpq_mat(len(rows), len(rows[0]), [rational(entry) for row in rows for entry in row])
 
 
@@ -141,7 +141,7 @@ def block(part: Block, state: fmpq_mat) -> fmpq_mat:
 def embed(net: Transformer, x: Sequence[Number]) -> fmpq_mat:
     """Hidden state (l, w) before the first block: `x_j` is added to row 0 of token j."""
     if len(x) != net.ambient:
-        raise InputError(f"x: expected {net.ambient} coordinates, got {len(x)}")
+        raise invalid("x", f"{net.ambient} coordinates", got=str(len(x)))
     state = matrix(net.hidden0)
     for token, coordinate in enumerate(x):
         state[token, 0] += rational(coordinate)
@@ -169,7 +169,7 @@ def dyadics(bound: Number = 1, bits: int = 8) -> SearchStrategy[fmpq]:
     """Multiples of `2^-bits` in [-bound, bound], both ends included where they are such multiples."""
     steps = math.floor(fraction(rational(bound)) * 2**bits)
     if steps < 0:
-        raise InputError(f"bound: expected a number >= 0, got {bound!r}")
+        raise invalid("bound", "a number >= 0", bound)
     return st.integers(-steps, steps).map(lambda step: fmpq(step, 2**bits))
 
 
@@ -181,7 +181,7 @@ def registers(tokens: int, a: Number = 1, b: Number = 1, bits: int = 8) -> Searc
 def state(layout: TokenLayout, values: Sequence[tuple[Number, Number]]) -> fmpq_mat:
     """Hidden state (l, w) of the layout's stored codes with registers (a_t, b_t)."""
     if len(values) != layout.count:
-        raise InputError(f"values: expected registers of {layout.count} tokens, got {len(values)}")
+        raise invalid("values", f"registers of {layout.count} tokens", got=str(len(values)))
     out = matrix(layout.initial_state())
     for token, pair in enumerate(values):
         for row, value in zip(layout.registers, pair, strict=True):

@@ -1,230 +1,42 @@
-"""An independent check of error certificates: a network file and a certificate in, "verified" or a reason out.
+"""`python -m proofs_as_code.verifier NETWORK.safetensors CERTIFICATE.json [--semantic-only]`.
 
-Verified is: for every u in [lower, upper], the network with these very weights, evaluated in floating point at
-x = F y(u) (dense formula, rows of a score added in order, other sums in any), is within `bound` of the target f(x).
-
-1. `verify_network` finds T = sum_n rho_n P_n(z_n) from the weights, and bounds the error of its evaluation.
-2. On a cell of the box where every s_n is the sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
-   P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
-   g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `verify_jets`.
-3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
-   is halved up to `MORE` times, so nothing need be as sharp here as where the certificate was made.
-
-Nothing of `construct` is used. What cannot be shown, or is not understood, refuses the certificate.
+Prints "verified" or "refused" with the reason, the bound and the number of cells. --semantic-only: by mathematics
+alone, whatever the digests are. Exit codes: 0 verified; 1 refused; 2 bad usage.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import sys
-import time
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-from flint import arb, arb_mat, ctx, fmpq
-from safetensors.numpy import load
+from proofs_as_code.verifier.verification import verify
 
-from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
-from proofs_as_code.verifier.network import Chart, Network, Poly, rational, require
-
-FORMAT, UNITS, MORE = "construct-certificate/1", {"float64": 2.0**-53, "float32": 2.0**-24}, 6
-
-
-class Cells:
-    """Bounds of |T - f| on cells; pairs of jets are those at the centre and over the cell."""
-
-    def __init__(self, network: Network, document: dict[str, Any]) -> None:
-        manifold, self.box, self.charts = document["manifold"], document["canonical_box"], network.charts
-        self.formula, self.target, self.unknowns = manifold["formula"], document["target"], network.unknowns
-        self.jets, k = Jets(len(manifold["lower"]), document["order"]), len(self.box)
-        self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
-        forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
-        require({m for p in forms.values() for m in p} <= set(self.monomials), "a cut-off or z not quadratic in y")
-        self.rows = {i: [arb(p.get(m, 0)) for m in self.monomials] for i, p in forms.items()}
-        frame = [Poly.of(((i,), rational(v)) for i, v in enumerate(row)) for row in manifold["frame"]]
-        self.frame = [[arb(p.get(m, 0)) for m in self.monomials] for p in frame]
-
-    def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
-        """Quadratic forms in y, as pairs of jets."""
-        size, out = self.jets.size, []
-        for side in sides:
-            jets = arb_mat(len(side), size, [v for jet in side for v in jet])
-            flat = (arb_mat(len(rows), len(side), [v for row in rows for v in row]) * jets).entries() if rows else []
-            out.append([flat[k * size : (k + 1) * size] for k in range(len(rows))])
-        return [list(pair) for pair in zip(*out, strict=True)]
-
-    def bound(self, lower: list[float], upper: list[float], near: list[int], leaf: bool) -> tuple[list[int], arb]:
-        """The charts with b > 0 somewhere on the cell, among those near; on a leaf a bound of |T - f|."""
-        jets, middle = self.jets, [(a + b) / 2 for a, b in zip(lower, upper, strict=True)]
-        half = [(arb(b) - m).max(m - arb(a)).upper() for a, b, m in zip(lower, upper, middle, strict=True)]
-        self.weights = [math.prod((h**e for h, e in zip(half, a, strict=True)), start=arb(1)) for a in jets.index]
-        self.half, sides = half, []
-        for points in (list(map(arb, middle)), [m + h * arb(0, 1) for m, h in zip(middle, half, strict=True)]):
-            u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
-            u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
-            y = [jets.run(tree, u) for tree in self.formula]
-            one = [arb(k == 0) for k in range(jets.size)]
-            sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
-        cut = dict(zip(near, self.forms([self.rows[self.charts[n].weight[0]] for n in near], sides), strict=True))
-        ends = {n: jets.bounds(cut[n][0], cut[n][1], self.weights) for n in near}
-        on = [n for n in near if not ends[n][1] <= 0]
-        if not leaf:
-            return on, INF
-        for k, size in enumerate(self.box, start=1):
-            low, high = jets.bounds(sides[0][k], sides[1][k], self.weights)
-            if not (-size <= low and high <= size):
-                return on, INF
-        least = {self.charts[n].weight[0]: ends[n][0].max(ZERO) for n in on}
-        chain: dict[int, fmpq] = {}
-        total, active = ZERO, []
-        for n in on:  # a chart whose prefix sum is at least 1 is off; the prefix sums of the others must telescope
-            before = {c: slope for c, slope in self.charts[n].before.items() if c in least}
-            if not sum((arb(slope) * least[c] for c, slope in before.items()), ZERO) >= 1:
-                if before != chain:
-                    return on, INF
-                cutoff, slope = self.charts[n].weight
-                chain[cutoff], total = chain.get(cutoff, fmpq(0)) + slope, total + arb(slope) * least[cutoff]
-                active.append(n)
-        x = self.forms(self.frame, sides)
-        f = [jets.run(self.target, {j: pair[side] for j, pair in enumerate(x)}) for side in (0, 1)]
-        worst = ZERO
-        for n in active:
-            worst = worst.max(self.chart(self.charts[n], cut[n], sides, f))  # NaN stays NaN
-        low, high = jets.bounds(f[0], f[1], self.weights)
-        return on, worst + ((1 - total).max(ZERO) * high.max(-low) if not total >= 1 else 0)
-
-    def where(self, g: list[Jet], b: list[Jet]) -> arb:
-        """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
-        top = bottom = 0.0
-        for i, h in enumerate(self.half, start=1):
-            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i else 0
-            bottom += float(b[0][i]) ** 2 * float(h) ** 2
-        factor = max(0.0, top / bottom) if bottom > 0 else 0.0
-        centre, cell = (self.jets.add(u, v, arb(factor)) for u, v in zip(g, b, strict=True))
-        return self.jets.bounds(centre, cell, self.weights)[1].min(self.jets.bounds(g[0], g[1], self.weights)[1])
-
-    def chart(self, chart: Chart, cut: list[Jet], sides: list[list[Jet]], f: list[Jet]) -> arb:
-        """A bound of |P(clip z) - f| where b > 0."""
-        jets, z = self.jets, self.forms([self.rows[i] for i in chart.z], sides)
-        points, excess, reach, slopes = [pair[0][0] for pair in z], [], [], [ZERO] * len(z)
-        for i, pair in zip(chart.z, z, strict=True):  # how far z is beyond its clip; how far both are from the centre
-            over = [[jet[0] - arb(self.unknowns[i].high), *jet[1:]] for jet in pair]
-            under = [[arb(self.unknowns[i].low) - jet[0], *(-v for v in jet[1:])] for jet in pair]
-            excess.append(self.where(over, cut).max(self.where(under, cut)).max(ZERO))
-            reach.append((pair[1][0] - pair[0][0]).abs_upper() + excess[-1])
-        difference, knots = [[-v for v in side] for side in f], {}
-        for j, p in chart.knots.items():  # relu(a z_i + b)
-            i, a, b = chart.z.index(max(max(p))), arb(p[max(p)]), arb(p.get((), 0))
-            arguments = [[a * jet[0] + b, *(a * v for v in jet[1:])] for jet in z[i]]
-            knots[j] = i, a, b, [[v / 2 for v in jets.add(jet, jets.abs(jet))] for jet in arguments]
-        for names, terms in chart.groups.items():
-            n = 1 + max(map(sum, terms))
-            table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
-            for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
-                step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]
-                table = (arb_mat(len(table) // n, n, table) * arb_mat(n, n, step)).transpose().entries()
-            for side in (0, 1):
-                steps = [[pair[side][0] - c, *pair[side][1:]] for pair, c in zip(z, points, strict=True)]
-                part = jets.compose(table, n, steps)
-                for *_, ramp in (knots[j] for j in names):
-                    part = jets.mul(part, ramp[side])
-                difference[side] = jets.add(difference[side], part)
-            # |d/dz_i| of Q times the ramps, on the box of all |z_j - point_j| <= reach_j, if it is needed
-            for i in range(len(z) if any(not v <= 0 for v in excess) else 0):
-                value = slope = ZERO
-                for e, c in zip(product(range(n), repeat=len(z)), table, strict=True):
-                    powers = [r**k for r, k in zip(reach, reversed(e), strict=True)]
-                    value += c.abs_upper() * math.prod(powers, start=arb(1))
-                    k = e[len(z) - 1 - i]
-                    powers[i] = k * reach[i] ** (k - 1) if k else ZERO
-                    slope += c.abs_upper() * math.prod(powers, start=arb(1))
-                for j, a, b, _ in (knots[name] for name in names):
-                    size = (a * points[j] + b).abs_upper() + abs(a) * reach[j]
-                    value, slope = value * size, slope * size + (value * abs(a) if i == j else ZERO)
-                slopes[i] += slope
-        bound = self.where(difference, cut).max(self.where([[-v for v in side] for side in difference], cut)).max(ZERO)
-        return (bound + sum((u * v for u, v in zip(excess, slopes, strict=True)), ZERO)).upper()
-
-
-class Report(NamedTuple):
-    """holds, or the reason why not."""
-
-    holds: bool
-    reason: str
-    bound: float
-    local: float
-    error: float
-    leaves: int
-    seconds: float
-
-
-def check(tensors: dict[str, np.ndarray], document: dict[str, Any], digests: bool) -> None:
-    """Every step of the proof; raises what the first that fails raises."""
-    if digests:
-        text = json.dumps({k: v for k, v in document.items() if k != "digest"}, sort_keys=True, separators=(",", ":"))
-        require(hashlib.sha256(text.encode()).hexdigest() == document["digest"], "the certificate was changed")
-        keys = (f"{name}\0{list(a.shape)}\0{a.dtype}\0".encode() + a.tobytes() for name, a in sorted(tensors.items()))
-        weights = hashlib.sha256(b"".join(keys)).hexdigest()
-        require(weights == document["network"]["sha256"], "the network is another one")
-    order, precision = document["order"], document["precision"]
-    require((document["format"], document["kind"]) == (FORMAT, "rigorous"), "another format or kind")
-    require(1 <= order < ctx.cap and 53 <= precision <= 4096, "an order or a precision out of range")
-    (dtype,), manifold = {a.dtype.name for name, a in tensors.items() if name != "readout"}, document["manifold"]
-    unit = UNITS[dtype]
-    require(document["arithmetic"] == {"dtype": dtype, "unit": unit}, "another arithmetic")
-    require(all(a <= b for a, b in zip(manifold["lower"], manifold["upper"], strict=True)), "an empty box")
-    with np.errstate(all="ignore"):  # infinities and NaN open a pair, and are refused later
-        network = Network(tensors, manifold["frame"], document["canonical_box"], unit)
-    require(network.error <= document["error"], f"the error of evaluation may be {network.error:.3g}")
-    bound, local, error = (rational(document[name]) for name in ("bound", "local", "error"))
-    require(bound >= local + error, "the bound is less than its parts")
-    cells, tree, leaves = Cells(network, document), iter(document["tree"]), 0
-    stack = [(manifold["lower"], manifold["upper"], list(range(len(network.charts))), 0)]
-    while stack:
-        lower, upper, near, depth = stack.pop()
-        symbol = next(tree, "end") if depth == 0 else "."
-        near, found = cells.bound(lower, upper, near, symbol == ".")
-        leaves += symbol == "." and depth == 0
-        if symbol == "." and found <= arb(local):
-            continue
-        require(depth < MORE, f"the bound is {float(found):.6g} on the cell {lower}, {upper}")
-        axis = int(symbol) if symbol != "." else max(range(len(lower)), key=lambda i: upper[i] - lower[i])
-        middle, depth = (lower[axis] + upper[axis]) / 2, depth + (symbol == ".")
-        stack.append(([*lower[:axis], middle, *lower[axis + 1 :]], upper, near, depth))
-        stack.append((lower, [*upper[:axis], middle, *upper[axis + 1 :]], near, depth))
-    require(next(tree, None) is None and leaves == document["cells"], "a tree with other leaves")
-
-
-def verify(network_path: Any, certificate_path: Any, *, digests: bool = True) -> Report:
-    """Check a certificate, without `digests` by mathematics alone; raises OSError only, if a file cannot be read."""
-    start, network, text = time.perf_counter(), Path(network_path).read_bytes(), Path(certificate_path).read_bytes()
-    bound, local, error, cells = math.nan, math.nan, math.nan, 0
-    try:
-        document = json.loads(text)
-        bound, local, error = (float(document[name]) for name in ("bound", "local", "error"))
-        cells = int(document["cells"])
-        with ctx.workprec(document["precision"]):
-            check(load(network), document, digests)
-        reason = ""
-    except Exception as failure:  # whatever breaks a step refuses the certificate
-        reason = str(failure) or type(failure).__name__
-    return Report(not reason, reason, bound, local, error, cells, time.perf_counter() - start)
+OPTION = "--semantic-only"
 
 
 def main(arguments: list[str]) -> int:
-    """NETWORK CERTIFICATE [--semantic-only]: 0 if verified, 1 if refused, 2 for bad usage."""
-    paths = [a for a in arguments if a != "--semantic-only"]
-    if len(paths) != 2 or not all(Path(path).is_file() for path in paths):
-        print("usage: verify NETWORK.safetensors CERTIFICATE.json [--semantic-only]", file=sys.stderr)
-        return 2
-    report = verify(*paths, digests=len(paths) == len(arguments))
+    """Run the command line; the exit code."""
+    if "--help" in arguments:
+        print(__doc__.strip())
+        return 0
+    paths = [argument for argument in arguments if argument != OPTION]
+    if unknown := [path for path in paths if path.startswith("--")]:
+        return refuse(f"options: expected {OPTION} or --help, got {unknown[0]}")
+    if len(paths) != 2:
+        return refuse(f"arguments: expected NETWORK and CERTIFICATE, got {len(paths)} of them")
+    for name, path in zip(("NETWORK", "CERTIFICATE"), paths, strict=True):
+        if not Path(path).is_file():
+            return refuse(f"{name}: expected a file, got {path}")
+    report = verify(*paths, digests=OPTION not in arguments)
     verdict = "verified" if report.holds else f"refused ({report.reason})"
     print(f"{verdict}: |T - f| <= {report.bound:.6g}; {report.leaves} cells, {report.seconds:.1f} s")
     return 0 if report.holds else 1
+
+
+def refuse(message: str) -> int:
+    """One line on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

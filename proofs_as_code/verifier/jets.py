@@ -1,4 +1,4 @@
-"""Taylor coefficients in ball arithmetic, and bounds from them; the second part of `verify`.
+"""Taylor coefficients in ball arithmetic, and bounds from them.
 
 The coefficients g_a = d^a g / a! of a function, at a point or over a cell (then balls that contain them at all points
 of the cell), as far as the function has them. On a cell with centre c and half-widths h, for each order m
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat, arb_series
 
-from proofs_as_code.verifier.network import require
+from proofs_as_code.verifier.weights import require
 
 Jet = list[arb]
 ZERO, INF = arb(0), arb("inf")
@@ -88,7 +88,7 @@ class Jets:
     def run(self, tree: Any, x: dict[int, Jet]) -> Jet:
         """An expression: a number, ["x", j], ["pow", tree, number], [function, tree, ...]."""
         if not isinstance(tree, list):
-            require(type(tree) in (int, float), "an expression with something that is no number")
+            require(type(tree) in (int, float), "expression", "a number, a variable or a function", tree)
             return [arb(tree) if k == 0 else ZERO for k in range(self.size)]
         if tree[0] == "x":
             return x[tree[1]]

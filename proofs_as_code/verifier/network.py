@@ -1,4 +1,4 @@
-"""From the weights of a network to its formula and the error of its evaluation; the first part of `verify`.
+"""From the weights of a network to its formula and the error of its evaluation.
 
 The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value
 is (polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation
@@ -15,19 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb_poly, fmpq, fmpq_poly
 
+from proofs_as_code.verifier.weights import Weights, require
+
 LARGEST = {2.0**-53: 2.0**1000, 2.0**-24: 2.0**120}  # by unit round-off: below it no sum of a few terms overflows
-
-
-def require(holds: bool, reason: str) -> None:
-    """A step of the proof; what does not hold, or is not understood, ends the check."""
-    if not holds:
-        raise ValueError(reason)
 
 
 class Poly(dict[tuple[int, ...], fmpq]):
@@ -86,23 +81,20 @@ class Network:
     Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
     """
 
-    def __init__(self, tensors: dict[str, np.ndarray], frame: list[list[float]], box: list[float], unit: float) -> None:
-        self.unit, self.ranges, self.numbers, names = unit, {}, {}, {"hidden0", "readout"}  # type: ignore[var-annotated]
+    def __init__(self, weights: Weights, frame: list[list[float]], box: list[float], unit: float) -> None:
+        self.unit, self.ranges, self.numbers = unit, {}, {}  # type: ignore[var-annotated]
         self.unknowns = [Unknown("y", -rational(b), rational(b)) for b in box]
-        self.state = [[(number(v), 0.0) for v in row] for row in tensors["hidden0"].tolist()]
+        self.state = [[(number(v), 0.0) for v in row] for row in weights.hidden0.tolist()]
+        require(len(frame) <= len(self.state), "frame", f"at most {len(self.state)} rows, one a token", str(len(frame)))
         for token, row in zip(self.state, frame, strict=False):
-            require(not token[0][0] and len(row) == len(box), "an input is added to something, or not of y")
+            require(not token[0][0], "network", "0 where an input is added")
+            require(len(row) == len(box), "frame", f"rows of {len(box)} numbers", row)
             x = Poly.of(((k,), rational(v)) for k, v in enumerate(row))
             token[0] = x, unit * self.size(x)
-        for block in takewhile(lambda block: f"blocks.{block}.query" in tensors, count()):
-            heads = [f"blocks.{block}.{name}" for name in ("query", "key", "value")]
-            depth = next(j for j in count() if f"blocks.{block}.ffn.{j}.weight" not in tensors)
-            layers = [[f"blocks.{block}.ffn.{j}.{name}" for name in ("weight", "bias")] for j in range(depth)]
-            names |= {*heads, *(name for layer in layers for name in layer)}
-            self.attend(*(tensors[name].astype(np.float64) for name in heads))
-            self.feed_forward([[tensors[name].tolist() for name in layer] for layer in layers])
-        require(names == set(tensors) and len(frame) <= len(self.state), "tensors that fit no network")
-        out, error = self.state[int(tensors["readout"][0])][int(tensors["readout"][1])]
+        for query, key, value, layers in weights.blocks:
+            self.attend(*(array.astype(np.float64) for array in (query, key, value)))
+            self.feed_forward([[array.tolist() for array in layer] for layer in layers])
+        out, error = self.state[weights.readout[0]][weights.readout[1]]
         self.error, self.charts = error * (1 + 1e-9), self.partition(out)
 
     def range(self, p: Poly) -> tuple[fmpq, fmpq]:
@@ -166,7 +158,7 @@ class Network:
         """fl of a sum, in any order, of values that may have been multiplied by a weight."""
         parts = [(p, e) for p, e in parts if p or e]
         error, size = sum(e for _, e in parts), sum(self.size(p) + e for p, e in parts)
-        require(size < LARGEST[self.unit], "numbers beyond the range of the arithmetic")
+        require(size < LARGEST[self.unit], "network", "sums in the range of its arithmetic", "larger ones")
         if self.spread(*parts) > 1 / self.unit:
             error += len(parts) * self.unit / (1 - len(parts) * self.unit) * size
         return Poly.of(item for p, _ in parts for item in p.items()), error
@@ -226,7 +218,8 @@ class Network:
 
         def top(q: Any, k: Any) -> np.ndarray:
             corners = np.stack([a * b for a in q for b in k])
-            require(bool((abs(corners) < LARGEST[self.unit]).all()), "scores beyond the range of the arithmetic")
+            small = bool((abs(corners) < LARGEST[self.unit]).all())
+            require(small, "network", "scores in the range of its arithmetic", "larger ones")
             return (corners.max(0) + margin * abs(corners).max(0)).sum(-1)
 
         for q, k, v in zip(query, key, value, strict=True):
@@ -278,14 +271,15 @@ class Network:
             if kind == "rho":
                 s, w = number(1) - of[0], of[0] - of[1]
                 cuts = all(self.is_relu(m) and c > 0 for m, c in (*s.items(), *w.items())) and len(w) == 1
-                require(cuts, "a partition weight that is no difference of sums of cut-offs")
+                require(cuts, "network", "partition weights that are differences of sums of cut-offs")
                 terms = {tuple(j for j in m if j != i): c for m, c in out.items() if m.count(i) == 1}
                 seen += len(terms)
                 knots = {j: self.unknowns[j].of[0] for m in terms for j in m if self.unknowns[j].kind == "relu"}
                 z = sorted({j for m in (*terms, *(m for p in knots.values() for m in p)) for j in m if j not in knots})
-                require(all(self.unknowns[j].kind == "clip" for j in z), "a local function of more than the chart's z")
+                own = all(self.unknowns[j].kind == "clip" for j in z)
+                require(own, "network", "local functions of the chart's z only", "one of more")
                 simple = all({len(m) for m in p} <= {0, 1} and len(p) <= 2 for p in knots.values())
-                require(simple, "a knot of more than one z")
+                require(simple, "network", "knots in one z", "one in several")
                 groups: dict[tuple[int, ...], dict[tuple[int, ...], fmpq]] = {}
                 for m, c in terms.items():  # by the knots in them; exponents of z, the last first
                     exponents = tuple(m.count(j) for j in reversed(z))
@@ -293,6 +287,7 @@ class Network:
                 before, (weight,) = {m[0]: c for m, c in s.items()}, [(m[0], c) for m, c in w.items()]
                 charts.append(Chart(weight, before, z, knots, groups))
         owned = {chart.weight[0] for chart in charts}
-        require(seen == len(out) > 0, "an output that is no sum of partition weights times local functions")
-        require(all(set(chart.before) <= owned for chart in charts), "a prefix sum with a cut-off of no chart")
+        require(seen == len(out) > 0, "network", "an output that is a sum of partition weights times local functions")
+        chained = all(set(chart.before) <= owned for chart in charts)
+        require(chained, "network", "prefix sums of the cut-offs of charts", "another cut-off in one")
         return charts

@@ -9,6 +9,7 @@ import pytest
 from flint import arb
 from hypothesis import HealthCheck, given, settings
 
+from construct.errors import InputError
 from proofs_as_code import cli, framework
 from proofs_as_code.framework import KINDS, Result, Statement, TwinResult, Verdict, combine, proved, run, run_twin
 from proofs_as_code.report import latex_claim
@@ -128,12 +129,12 @@ def test_a_run_reports_its_weakest_kind_and_its_first_failure() -> None:
     failed = Verdict(1.0, 1.0 + 1e-9, "rigorous", 1, "arb", {}, False)
     assert combine([strong, weak]) == Verdict(2.0, 1.0, "sampled", 7, "float64, rational", {}, True)
     assert not combine([strong, failed, weak]).holds
-    with pytest.raises(ValueError, match="kind"):
+    with pytest.raises(InputError, match="kind: expected one of"):
         Verdict(1.0, 0.0, "certain", 1, "float64", {}, True)
 
 
 def test_a_statement_needs_a_twin() -> None:
-    with pytest.raises(ValueError, match="at least one negative twin"):
+    with pytest.raises(InputError, match=r"twins: expected at least one negative twin of rigged\.true, got none"):
         replace(rigged.TRUE, twins=())
 
 

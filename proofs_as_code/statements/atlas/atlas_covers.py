@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from construct.arrays import Float
 from construct.atlas import Atlas, atlas_for
 from construct.manifolds import Circle, FlatTorus, KleinBottle, Manifold, Sphere, Torus, TrefoilKnot
+from construct.validation import invalid
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
 from proofs_as_code.subdivision import TOLERANCE, Box, Enclosure, bounded
 
@@ -89,7 +90,7 @@ def pieces(manifold: Manifold) -> list[tuple[Chart, Box]]:
         return [(klein(manifold.major, manifold.minor), [TURN] * 2)]
     if isinstance(manifold, TrefoilKnot):
         return [(trefoil, [TURN])]
-    raise NotImplementedError(f"no formula in ball arithmetic for {manifold!r}")
+    raise invalid("manifold", "one with a formula in ball arithmetic", manifold)
 
 
 def squared_distance(x: Ball, centre: list[float]) -> arb:

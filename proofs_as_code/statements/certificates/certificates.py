@@ -20,7 +20,7 @@ from construct import targets
 from construct.certificates.certificate import digest, weights_digest
 from construct.manifolds import Circle
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
-from proofs_as_code.verifier.__main__ import verify
+from proofs_as_code.verifier import verify
 
 TARGETS = ("exp_sin", "sin_product", "runge", "tanh_front", "kink")
 

@@ -1,14 +1,10 @@
 """The verifier of certificates: what it accepts, and that nothing false passes, by digest or by mathematics."""
 
-import ast
 import copy
-import hashlib
 import json
 import math
-import subprocess
-import sys
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,70 +12,15 @@ import numpy as np
 import pytest
 import torch
 from flint import arb, ctx
-from safetensors.numpy import load, save
 
-import construct
-from construct.expressions import Expression, abs, exp, sin, sqrt, tanh, variables
-from construct.manifolds import Sphere
-from proofs_as_code.verifier.__main__ import Report, main, verify
+from construct.expressions import abs, exp, sin, sqrt, tanh, variables
+from proofs_as_code.verifier import verify
+from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.jets import Jets
+from proofs_as_code.verifier.weights import Refused, Weights
+from tests.proofs.proved import Proved, proved
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("verify.py", "verify_jets.py", "verify_network.py")
 x, y, z = variables(3)
-
-
-@dataclass
-class Proved:
-    """A network and its certificate, on disk and in memory."""
-
-    network: Path
-    certificate: Path
-    tensors: dict[str, np.ndarray]
-    document: dict[str, Any]
-    net: construct.Transformer
-    target: Expression
-    folder: Path
-
-    def check(
-        self,
-        document: dict[str, Any] | None = None,
-        tensors: dict[str, np.ndarray] | None = None,
-        digests: bool = False,
-    ) -> Report:
-        """The verdict on changed copies; the digest of the certificate is made anew."""
-        network, certificate = self.folder / "changed.safetensors", self.folder / "changed.json"
-        document = copy.deepcopy(self.document if document is None else document)
-        document["digest"] = digest(document)
-        network.write_bytes(save(self.tensors if tensors is None else tensors))
-        certificate.write_text(json.dumps(document))
-        return verify(network, certificate, digests=digests)
-
-    def changed(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        document = copy.deepcopy(self.document)
-        change(document)
-        return document
-
-
-def digest(document: dict[str, Any]) -> str:
-    rest = {k: v for k, v in document.items() if k != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def proved(folder: Path, target: Expression, dim: int, ambient: int, epsilon: float, **options: Any) -> Proved:
-    manifold = Sphere(dim=dim, ambient=ambient)
-    net = construct.approximate(target, manifold, epsilon=epsilon, **options)
-    found = construct.certify(net, target, manifold, tolerance=0.5)
-    network, certificate = folder / "net.safetensors", folder / "net.json"
-    net.save(network)
-    found.save(certificate)
-    tensors = load(network.read_bytes())
-    return Proved(network, certificate, tensors, json.loads(certificate.read_text()), net, target, folder)
-
-
-@pytest.fixture(scope="module")
-def circle(tmp_path_factory: pytest.TempPathFactory) -> Proved:
-    return proved(tmp_path_factory.mktemp("circle"), exp(x) * sin(3 * y), 1, 2, 1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -106,40 +47,39 @@ def test_certificates_of_this_library_are_verified(name: str, request: pytest.Fi
 def test_a_float32_network_is_verified_with_its_own_rounding(tmp_path: Path) -> None:
     case = proved(tmp_path, exp(x) * sin(3 * y), 1, 2, 5e-2, dtype=torch.float32)
     assert case.check(digests=True).holds
-    as_double = {n: a.astype(np.float64) if n != "readout" else a for n, a in case.tensors.items()}
+    as_double = {**case.tensors, **{n: case.tensors[n].astype(np.float64) for n in case.weights()}}
     assert not case.check(tensors=as_double).holds  # says float32
-
-
-def test_verified_in_a_fresh_process_without_the_package(circle: Proved) -> None:
-    code = "import sys; from proofs_as_code import verify; code = verify.main(sys.argv[1:]); "
-    code += "assert not {'construct', 'torch'} & set(sys.modules); sys.exit(code)"
-    command = [sys.executable, "-c", code, str(circle.network), str(circle.certificate)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("verified: |T - f| <= ")
-
-
-def test_short_and_independent() -> None:
-    allowed = {"flint", "numpy", "safetensors", "proofs_as_code", *sys.stdlib_module_names}
-    for part in PARTS:
-        text = (ROOT / "proofs_as_code" / part).read_text()
-        assert len(text.splitlines()) < 300, part
-        for node in ast.walk(ast.parse(text)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                assert name.split(".")[0] in allowed, f"{part} imports {name}"
-                assert name.split(".")[0] != "proofs_as_code" or f"{name.split('.')[-1]}.py" in PARTS
 
 
 def test_exit_codes(circle: Proved, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(circle.network), str(circle.certificate)]) == 0
     assert main([str(circle.network), str(circle.certificate), "--semantic-only"]) == 0
-    assert main([str(circle.network)]) == main([str(circle.network), "nowhere.json"]) == 2
     assert main([str(circle.network), str(circle.network)]) == 1
-    assert "refused (" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "refused (" in shown.out and shown.err == ""
     with pytest.raises(OSError):
         verify(circle.network, "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: arguments: expected NETWORK and CERTIFICATE, got 0 of them"),
+        (["NET"], "error: arguments: expected NETWORK and CERTIFICATE, got 1 of them"),
+        (["NET", "nowhere.json"], "error: CERTIFICATE: expected a file, got nowhere.json"),
+        (["nowhere", "NET"], "error: NETWORK: expected a file, got nowhere"),
+        (["NET", "NET", "--fast"], "error: options: expected --semantic-only or --help, got --fast"),
+    ],
+)
+def test_bad_usage(circle: Proved, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(circle.network) if a == "NET" else a for a in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err == f"{message}\n"
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "NETWORK.safetensors CERTIFICATE.json [--semantic-only]" in capsys.readouterr().out
 
 
 def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -210,7 +150,7 @@ FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
 @pytest.mark.parametrize("name", FALSE)
 def test_false_certificates_are_refused_by_mathematics(circle: Proved, name: str) -> None:
     report = circle.check(circle.changed(FALSE[name]))
-    assert not report.holds and report.reason
+    assert not report.holds and re.match(r"[a-z0-9, ]+: expected .+, got .+", report.reason), report.reason
 
 
 def test_infinite_local_proves_nothing(circle: Proved) -> None:
@@ -247,7 +187,7 @@ def breaks(case: Proved, name: str, array: np.ndarray, points: torch.Tensor) -> 
 def test_bit_flips_that_break_the_claim_are_refused_by_mathematics(circle: Proved) -> None:
     rng = np.random.default_rng(5)
     points = circle.net.manifold.sample(32, seed=4)
-    names = sorted(n for n in circle.tensors if n != "readout")
+    names = circle.weights()
     shares = np.array([circle.tensors[n].size for n in names], dtype=np.float64)
     broken = 0
     while broken < 8:
@@ -262,17 +202,46 @@ def test_bit_flips_that_break_the_claim_are_refused_by_mathematics(circle: Prove
         assert not circle.check(tensors=tensors, digests=True).holds
 
 
+ANOTHER = "network: expected the one that the certificate is about, got another one"
+
+
 def test_the_sign_of_a_zero_weight_changes_the_digest_only(circle: Proved) -> None:
-    place = int(np.flatnonzero(circle.tensors["blocks.0.key"].reshape(-1) == 0)[0])
-    tensors = {**circle.tensors, "blocks.0.key": flipped(circle.tensors["blocks.0.key"], place, 63)}
+    place = int(np.flatnonzero(circle.tensors["blocks.0.attention.key"].reshape(-1) == 0)[0])
+    tensors = {**circle.tensors, "blocks.0.attention.key": flipped(circle.tensors["blocks.0.attention.key"], place, 63)}
     assert circle.check(tensors=tensors).holds
-    assert circle.check(tensors=tensors, digests=True).reason == "the network is another one"
+    assert circle.check(tensors=tensors, digests=True).reason == ANOTHER
 
 
 def test_tensors_that_belong_to_no_block_are_refused(circle: Proved) -> None:
-    assert not circle.check(tensors={**circle.tensors, "blocks.9.query": np.zeros((1, 5, 5))}).holds
-    assert not circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.key"}).holds
-    assert not circle.check(tensors={**circle.tensors, "readout": np.array([10**6, 0])}).holds
+    more = circle.check(tensors={**circle.tensors, "blocks.9.attention.query": np.zeros((1, 5, 5))})
+    assert more.reason == "network: expected the tensors of its blocks only, got also blocks.9.attention.query"
+    less = circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.attention.key"})
+    assert less.reason == "network: expected a tensor 'blocks.1.attention.key', got none"
+    outside = circle.check(tensors={**circle.tensors, "readout": np.array([10**6, 0])})
+    assert outside.reason.startswith("files: expected what the proof can be read from, got IndexError")
+    two = circle.check(tensors={**circle.tensors, "hidden0": circle.tensors["hidden0"].astype(np.float32)})
+    assert two.reason == "network: expected weights of one dtype, got float32, float64"
+
+
+@pytest.mark.parametrize("digests", [False, True])
+def test_the_program_in_the_file_is_not_looked_at(circle: Proved, digests: bool) -> None:
+    without = {name: array for name, array in circle.tensors.items() if name != "program"}
+    other = {**without, "program": np.frombuffer(b"another program", dtype=np.uint8)}
+    assert circle.check(tensors=without, digests=digests).holds
+    assert circle.check(tensors=other, digests=digests).holds
+
+
+def test_tensors_by_name() -> None:
+    heads = {f"blocks.0.attention.{name}": np.full((2, 3, 3), k) for k, name in enumerate(("query", "key", "value"))}
+    layers = {f"blocks.0.ffn.layers.{j}.{name}": np.full(3, j) for j in range(2) for name in ("weight", "bias")}
+    tensors = {"hidden0": np.zeros((4, 3)), "readout": np.array([3, 1]), **heads, **layers}
+    weights = Weights.of(tensors)
+    assert [int(array.flat[0]) for array in weights.blocks[0][:3]] == [0, 1, 2]
+    assert [int(weight[0]) for weight, _ in weights.blocks[0].layers] == [0, 1]
+    assert (weights.readout, len(weights.blocks)) == ((3, 1), 1)
+    for missing in tensors:
+        with pytest.raises(Refused, match="network: expected"):
+            Weights.of({name: array for name, array in tensors.items() if name != missing})
 
 
 def test_jets_contain_the_function(circle: Proved) -> None:

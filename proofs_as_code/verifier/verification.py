@@ -1,0 +1,234 @@
+"""From a network file and a certificate to "verified", or the reason why not.
+
+Verified is: for every u in [lower, upper], the network with these very weights, evaluated in floating point at
+x = F y(u) (dense formula, rows of a score added in order, other sums in any), is within `bound` of the target f(x).
+
+1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, and bounds the error of its evaluation.
+2. On a cell of the box where every s_n is the sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
+   P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
+   g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `jets`.
+3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
+   is halved up to `MORE` times, so nothing need be as sharp here as where the certificate was made.
+
+Nothing of `construct` is used. What cannot be shown, or is not understood, refuses the certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flint import arb, arb_mat, ctx, fmpq
+
+from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
+from proofs_as_code.verifier.network import Chart, Network, Poly, rational
+from proofs_as_code.verifier.weights import Refused, Weights, digest, read, require
+
+FORMAT, UNITS, MORE = "construct-certificate/1", {"float64": 2.0**-53, "float32": 2.0**-24}, 6
+
+
+class Cells:
+    """Bounds of |T - f| on cells; pairs of jets are those at the centre and over the cell."""
+
+    def __init__(self, network: Network, document: dict[str, Any]) -> None:
+        manifold, self.box, self.charts = document["manifold"], document["canonical_box"], network.charts
+        self.formula, self.target, self.unknowns = manifold["formula"], document["target"], network.unknowns
+        self.jets, k = Jets(len(manifold["lower"]), document["order"]), len(self.box)
+        self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
+        forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
+        quadratic = {m for p in forms.values() for m in p} <= set(self.monomials)
+        require(quadratic, "network", "cut-offs and z that are quadratic in y")
+        self.rows = {i: [arb(p.get(m, 0)) for m in self.monomials] for i, p in forms.items()}
+        frame = [Poly.of(((i,), rational(v)) for i, v in enumerate(row)) for row in manifold["frame"]]
+        self.frame = [[arb(p.get(m, 0)) for m in self.monomials] for p in frame]
+
+    def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
+        """Quadratic forms in y, as pairs of jets."""
+        size, out = self.jets.size, []
+        for side in sides:
+            jets = arb_mat(len(side), size, [v for jet in side for v in jet])
+            flat = (arb_mat(len(rows), len(side), [v for row in rows for v in row]) * jets).entries() if rows else []
+            out.append([flat[k * size : (k + 1) * size] for k in range(len(rows))])
+        return [list(pair) for pair in zip(*out, strict=True)]
+
+    def bound(self, lower: list[float], upper: list[float], near: list[int], leaf: bool) -> tuple[list[int], arb]:
+        """The charts with b > 0 somewhere on the cell, among those near; on a leaf a bound of |T - f|."""
+        jets, middle = self.jets, [(a + b) / 2 for a, b in zip(lower, upper, strict=True)]
+        half = [(arb(b) - m).max(m - arb(a)).upper() for a, b, m in zip(lower, upper, middle, strict=True)]
+        self.weights = [math.prod((h**e for h, e in zip(half, a, strict=True)), start=arb(1)) for a in jets.index]
+        self.half, sides = half, []
+        for points in (list(map(arb, middle)), [m + h * arb(0, 1) for m, h in zip(middle, half, strict=True)]):
+            u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
+            u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
+            y = [jets.run(tree, u) for tree in self.formula]
+            one = [arb(k == 0) for k in range(jets.size)]
+            sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
+        cut = dict(zip(near, self.forms([self.rows[self.charts[n].weight[0]] for n in near], sides), strict=True))
+        ends = {n: jets.bounds(cut[n][0], cut[n][1], self.weights) for n in near}
+        on = [n for n in near if not ends[n][1] <= 0]
+        if not leaf:
+            return on, INF
+        for k, size in enumerate(self.box, start=1):
+            low, high = jets.bounds(sides[0][k], sides[1][k], self.weights)
+            if not (-size <= low and high <= size):
+                return on, INF
+        least = {self.charts[n].weight[0]: ends[n][0].max(ZERO) for n in on}
+        chain: dict[int, fmpq] = {}
+        total, active = ZERO, []
+        for n in on:  # a chart whose prefix sum is at least 1 is off; the prefix sums of the others must telescope
+            before = {c: slope for c, slope in self.charts[n].before.items() if c in least}
+            if not sum((arb(slope) * least[c] for c, slope in before.items()), ZERO) >= 1:
+                if before != chain:
+                    return on, INF
+                cutoff, slope = self.charts[n].weight
+                chain[cutoff], total = chain.get(cutoff, fmpq(0)) + slope, total + arb(slope) * least[cutoff]
+                active.append(n)
+        x = self.forms(self.frame, sides)
+        f = [jets.run(self.target, {j: pair[side] for j, pair in enumerate(x)}) for side in (0, 1)]
+        worst = ZERO
+        for n in active:
+            worst = worst.max(self.chart(self.charts[n], cut[n], sides, f))  # NaN stays NaN
+        low, high = jets.bounds(f[0], f[1], self.weights)
+        return on, worst + ((1 - total).max(ZERO) * high.max(-low) if not total >= 1 else 0)
+
+    def where(self, g: list[Jet], b: list[Jet]) -> arb:
+        """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
+        top = bottom = 0.0
+        for i, h in enumerate(self.half, start=1):
+            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i else 0
+            bottom += float(b[0][i]) ** 2 * float(h) ** 2
+        factor = max(0.0, top / bottom) if bottom > 0 else 0.0
+        centre, cell = (self.jets.add(u, v, arb(factor)) for u, v in zip(g, b, strict=True))
+        return self.jets.bounds(centre, cell, self.weights)[1].min(self.jets.bounds(g[0], g[1], self.weights)[1])
+
+    def chart(self, chart: Chart, cut: list[Jet], sides: list[list[Jet]], f: list[Jet]) -> arb:
+        """A bound of |P(clip z) - f| where b > 0."""
+        jets, z = self.jets, self.forms([self.rows[i] for i in chart.z], sides)
+        points, excess, reach, slopes = [pair[0][0] for pair in z], [], [], [ZERO] * len(z)
+        for i, pair in zip(chart.z, z, strict=True):  # how far z is beyond its clip; how far both are from the centre
+            over = [[jet[0] - arb(self.unknowns[i].high), *jet[1:]] for jet in pair]
+            under = [[arb(self.unknowns[i].low) - jet[0], *(-v for v in jet[1:])] for jet in pair]
+            excess.append(self.where(over, cut).max(self.where(under, cut)).max(ZERO))
+            reach.append((pair[1][0] - pair[0][0]).abs_upper() + excess[-1])
+        difference, knots = [[-v for v in side] for side in f], {}
+        for j, p in chart.knots.items():  # relu(a z_i + b)
+            i, a, b = chart.z.index(max(max(p))), arb(p[max(p)]), arb(p.get((), 0))
+            arguments = [[a * jet[0] + b, *(a * v for v in jet[1:])] for jet in z[i]]
+            knots[j] = i, a, b, [[v / 2 for v in jets.add(jet, jets.abs(jet))] for jet in arguments]
+        for names, terms in chart.groups.items():
+            n = 1 + max(map(sum, terms))
+            table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
+            for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
+                step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]
+                table = (arb_mat(len(table) // n, n, table) * arb_mat(n, n, step)).transpose().entries()
+            for side in (0, 1):
+                steps = [[pair[side][0] - c, *pair[side][1:]] for pair, c in zip(z, points, strict=True)]
+                part = jets.compose(table, n, steps)
+                for *_, ramp in (knots[j] for j in names):
+                    part = jets.mul(part, ramp[side])
+                difference[side] = jets.add(difference[side], part)
+            # |d/dz_i| of Q times the ramps, on the box of all |z_j - point_j| <= reach_j, if it is needed
+            for i in range(len(z) if any(not v <= 0 for v in excess) else 0):
+                value = slope = ZERO
+                for e, c in zip(product(range(n), repeat=len(z)), table, strict=True):
+                    powers = [r**k for r, k in zip(reach, reversed(e), strict=True)]
+                    value += c.abs_upper() * math.prod(powers, start=arb(1))
+                    k = e[len(z) - 1 - i]
+                    powers[i] = k * reach[i] ** (k - 1) if k else ZERO
+                    slope += c.abs_upper() * math.prod(powers, start=arb(1))
+                for j, a, b, _ in (knots[name] for name in names):
+                    size = (a * points[j] + b).abs_upper() + abs(a) * reach[j]
+                    value, slope = value * size, slope * size + (value * abs(a) if i == j else ZERO)
+                slopes[i] += slope
+        bound = self.where(difference, cut).max(self.where([[-v for v in side] for side in difference], cut)).max(ZERO)
+        return (bound + sum((u * v for u, v in zip(excess, slopes, strict=True)), ZERO)).upper()
+
+
+class Report(NamedTuple):
+    """holds, or the reason why not."""
+
+    holds: bool
+    reason: str
+    bound: float
+    local: float
+    error: float
+    leaves: int
+    seconds: float
+
+
+def check_digests(tensors: dict[str, np.ndarray], document: dict[str, Any]) -> None:
+    """Neither file was changed since the certificate was made; says nothing about who made them."""
+    text = json.dumps({k: v for k, v in document.items() if k != "digest"}, sort_keys=True, separators=(",", ":"))
+    unchanged = hashlib.sha256(text.encode()).hexdigest() == document["digest"]
+    require(unchanged, "certificate", "its contents to have its digest", "changed ones")
+    same = digest(tensors) == document["network"]["sha256"]
+    require(same, "network", "the one that the certificate is about", "another one")
+
+
+def check(tensors: dict[str, np.ndarray], document: dict[str, Any]) -> None:
+    """Every step of the proof; raises what the first that fails raises."""
+    kind, order, precision = (document["format"], document["kind"]), document["order"], document["precision"]
+    require(kind == (FORMAT, "rigorous"), "format, kind", f"{FORMAT}, rigorous", kind)
+    require(1 <= order < ctx.cap, "order", f"1 to {ctx.cap - 1}", order)
+    require(53 <= precision <= 4096, "precision", "53 to 4096", precision)
+    weights, manifold, arithmetic = Weights.of(tensors), document["manifold"], document["arithmetic"]
+    unit = UNITS[weights.dtype()]
+    rounding = {"dtype": weights.dtype(), "unit": unit}
+    require(arithmetic == rounding, "arithmetic", str(rounding), arithmetic)
+    box = manifold["lower"], manifold["upper"]
+    require(all(a <= b for a, b in zip(*box, strict=True)), "lower, upper", "a box that is not empty", box)
+    with np.errstate(all="ignore"):  # infinities and NaN open a pair, and are refused later
+        network = Network(weights, manifold["frame"], document["canonical_box"], unit)
+    require(network.error <= document["error"], "error", f"at least {network.error:.6g}", document["error"])
+    bound, local, error = (rational(document[name]) for name in ("bound", "local", "error"))
+    require(bound >= local + error, "bound", "at least local + error", document["bound"])
+    walk(Cells(network, document), document, len(network.charts))
+
+
+def walk(cells: Cells, document: dict[str, Any], charts: int) -> None:
+    """|T - f| <= local on every leaf of the tree, which divides the whole box."""
+    local, tree, leaves = arb(rational(document["local"])), iter(document["tree"]), 0
+    stack = [(document["manifold"]["lower"], document["manifold"]["upper"], list(range(charts)), 0)]
+    while stack:
+        lower, upper, near, depth = stack.pop()
+        symbol = next(tree, "") if depth == 0 else "."
+        require(symbol != "", "tree", "an axis or a leaf for every cell", "none for the last")
+        near, found = cells.bound(lower, upper, near, symbol == ".")
+        leaves += symbol == "." and depth == 0
+        if symbol == "." and found <= local:
+            continue
+        least = f"at least {float(found):.6g} for the cell from {lower} to {upper}"
+        require(depth < MORE, "local", least, document["local"])
+        axis = int(symbol) if symbol != "." else max(range(len(lower)), key=lambda i: upper[i] - lower[i])
+        middle, depth = (lower[axis] + upper[axis]) / 2, depth + (symbol == ".")
+        stack.append(([*lower[:axis], middle, *lower[axis + 1 :]], upper, near, depth))
+        stack.append((lower, [*upper[:axis], middle, *upper[axis + 1 :]], near, depth))
+    require(next(tree, None) is None, "tree", "an end at its last leaf", "more of it")
+    require(leaves == document["cells"], "cells", f"{leaves}, the leaves of the tree", document["cells"])
+
+
+def verify(network_path: Any, certificate_path: Any, *, digests: bool = True) -> Report:
+    """Check a certificate, without `digests` by mathematics alone; raises OSError only, if a file cannot be read."""
+    start, network, text = time.perf_counter(), Path(network_path).read_bytes(), Path(certificate_path).read_bytes()
+    bound, local, error, cells = math.nan, math.nan, math.nan, 0
+    try:
+        document = json.loads(text)
+        bound, local, error = (float(document[name]) for name in ("bound", "local", "error"))
+        cells = int(document["cells"])
+        with ctx.workprec(document["precision"]):
+            tensors = read(network)
+            if digests:
+                check_digests(tensors, document)
+            check(tensors, document)
+        reason = ""
+    except Refused as failure:
+        reason = str(failure)
+    except Exception as failure:  # whatever breaks a step refuses the certificate
+        reason = f"files: expected what the proof can be read from, got {type(failure).__name__}: {failure}"
+    return Report(not reason, reason, bound, local, error, cells, time.perf_counter() - start)
