@@ -20,8 +20,8 @@ from construct.errors import (
     OffManifoldError,
     PrecisionError,
 )
-from construct.files import load
 from construct.measurement import Measurement, measure
+from construct.network import Network, load
 from construct.theorem import approximate
 from construct.theory import generalization_bound
 from construct.transformer import Transformer
@@ -37,6 +37,7 @@ __all__ = [
     "EpsilonNotReached",
     "InputError",
     "Measurement",
+    "Network",
     "OffManifoldError",
     "PrecisionError",
     "Transformer",
