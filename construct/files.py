@@ -94,7 +94,9 @@ def _check_format(found: str | None, path: Path) -> None:
         return
     if found is not None and found.startswith("construct-transformer/"):
         expected = f"a file of format {FORMAT}"
-        got = f"format {found.rpartition('/')[2]} in {path}, which this version no longer reads; build the network again"
+        got = (
+            f"format {found.rpartition('/')[2]} in {path}, which this version no longer reads; build the network again"
+        )
         raise invalid("path", expected, got=got)
     raise invalid("path", f"a network of format {FORMAT}", got=f"format {found!r} in {path}")
 

@@ -220,8 +220,8 @@ class Search:
         best = f"the best sup error reached is {self.best_error:.3g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
-            expected = f"a budget of about {needed:,} parameters or more, which {self.subject} needs for "
-            expected += f"epsilon = {problem.wanted:g} on {problem.manifold!r} ({sizes})"
+            expected = f"a budget of at least {needed:,} parameters, the smallest candidate of {self.subject} that was "
+            expected += f"refused for epsilon = {problem.wanted:g} on {problem.manifold!r} ({sizes})"
             text = message("max_parameters", expected, got=f"{self.budget:,}; {best}")
             return BudgetExceeded(text, self.best_error)
         expected = f"an error that {self.subject} reaches on {problem.manifold!r}"

@@ -15,8 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from construct.certificates.weights import weights_digest
-from construct.transformer import Transformer
+from construct.certificates.weights import Evaluated, weights_digest
 from construct.validation import invalid
 
 FORMAT = "construct-certificate/1"
@@ -60,7 +59,7 @@ class Certificate:
         """Write the certificate as JSON."""
         Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
 
-    def matches(self, net: Transformer) -> bool:
+    def matches(self, net: Evaluated) -> bool:
         """Whether this is about a network with exactly these weights."""
         return bool(self.document["network"]["sha256"] == weights_digest(net))
 

@@ -22,14 +22,13 @@ from construct.certificates.charts import NetworkCharts, charts_of
 from construct.certificates.extraction import extract
 from construct.certificates.polynomials import PRECISION
 from construct.certificates.subdivision import Subdivision, subdivide
-from construct.certificates.weights import NetworkWeights, weights_digest, weights_of
+from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
 from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
 from construct.measurement import measure
 from construct.progress import Progress, printed, silent
 from construct.targets import Target
-from construct.transformer import Transformer
 from construct.validation import invalid, message, one_of, positive_integer, positive_real
 
 RIGOROUS = "rigorous"
@@ -41,7 +40,7 @@ UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
 
 def certify(
-    net: Transformer,
+    net: Evaluated,
     target: Any,
     manifold: Manifold,
     kind: str = "rigorous",
@@ -188,7 +187,7 @@ def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> Non
 
 
 def _statement(
-    net: Transformer, weights: NetworkWeights, target: Expression, manifold: Manifold, formula: Formula
+    net: Evaluated, weights: NetworkWeights, target: Expression, manifold: Manifold, formula: Formula
 ) -> dict[str, Any]:
     """What is claimed, of which network, target and manifold."""
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,15 @@ from construct.validation import invalid
 INPUT_ROW = 0  # x_j is added to this row of token j
 
 _NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
+
+
+class Evaluated(Protocol):
+    """What is read of a network: the formula's module and the box of its inputs; it can be called on points."""
+
+    transformer: Transformer
+    box: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -65,32 +75,33 @@ class NetworkWeights:
         return tuple(np.flatnonzero(written).tolist())
 
 
-def weights_of(net: Transformer) -> NetworkWeights:
+def weights_of(net: Evaluated) -> NetworkWeights:
     """The numbers of a network.
 
     Raises:
         InputError: no network, or weights that are not finite.
     """
-    if not isinstance(net, Transformer):
-        raise invalid("net", "a construct.Transformer", net)
+    formula = getattr(net, "transformer", None)
+    if not isinstance(formula, Transformer):
+        raise invalid("net", "a construct.Network", net)
     blocks = tuple(
         BlockWeights(
-            query=_array(block.query),
-            key=_array(block.key),
-            value=_array(block.value),
-            layers=tuple((_array(layer.weight), _array(layer.bias)) for layer in block.ffn_layers),
+            query=_array(block.attention.query),
+            key=_array(block.attention.key),
+            value=_array(block.attention.value),
+            layers=tuple((_array(layer.weight), _array(layer.bias)) for layer in block.ffn.affine),
         )
-        for block in net.stack
+        for block in formula.stack
     )
-    token, row = (int(i) for i in net.readout)
-    return NetworkWeights(_array(net.hidden0), blocks, (token, row), net.ambient, _array(net.box), net.dtype)
+    box = _array(net.box)
+    return NetworkWeights(_array(formula.hidden0), blocks, formula.output, formula.ambient, box, formula.dtype)
 
 
-def weights_digest(net: Transformer) -> str:
+def weights_digest(net: Evaluated) -> str:
     """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
-    bytes."""
+    bytes. Names are those of the formula's module, which are also those of the tensors in a file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
+    for name, tensor in sorted(net.transformer.state_dict().items()):
         array = tensor.detach().cpu().contiguous()
         for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
             total.update(part.encode() + b"\0")

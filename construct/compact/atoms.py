@@ -161,7 +161,8 @@ def _before_basis() -> Contents:
     u = {A: Chebyshev([0.0, 1.0]), B: Chebyshev([1.0]), ONE: Chebyshev([1.0])}
     score = _sum([float(g) * u[i] * u[j] for (i, j), g in POWERS_FORM.items()])
     after = {
-        row: u[row] + _sum([float(v) * score * u[j] for (i, j), v in POWERS_VALUE.items() if i == row]) for row in (A, B)
+        row: u[row] + _sum([float(v) * score * u[j] for (i, j), v in POWERS_VALUE.items() if i == row])
+        for row in (A, B)
     }
     nothing = Chebyshev([0.0])
     known = {"A": (after[A], after[B]), "T": (after[A], after[B]), "B": (u[A], nothing)}

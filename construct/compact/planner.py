@@ -26,6 +26,7 @@ from construct.validation import invalid
 
 HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
 HIGHEST_DEGREE_BEYOND = 4
+AIM = 0.95  # of epsilon: what a change of cells aims at
 TRIM = 0.01  # of epsilon: what dropping small Chebyshev coefficients may cost
 SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
 MOST_CHARTS = 700
@@ -137,7 +138,7 @@ class CompactPlanner:
     ) -> Candidate | None:
         """Counted from its program; None over the budget."""
         parameters = least_parameters(atlas, space, coefficients)
-        note = " at least"
+        note = ", at least"
         if self.search.budget is None or parameters <= self.search.budget:
             program = compact_program(_sample(atlas, space, coefficients))
             parameters, note = program.parameters, ""
@@ -307,11 +308,9 @@ class CompactPlanner:
 
     def _finer(self, space: LocalSpace, error: float) -> LocalSpace | None:
         """The next size to try after a measured error above epsilon, None beyond the highest."""
-        if isinstance(space, PolynomialSpace):
-            return space.with_size(space.size + 1) if space.size < self.highest_degree else None
-        factor = (error / (0.95 * self.epsilon)) ** (1 / self.order)
-        cells = math.ceil(space.size * min(max(factor, 17 / 16), 1.5))
-        return space.with_size(cells) if cells <= MOST_CELLS else None
+        size = space.finer((error / (AIM * self.epsilon)) ** (1 / self.order))
+        largest = {PolynomialSpace.name: self.highest_degree, SplineSpace.name: MOST_CELLS}[space.name]
+        return space.with_size(size) if size <= largest else None
 
     def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float]:
         fitted = fit_charts(self.problem.target, atlas, space)
@@ -343,10 +342,6 @@ def _sample(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None) -> Pie
 
 
 def _coarser(space: LocalSpace, failed: int) -> LocalSpace | None:
-    """A coarser space above one that failed, None when the gap is a degree or a sixteenth of the cells."""
-    size = space.size
-    if isinstance(space, PolynomialSpace):
-        return space.with_size(size - 1) if size - 1 > failed else None
-    failed = max(failed, 0)
-    step = max(1, size // 16)
-    return space.with_size(max(size - step, (size + failed) // 2)) if size - failed > step else None
+    """A coarser space above one that failed, None when there is less than a step between them."""
+    size, failed = space.size, max(failed, space.least - 1)
+    return space.with_size(max(size - space.step, (size + failed) // 2)) if size - failed > space.step else None

@@ -134,7 +134,10 @@ class CompactStages:
         weight, constant = frames[chart, j, i], np.where(carrier, shift[chart, i], 0.0)
         used = (weight != 0) | (constant != 0)
         both = self.tokens("A")[chart[used], i[used]].T  # (twins, reads)
-        entries = {(A, A): np.broadcast_to(weight[used], both.shape), (A, ONE): np.broadcast_to(constant[used], both.shape)}
+        entries = {
+            (A, A): np.broadcast_to(weight[used], both.shape),
+            (A, ONE): np.broadcast_to(constant[used], both.shape),
+        }
         far, near = np.nonzero(g.centres)
         rules = (
             read(both, y[j[used]], entries, share=True),

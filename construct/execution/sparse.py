@@ -86,7 +86,9 @@ class SparseExecutor(Executor):
     def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
         outside = ~(x.detach().abs() <= box).all(dim=1)
         if bool(outside.any()):
-            raise invalid("x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside")
+            raise invalid(
+                "x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside"
+            )
         bounds = self.plan(net, box).bounds
         plan = pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds, everything=True)
         return plan.states(net, x)

@@ -71,6 +71,18 @@ class PolynomialSpace(LocalSpace):
         """E.g. "degree 8"."""
         return f"degree {self.degree}"
 
+    @property
+    def step(self) -> int:
+        return 1
+
+    @property
+    def least(self) -> int:
+        return 0
+
+    def finer(self, factor: float) -> int:
+        """One degree more, whatever the factor."""
+        return self.degree + 1
+
     def with_size(self, size: int) -> Self:
         """The polynomials of degree `size` >= 0 in as many coordinates."""
         return type(self)(self.dim, size)

@@ -69,6 +69,21 @@ class LocalSpace(ABC):
     def text(self) -> str:
         """The size in words, e.g. "degree 8"."""
 
+    @property
+    @abstractmethod
+    def step(self) -> int:
+        """The smallest difference of sizes that is worth a planner's while."""
+
+    @property
+    @abstractmethod
+    def least(self) -> int:
+        """The smallest size that there is."""
+
+    @abstractmethod
+    def finer(self, factor: float) -> int:
+        """The next size to try when this one's error is to fall by a `factor`, predicted by the order of the target, of
+        its number of cells."""
+
     @abstractmethod
     def with_size(self, size: int) -> Self:
         """The space of the same kind and dimension with another size."""

@@ -65,6 +65,18 @@ class SplineSpace(LocalSpace):
         """E.g. "12 cells"."""
         return f"{self.cells} cells"
 
+    @property
+    def step(self) -> int:
+        return max(1, self.cells // 16)
+
+    @property
+    def least(self) -> int:
+        return 1
+
+    def finer(self, factor: float) -> int:
+        """As many cells as the factor asks for, between a sixteenth and a half more."""
+        return math.ceil(self.cells * min(max(factor, 17 / 16), 1.5))
+
     def with_size(self, size: int) -> Self:
         """The splines on `size` >= 1 cells in as many coordinates."""
         return type(self)(self.dim, size)

@@ -101,5 +101,7 @@ def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple
         return approximator, error
 
     aim = AIM * problem.wanted
-    found = search.fewest(attempt, order=degree + 1, goal=search.goal, aim=aim, first=FIRST_CELLS, most_steps=MOST_STEPS)
+    found = search.fewest(
+        attempt, order=degree + 1, goal=search.goal, aim=aim, first=FIRST_CELLS, most_steps=MOST_STEPS
+    )
     return None if found is None else (found[0], counted[found[1]])

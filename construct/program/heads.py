@@ -107,9 +107,7 @@ def interaction(
     return Heads(query, key, _value_matrix(layout, values))
 
 
-def _write_same(
-    query: Float, key: Float, constant: Float, same: tuple[Float, Float], code_rows: Int, row: int
-) -> int:
+def _write_same(query: Float, key: Float, constant: Float, same: tuple[Float, Float], code_rows: Int, row: int) -> int:
     """Write `C sum_r <q_r, c_t> <k_r, c_s>` from row `row` on; returns the next free row."""
     if row + len(same[0]) > query.shape[1]:
         raise invalid("same", f"a gate that fits below {row} gate rows in {query.shape[1]} rows", len(same[0]))

@@ -144,9 +144,7 @@ class Rule:
         if self.linear and target is not None and source is not None:
             return heads.linear_read(layout, values, constant, target=target, source=source)
         same = layout.code.same_gate(self.same, self.shift) if self.same else None
-        return heads.interaction(
-            layout, self.forms(layout), values, constant, target=target, source=source, same=same
-        )
+        return heads.interaction(layout, self.forms(layout), values, constant, target=target, source=source, same=same)
 
     def _gate(self, side: Selection, layout: TokenLayout) -> Float | None:
         gate = side.gate(layout)
@@ -170,7 +168,7 @@ class Rule:
         score = "" if self.form is None else f"relu({_polynomial(self.form, '_t')}) "
         into = f".{written[0]}" if len(written) == 1 else f".({', '.join(written)})"
         values = sums[0] if len(sums) == 1 else f"({', '.join(sums)})"
-        if score and len(sums) == 1 and " + " in values:
+        if score and len(sums) == 1 and (" " in values or values.startswith("-")):
             values = f"({values})"
         if score and values == "1":
             score, values = score[:-1], ""
@@ -289,11 +287,13 @@ def _number(values: Float) -> str:
 
 def _polynomial(entries: Entries, side: str) -> str:
     """Terms in words; `side` marks the first name of each key as a factor (in forms)."""
-    terms = []
+    text = ""
     for (i, j), v in entries.items():
         factors = ([f"{i}{side}"] if side and i != ONE else []) + ([f"{j}_s"] if j != ONE else [])
         number = _number(np.asarray(v, dtype=np.float64))
+        minus, number = number.startswith("-"), number.removeprefix("-")
         words = " ".join(([] if number == "1" and factors else [number]) + factors)
         if number != "0":
-            terms.append(words)
-    return " + ".join(terms) or "0"
+            sign = ("-" if minus else "") if not text else (" - " if minus else " + ")
+            text += sign + words
+    return text or "0"
