@@ -4,9 +4,10 @@ Single bits of the weights of two certified networks are flipped, at random over
 change nothing that matters (a bit of a zero, or the last bits of a number). A flip *counts* when at one of the sample
 points the flipped network is off by more than the certified bound: it changed the function by more than the slack that
 the certificate leaves there, and the claim is false. Every flip that counts is given to `proofs_as_code.verifier`
-twice: with digests, and by mathematics alone (`digests=False`), where the certificate is checked against the flipped weights
-as if it had been made for them. `tried` is how many flips it took to find `count` such ones; `in the network` are those
-refused on the way from the weights to the formula (its shape, the error of its evaluation), `in the cells` the others.
+twice: with digests, and by mathematics alone (`digests=False`), where the certificate is checked against the flipped
+weights as if it had been made for them. `tried` is how many flips it took to find `count` such ones; `in the network`
+are those refused on the way from the weights to the formula (its shape, the error of its evaluation), `in the cells`
+the others.
 
 Accepting one of them would be an error of the verifier: `missed` must be 0.
 """
@@ -75,7 +76,8 @@ def tamper(case: str, count: int, seed: int) -> Row:
         net.execution = "dense"
         names = sorted(name for name in tensors if name != "readout")
         sizes = np.array([tensors[name].size for name in names], dtype=np.float64)
-        tried, seconds, digests, refused = 0, [], 0, 0
+        seconds: list[float] = []
+        tried = digests = refused = 0
         steps: Counter[str] = Counter()
         while len(seconds) < count:
             tried += 1
