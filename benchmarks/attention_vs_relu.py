@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limi
             sizes = {"compositions": network.compositions, "distance_compositions": network.distance_compositions}
             found = Baseline(method, "constructive", sizes, network.counts, seconds, network, M, model=network)
         else:
-            found = baselines.get(method).build(f, M, epsilon, seed=seed, progress=limited(limit))
+            found = baselines.method(method).build(f, M, epsilon, seed=seed, progress=limited(limit))
     except ConstructError as error:
         return {**dict.fromkeys(COLUMNS, ""), "outcome": f"{type(error).__name__}: {error}"[:160]}
     return {**measured_row(found, f, M, seed, SAMPLES), "kappa": kappa(found)}
@@ -134,7 +135,12 @@ def shared(study: Study, wanted: list[Task]) -> None:
     for task in wanted:
         found = have.get((task.key["what"], task.key["method"], task.key["epsilon"]))
         if found is not None:
-            study.run(task.key, lambda row=found: {name: row[name] for name in COLUMNS})
+            study.run(task.key, partial(columns_of, found))
+
+
+def columns_of(row: Row) -> Row:
+    """The columns of this study."""
+    return {name: row[name] for name in COLUMNS}
 
 
 def ratios(rows: list[Row]) -> list[Row]:

@@ -74,7 +74,7 @@ def epsilon_tasks(options: Any) -> list[Task]:
                 epsilon = 10.0**-exponent
                 kind = "sharp" if dim == 1 else "smooth"
                 key = {"dim": dim, "method": method, "epsilon": f"{epsilon:.0e}"}
-                rest = (options.seed, options.device, limit, SAMPLES, {})
+                rest: tuple[Any, ...] = (options.seed, options.device, limit, SAMPLES, {})
                 size = {"epsilon": epsilon}
                 result.append(Task(key, approximator_row, (f"cube:{dim}", kind, method, size, *rest)))
     return result

@@ -106,7 +106,7 @@ def all_problems(rows: Sequence[Row], x: str, xlabel: str) -> Figure:
             here = built(rows, manifold=manifold, kind=kind)
             axes.set_visible(bool(here))
             panel(axes, here, x, xlabel, title)
-    legend(figure, grid.ravel())
+    legend(figure, list(grid.ravel()))
     return figure
 
 
@@ -140,7 +140,7 @@ def attention(rows: Sequence[Row], ratios: Sequence[Row]) -> Figure:
         axes.grid(alpha=0.3)
         if axes.get_lines():
             axes.legend(fontsize=7)
-    legend(figure, grid[:2].ravel(), 3)
+    legend(figure, list(grid[:2].ravel()), 3)
     return figure
 
 

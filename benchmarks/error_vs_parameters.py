@@ -170,7 +170,7 @@ def tasks(options: Any) -> list[Task]:
         limit = LIMIT_MAIN if (manifold, kind) == MAIN else LIMIT
         training, limit = (TRAINING_QUICK, LIMIT_QUICK) if options.quick else (training, limit)
         for method, sizes in methods.items():
-            given: Settings = {"seconds": training} if method in baselines.names("trained") else {}
+            given: Settings = {"seconds": training} if method in baselines.method_names("trained") else {}
             for size in sizes:
                 key = {"manifold": manifold, "kind": kind, "method": method, "size": json.dumps(size)}
                 rest = (options.seed, options.device, limit, samples, given)
@@ -237,7 +237,7 @@ def order_row(manifold: str, kind: str, size: Settings, order: float, seed: int)
     M, f = problem(manifold, kind)
     blank = {**dict.fromkeys(COLUMNS, ""), "theory": ""}
     try:
-        found = baselines.get("compact").fit(f, M, size, seed=seed)
+        found = baselines.method("compact").fit(f, M, size, seed=seed)
     except ConstructError as error:
         return {**blank, "outcome": f"{type(error).__name__}: {error}"[:160]}
     row = measured_row(found, f, M, seed, SAMPLES)

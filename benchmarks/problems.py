@@ -104,7 +104,7 @@ def approximator_row(
     """
     M, f = problem(manifold, target)
     try:
-        maker = baselines.get(method, **options)
+        maker = baselines.method(method, **options)
         maker.check(M)
         found = built(maker, f, M, size, seed, device, seconds)
     except (ConstructError, MemoryError) as error:

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from construct.validation import message
+
 Row = dict[str, Any]
 
 
@@ -81,9 +83,8 @@ class Study:
         if self.path.exists() and path.exists():
             found = json.loads(path.read_text())
             if found != run:
-                raise SystemExit(
-                    f"--out: {self.path} holds rows of {found}, this run is {run}: take another folder or --fresh"
-                )
+                held = f"{self.path} with rows of {found}"
+                raise SystemExit(message("--out", f"a folder of rows of {run}, a new one or --fresh", got=held))
         path.write_text(json.dumps(run) + "\n")
 
     def _rewrite(self) -> None:

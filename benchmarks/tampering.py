@@ -76,7 +76,8 @@ def tamper(case: str, count: int, seed: int) -> Row:
         net.execution = "dense"
         names = sorted(name for name, array in tensors.items() if array.dtype == np.float64)
         sizes = np.array([tensors[name].size for name in names], dtype=np.float64)
-        tried, seconds, digests, refused = 0, [], 0, 0
+        seconds: list[float] = []
+        tried = digests = refused = 0
         steps: Counter[str] = Counter()
         while len(seconds) < count:
             tried += 1

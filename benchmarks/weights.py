@@ -24,6 +24,7 @@ from construct.baselines import Baseline
 from construct.errors import ConstructError
 from construct.execution.cost import multiply_adds
 from construct.program.codes import position_code
+from construct.validation import invalid
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 CASES = [
@@ -65,10 +66,10 @@ def module_of(manifold: str, method: str, epsilon: float, seed: int, training: f
             sizes = {"charts": report.charts, "degree": report.degree}
         return construct.approximate(f, M, construction=name, position_code=code, seed=seed, **sizes)
     if name == "chen_improved":
-        found: Baseline = baselines.get(name).build(f, M, epsilon, seed=seed, progress=limited(LIMIT))
+        found: Baseline = baselines.method(name).build(f, M, epsilon, seed=seed, progress=limited(LIMIT))
         network: nn.Module = found.model.network()
         return network
-    trained = baselines.get(name).fit(f, M, {"seconds": training}, seed=seed)
+    trained = baselines.method(name).fit(f, M, {"seconds": training}, seed=seed)
     module: nn.Module = trained.model.network
     return module
 
@@ -79,7 +80,7 @@ def refused(manifold: str, method: str, net: nn.Module, dtype: torch.dtype) -> s
         return ""
     try:
         if dtype not in (torch.float64, torch.float32):
-            raise construct.InputError(f"dtype: expected torch.float64 or torch.float32, got {dtype}")
+            raise invalid("dtype", "torch.float64 or torch.float32", dtype)
         position_code(method.partition(", ")[2], len(net.hidden0)).check(dtype)
     except ConstructError as error:
         return f"refused: {type(error).__name__}"

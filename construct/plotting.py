@@ -5,24 +5,23 @@ Matplotlib is imported when a figure is drawn, and drawn on without pyplot: no w
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.targets import evaluate_target
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from construct.validation import invalid
 
 __all__ = ["figure", "require"]
 
+INSTALL = "pip install 'construct-transformer[plot]'"
 CURVE_POINTS = 4000
 SURFACE_CELLS = 120  # cells per intrinsic coordinate
 FLOOR = 1e-17  # errors below it are drawn there: the logarithm of an exact 0
@@ -46,9 +45,9 @@ class _Drawn(NamedTuple):
 def require(manifold: Manifold) -> None:
     """Raises `InputError` when no figure can be drawn: matplotlib is missing, or `manifold.dim > 2`."""
     if manifold.dim > 2:
-        raise InputError(f"manifold: expected dimension 1 or 2 for a figure, got {manifold.dim}")
+        raise invalid("manifold", "dimension 1 or 2 for a figure", manifold.dim)
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("plot: expected matplotlib to be installed: pip install 'construct-transformer[plot]'")
+        raise invalid("plot", f"matplotlib to be installed (`{INSTALL}`)", got="no such module")
 
 
 def figure(
@@ -58,8 +57,8 @@ def figure(
     *,
     measurement: Measurement | None = None,
     seed: int = 0,
-) -> Figure:
-    """Figure of three panels: network, atlas (coloured by the chart of largest weight), log10 error.
+) -> Any:
+    """`matplotlib.figure.Figure` of three panels: network, atlas (colours: chart of largest weight), log10 error.
 
     For `dim = 1` values and error are over the intrinsic coordinate; for `dim = 2` values and atlas are in
     space (three principal coordinates of R^D), the error over the intrinsic coordinates. A network without an
@@ -67,11 +66,9 @@ def figure(
     quotes; without one, the error is measured with `seed`. Raises `InputError` as `require` and `measure` do.
     """
     require(manifold)
-    from matplotlib.figure import Figure
-
     if measurement is None:
         measurement = measure(net, target, manifold, seed=seed)
-    fig = Figure(figsize=(15, 5), layout="constrained")
+    fig = importlib.import_module("matplotlib.figure").Figure(figsize=(15, 5), layout="constrained")
     if manifold.dim == 1:
         _draw_curve(fig, net, target, manifold)
     else:
@@ -80,7 +77,7 @@ def figure(
     return fig
 
 
-def _draw_curve(fig: Figure, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
+def _draw_curve(fig: Any, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
     drawn = _evaluate(net, target, manifold, CURVE_POINTS)
     u, colours = drawn.intrinsic[:, 0].numpy(), _chart_colours(drawn)
     values = fig.add_subplot(1, 3, 1)
@@ -105,10 +102,8 @@ def _draw_curve(fig: Figure, net: Any, target: Callable[..., Any], manifold: Man
     error.set(title="log10 error, coloured by chart", xlabel="intrinsic coordinate")
 
 
-def _draw_surface(fig: Figure, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
+def _draw_surface(fig: Any, net: Any, target: Callable[..., Any], manifold: Manifold) -> None:
+    mappables, colours = (importlib.import_module(f"matplotlib.{name}") for name in ("cm", "colors"))
     drawn = _evaluate(net, target, manifold, SURFACE_CELLS)
     origin, frame = _picture_axes(manifold.point(drawn.intrinsic), manifold)
     corners = (manifold.point(_grid(manifold, SURFACE_CELLS, corners=True)) - origin) @ frame
@@ -122,7 +117,8 @@ def _draw_surface(fig: Figure, net: Any, target: Callable[..., Any], manifold: M
         axes.locator_params(nbins=3)
         return axes
 
-    values = ScalarMappable(Normalize(float(drawn.values.min()), float(drawn.values.max())), "viridis")
+    range_of_values = colours.Normalize(float(drawn.values.min()), float(drawn.values.max()))
+    values = mappables.ScalarMappable(range_of_values, "viridis")
     axes = draw(1, "network", values.to_rgba(drawn.values.numpy()))
     fig.colorbar(values, ax=axes, shrink=0.6)
     axes = draw(2, _atlas_title(drawn), _chart_colours(drawn))
@@ -138,10 +134,8 @@ def _draw_surface(fig: Figure, net: Any, target: Callable[..., Any], manifold: M
 
 def _chart_colours(drawn: _Drawn) -> Any:
     """Colours `(P, 4)`, one for each chart."""
-    from matplotlib import colormaps
-
     chart = torch.zeros(len(drawn.values), dtype=torch.long) if drawn.chart is None else drawn.chart
-    return colormaps["tab20"]((chart % COLOURS).numpy())
+    return importlib.import_module("matplotlib").colormaps["tab20"]((chart % COLOURS).numpy())
 
 
 def _atlas_title(drawn: _Drawn) -> str:

@@ -266,7 +266,7 @@ def test_an_exponent_comes_with_an_interval_that_holds_it():
 def test_every_method_of_the_studies_exists_and_is_drawn():
     for sizes in (*error_vs_parameters.all_sizes().values(), *error_vs_parameters.quick_sizes().values()):
         for method in sizes:
-            assert method in baselines.names() and method in draw.STYLE
+            assert method in baselines.method_names() and method in draw.STYLE
 
 
 def test_a_dtype_is_measured_against_the_float64_network():

@@ -50,6 +50,12 @@ def test_a_network_without_an_atlas() -> None:
         assert "manifold (no atlas stored)" in [axes.get_title() for axes in drawn.axes]
 
 
+def test_a_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"plot: expected matplotlib to be installed \(`pip install .*`\), got no"):
+        figure(Almost(None), TARGET, Circle())
+
+
 def test_more_than_two_dimensions_are_refused() -> None:
     with pytest.raises(InputError, match="manifold: expected dimension 1 or 2 for a figure, got 3"):
         figure(Almost(None), TARGET, Sphere(dim=3))

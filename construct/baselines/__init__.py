@@ -19,8 +19,8 @@ from construct.baselines.relu.shallow_spline import ShallowSpline
 from construct.baselines.relu.yarotsky import Yarotsky
 from construct.baselines.trained import METHODS as TRAINED
 from construct.baselines.trained import FineTuned, fine_tune
-from construct.errors import InputError
 from construct.manifolds import Manifold
+from construct.validation import one_of
 
 __all__ = [
     "FAMILIES",
@@ -32,26 +32,24 @@ __all__ = [
     "build",
     "constructed",
     "fine_tune",
-    "get",
-    "names",
+    "method",
+    "method_names",
 ]
 
 _CONSTRUCTIVE: tuple[type[Method], ...] = (Compact, Paper, Yarotsky, Chen, ChenImproved, ShallowSpline)
 _METHODS: dict[str, type[Method]] = {method.name: method for method in (*_CONSTRUCTIVE, *TRAINED, *CLASSICAL)}
 
 
-def names(family: str | None = None) -> tuple[str, ...]:
+def method_names(family: str | None = None) -> tuple[str, ...]:
     """Names of all methods, or of those of one family ("constructive", "trained", "classical")."""
-    if family is not None and family not in FAMILIES:
-        raise InputError(f"family: expected one of {FAMILIES}, got {family!r}")
-    return tuple(name for name, method in _METHODS.items() if family in (None, method.family))
+    if family is not None:
+        one_of(family, "family", FAMILIES)
+    return tuple(name for name, kind in _METHODS.items() if family in (None, kind.family))
 
 
-def get(name: str, **options: Any) -> Method:
+def method(name: str, **options: Any) -> Method:
     """The method `name`; options are those of its constructor. `InputError` with the known names otherwise."""
-    if name not in _METHODS:
-        raise InputError(f"name: expected one of {', '.join(_METHODS)}, got {name!r}")
-    return _METHODS[name](**options)
+    return _METHODS[one_of(name, "name", _METHODS)](**options)
 
 
 def build(
@@ -63,5 +61,5 @@ def build(
     budget: int | None = None,
     **options: Any,
 ) -> Baseline:
-    """`get(name).build(target, manifold, epsilon, budget=budget, ...)`: see `Method.build`."""
-    return get(name).build(target, manifold, epsilon, budget=budget, **options)
+    """`method(name).build(target, manifold, epsilon, budget=budget, ...)`: see `Method.build`."""
+    return method(name).build(target, manifold, epsilon, budget=budget, **options)

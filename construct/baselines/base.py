@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
+from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import finite_points, integer, positive_integer, positive_real
+from construct.validation import finite_points, integer, invalid, positive_integer, positive_real
 
 FAMILIES = ("constructive", "trained", "classical")
 DTYPES = (torch.float64, torch.float32)
@@ -117,7 +117,7 @@ class Options:
 class Method(ABC):
     """A way to build approximators of growing size.
 
-    name: by which `construct.baselines.get` finds it;  family: one of `FAMILIES`;  description: one line, with source.
+    name: for `construct.baselines.method`;  family: one of `FAMILIES`;  description: one line, with source.
     """
 
     name: ClassVar[str]
@@ -172,11 +172,11 @@ class Method(ABC):
             BudgetExceeded: not even the smallest size is within the budget.
         """
         self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        options = Options(seed, dtype, device, progress)
+        options = Options(int(seed), dtype, device, progress)
         if epsilon is not None:
-            return self.to_epsilon(target, manifold, epsilon, options)
+            return self.to_epsilon(target, manifold, float(epsilon), options)
         assert budget is not None
-        return self.within(target, manifold, budget, options)
+        return self.within(target, manifold, int(budget), options)
 
     def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
         """The first size on the ladder that reaches epsilon; methods with a planner of their own override this."""
@@ -224,19 +224,29 @@ class Method(ABC):
         dtype: torch.dtype,
     ) -> None:
         """Refuse bad arguments of `build`."""
-        if not isinstance(manifold, Manifold):
-            raise InputError(f"manifold: expected a construct.manifolds.Manifold, got {type(manifold).__name__}")
+        require_manifold(manifold)
         if (epsilon is None) == (budget is None):
-            raise InputError(f"epsilon: expected exactly one of epsilon and budget, got {epsilon!r} and {budget!r}")
+            raise invalid("epsilon", "exactly one of epsilon and budget", got=f"{epsilon!r} and {budget!r}")
         if epsilon is not None:
             positive_real(epsilon, "epsilon")
         if budget is not None:
             positive_integer(budget, "budget")
         integer(seed, "seed")
-        if dtype not in DTYPES:
-            raise InputError(f"dtype: expected torch.float64 or torch.float32, got {dtype}")
+        require_dtype(dtype)
         self.check(manifold)
         evaluate_target(target, manifold.sample(3, seed))
+
+
+def require_manifold(manifold: object) -> None:
+    """Raise `InputError` for anything but a manifold of the library."""
+    if not isinstance(manifold, Manifold):
+        raise invalid("manifold", "a construct.manifolds.Manifold", manifold)
+
+
+def require_dtype(dtype: object) -> None:
+    """Raise `InputError` for anything but `DTYPES`."""
+    if dtype not in DTYPES:
+        raise invalid("dtype", "torch.float64 or torch.float32", dtype)
 
 
 def error_of(found: Baseline) -> float:
@@ -256,4 +266,4 @@ def known(settings: Settings, allowed: Sequence[str], method: str) -> None:
     """Raise `InputError` for a setting that the method does not have."""
     unknown = sorted(set(settings) - set(allowed))
     if unknown:
-        raise InputError(f"settings: {method} has {', '.join(allowed)}, got {', '.join(unknown)}")
+        raise invalid("settings", f"those of {method} ({', '.join(allowed)})", got=", ".join(unknown))

@@ -47,8 +47,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from construct.errors import InputError
-from construct.validation import described, integer, positive_integer, positive_real, real
+from construct.validation import integer, invalid, positive_integer, positive_real, real
 
 Number = TypeVar("Number")
 
@@ -183,5 +182,5 @@ def at_least_one(value: object, name: str) -> float:
     """A finite real number >= 1."""
     number = real(value, name)
     if not number >= 1.0:
-        raise InputError(f"{name} must be a finite real number >= 1; got {described(value)}")
+        raise invalid(name, "a finite real number >= 1", value)
     return number

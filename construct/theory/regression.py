@@ -40,10 +40,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from construct.errors import InputError
 from construct.theory.covering import class_log_lipschitz, log_covering_number
 from construct.theory.theorem import Geometry, PaperSizes, paper_error, paper_sizes
-from construct.validation import described, positive_integer, positive_real, real
+from construct.validation import invalid, positive_integer, positive_real, real
 
 CANDIDATES = 48
 
@@ -87,7 +86,7 @@ def oracle_bound(
     values = {"approximation": approximation, "log_covering": log_covering, "noise": noise, "delta": delta}
     for name, value in values.items():
         if not real(value, name) >= 0:
-            raise InputError(f"{name} must be a finite real number >= 0; got {described(value)}")
+            raise invalid(name, "a finite real number >= 0", value)
     R = positive_real(bound, "bound")
     per_sample = (24 * noise**2 + 16 / 3 * R**2) * log_covering + 24 * noise**2 * (1 + math.log(2))
     return 4 * approximation, per_sample / n, (12 * R + 8 * noise) * delta + 4 * delta**2

@@ -17,18 +17,13 @@ the cost does not depend on the number of pairs. Nothing is assumed of the moved
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from construct.arrays import Float
-from construct.errors import InputError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.execution.sparse import block_weights
-from construct.validation import described, real
-
-if TYPE_CHECKING:
-    from construct.transformer import Transformer
+from construct.transformer import Transformer
+from construct.validation import invalid, real
 
 ROUNDING = 1e-9
 """Absolute margin on the logarithm: some 10^5 float operations on logarithms of size 10^3."""
@@ -50,7 +45,7 @@ def network_log_lipschitz(net: Transformer, radius: float = 0.0) -> float:
         InputError: radius is negative or not finite.
     """
     if not real(radius, "radius") >= 0.0:
-        raise InputError(f"radius must be a finite real number >= 0; got {described(radius)}")
+        raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
     state = input_intervals(_numpy_hidden(net), net.box.detach().cpu().numpy().astype(np.float64))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta

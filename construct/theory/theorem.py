@@ -30,8 +30,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from construct.errors import InputError
-from construct.validation import integer, positive_integer, positive_real
+from construct.validation import integer, invalid, positive_integer, positive_real
 
 WIDTH = 5
 BOX_MARGIN = 1.25
@@ -69,7 +68,7 @@ class Geometry:
         for name in ("radius", "inner_radius", "scale", "box"):
             positive_real(getattr(self, name), name)
         if not self.inner_radius < self.radius:
-            raise InputError(f"inner_radius must be less than radius = {self.radius:g}; got {self.inner_radius:g}")
+            raise invalid("inner_radius", f"a number < radius = {self.radius:g}", self.inner_radius)
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def paper_sizes(
     """
     if cells is None:
         if epsilon is None:
-            raise InputError("epsilon: expected a number > 0 unless cells is given; got None")
+            raise invalid("epsilon", "a number > 0 unless cells is given", None)
         cells = paper_cells(geometry, smoothness, holder, epsilon)
     if epsilon is None:
         epsilon = paper_error(geometry, smoothness, holder, cells)

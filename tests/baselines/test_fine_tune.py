@@ -129,15 +129,15 @@ def test_the_jacobian_is_that_of_the_dense_network(net: construct.Transformer, p
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"net": torch.nn.Linear(2, 1)}, "net: expected a construct.Transformer, got Linear"),
-        ({"manifold": Sphere(dim=2)}, r"manifold: expected one in R\^2"),
+        ({"net": torch.nn.Linear(2, 1)}, r"net: expected a construct.Transformer, got Linear\("),
+        ({"manifold": Sphere(dim=2)}, r"manifold: expected a construct.manifolds.Manifold in R\^2, got Sphere"),
         ({"parameters": "queries"}, "parameters: expected one of"),
         ({"learning_rates": ()}, "learning_rates: expected at least one"),
-        ({"learning_rates": (0.0,)}, "learning_rates must be"),
-        ({"samples": 0}, "samples must be"),
-        ({"batch": 0}, "batch must be"),
+        ({"learning_rates": (0.0,)}, "learning_rates: expected a finite real number > 0, got 0.0"),
+        ({"samples": 0}, "samples: expected an integer >= 1, got 0"),
+        ({"batch": 0}, "batch: expected an integer >= 1, got 0"),
         ({"seconds": None, "steps": None}, "seconds: expected a limit"),
-        ({"seed": -1}, "seed must be"),
+        ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
     ],
 )
 def test_bad_arguments_are_refused(net: construct.Transformer, changes: dict[str, Any], text: str) -> None:

@@ -26,7 +26,7 @@ def target(x):
 def method_and_manifold(name):
     if name in MISSING and importlib.util.find_spec(MISSING[name]) is None:
         pytest.skip(f"{MISSING[name]} is not installed")
-    method = baselines.get(name, seconds=None, steps=60, samples=500) if name in TRAINED else baselines.get(name)
+    method = baselines.method(name, seconds=None, steps=60, samples=500) if name in TRAINED else baselines.method(name)
     try:
         method.check(CIRCLE)
     except InputError:
@@ -34,10 +34,10 @@ def method_and_manifold(name):
     return method, CIRCLE
 
 
-TRAINED = baselines.names("trained")
+TRAINED = baselines.method_names("trained")
 
 
-@pytest.mark.parametrize("name", baselines.names())
+@pytest.mark.parametrize("name", baselines.method_names())
 def test_the_smallest_size_of_every_method(name):
     method, M = method_and_manifold(name)
     ladder = method.ladder(M)
@@ -55,7 +55,7 @@ def test_the_smallest_size_of_every_method(name):
     assert construct.measure(found, target, M, samples=500, rounds=0).sup < 30.0
 
 
-@pytest.mark.parametrize("name", baselines.names())
+@pytest.mark.parametrize("name", baselines.method_names())
 def test_every_method_refuses_bad_settings_and_points(name):
     method, M = method_and_manifold(name)
     with pytest.raises(InputError, match="settings"):
@@ -128,11 +128,11 @@ def test_build_refuses_a_bad_target_or_manifold():
 
 
 def test_names_and_get():
-    assert set(baselines.names()) == {n for f in baselines.FAMILIES for n in baselines.names(f)}
+    assert set(baselines.method_names()) == {n for f in baselines.FAMILIES for n in baselines.method_names(f)}
     with pytest.raises(InputError, match="name"):
-        baselines.get("perceptron")
+        baselines.method("perceptron")
     with pytest.raises(InputError, match="family"):
-        baselines.names("quantum")
+        baselines.method_names("quantum")
 
 
 # -- ours --------------------------------------------------------------------------------------------------------------
@@ -155,8 +155,8 @@ def test_our_network_within_a_budget():
 
 def test_a_rough_target_states_its_smoothness():
     rough = construct.targets.get("cusp")
-    assert baselines.get("compact").fit(rough, CIRCLE, {"epsilon": 0.3}).model.approximator.space.count > 0
-    assert baselines.get("compact", smoothness=0.5).fit(target, CIRCLE, {"epsilon": 0.5}).counts.nonzero > 0
+    assert baselines.method("compact").fit(rough, CIRCLE, {"epsilon": 0.3}).model.approximator.space.count > 0
+    assert baselines.method("compact", smoothness=0.5).fit(target, CIRCLE, {"epsilon": 0.5}).counts.nonzero > 0
 
 
 @pytest.mark.parametrize("M", [CIRCLE, Sphere(2)], ids=["circle", "sphere"])

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -142,7 +143,7 @@ def test_float32() -> None:
 
 def test_bad_arguments_are_refused() -> None:
     approximator = fitted(Circle(), 6, PolynomialSpace(1, 4))
-    with pytest.raises(InputError, match="compositions"):
+    with pytest.raises(InputError, match=r"compositions: expected 2 integers, one per stage of squares, got \(3,\)"):
         ChartsNetwork.of(approximator, (3,))
     with pytest.raises(InputError, match="compositions"):
         ChartsNetwork.of(approximator, 0)
@@ -174,6 +175,14 @@ def test_same_fit_refuses_what_the_fit_cannot() -> None:
     assert 1e-6 < caught.value.best < 1
     with pytest.raises(InputError, match="epsilon"):
         same_fit(approximator, SMOOTH, -1.0)
+
+
+@pytest.mark.parametrize("compositions", [np.int64(5), torch.tensor(5), np.array([5, 5]), torch.tensor([5, 5]), (5, 5)])
+def test_compositions_of_numpy_and_torch(compositions: Any) -> None:
+    plain = {"charts": 6, "degree": 4, "compositions": 5}
+    given = ChenImproved().fit(SMOOTH, Circle(), {**plain, "compositions": compositions})
+    assert given.model.compositions == (5, 5)
+    assert given.counts == ChenImproved().fit(SMOOTH, Circle(), plain).counts
 
 
 def test_method_by_hand() -> None:

@@ -195,13 +195,13 @@ def test_bad_sizes_are_refused() -> None:
         SoftmaxTransformer(3, 6, 4, 1, generator=g)
     with pytest.raises(InputError, match="width: expected a multiple of heads = 4, got 6"):
         Crate(3, 6, 4, 1, generator=g)
-    with pytest.raises(InputError, match="activation: expected one of relu, gelu, tanh, got 'sine'"):
+    with pytest.raises(InputError, match=r"activation: expected one of \('relu', 'gelu', 'tanh'\), got 'sine'"):
         FeedForwardNetwork(3, 1, 4, activation="sine", generator=g)
-    with pytest.raises(InputError, match="depth must be an integer, at least 1"):
+    with pytest.raises(InputError, match="depth: expected an integer >= 1"):
         FeedForwardNetwork(3, 0, 4, generator=g)
-    with pytest.raises(InputError, match="blocks must be an integer, at least 1"):
+    with pytest.raises(InputError, match="blocks: expected an integer >= 1"):
         SoftmaxTransformer(3, 4, 2, 0, generator=g)
-    with pytest.raises(InputError, match="sparsity must be a finite real number > 0"):
+    with pytest.raises(InputError, match="sparsity: expected a finite real number > 0"):
         Crate(3, 4, 2, 1, sparsity=-1.0, generator=g)
 
 

@@ -128,7 +128,7 @@ def test_dtype_shapes_and_repr():
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), fast(x), atol=1e-4)
     assert "6 compositions" in repr(fast)
-    with pytest.raises(InputError, match="x must"):
+    with pytest.raises(InputError, match=r"x: expected a tensor of shape \(\.\.\., "):
         fast(x[:, :1])
     with pytest.raises(BudgetExceeded, match="most_weights"):
         fast.network(most_weights=10)
@@ -143,7 +143,7 @@ def test_bad_networks_are_refused():
         yarotsky_network(wave, 3, cells=1000, degree=1, compositions=2)
     with pytest.raises(InputError, match="target: expected finite derivatives"):
         yarotsky_network(lambda x: (x[..., 0] ** 2).sqrt(), 1, cells=2, degree=1, compositions=2)
-    with pytest.raises(InputError, match="exact products are no ReLU network"):
+    with pytest.raises(InputError, match=r"compositions: .* \(exact products are no ReLU network\), got None"):
         yarotsky_network(wave, 1, cells=2, degree=1, compositions=None).network()
 
 
@@ -161,9 +161,9 @@ def test_bad_terms_are_refused():
     }
     assert TaylorTerms(**good).terms == 4
     for name, bad, message in [
-        ("charts", torch.tensor([0, 2]), "charts: expected"),
-        ("charts", torch.tensor([1, 0]), "nodes: expected them sorted"),
-        ("nodes", torch.tensor([[1], [4]]), "nodes: expected entries"),
+        ("charts", torch.tensor([0, 2]), r"charts: expected integers in 0\.\.1, got 0\.\.2"),
+        ("charts", torch.tensor([1, 0]), "nodes: expected nodes sorted"),
+        ("nodes", torch.tensor([[1], [4]]), r"nodes: expected integers in 0\.\.3, got 1\.\.4"),
         ("coefficients", torch.full((2, 2), math.nan), "coefficients: expected finite"),
         ("coefficients", torch.ones(2, 3), "coefficients: expected nodes"),
     ]:
@@ -222,9 +222,9 @@ def test_an_epsilon_out_of_reach_raises(monkeypatch):
 
 def test_bad_arguments_of_the_method_are_refused():
     for manifold in (Cube(2, ambient=3), Sphere(1)):
-        with pytest.raises(InputError, match="manifold: yarotsky"):
+        with pytest.raises(InputError, match="manifold: expected a Cube with ambient = dim for yarotsky"):
             Yarotsky().fit(wave, manifold, {"cells": 2, "degree": 1, "compositions": 3})
-    with pytest.raises(InputError, match="settings: yarotsky has"):
+    with pytest.raises(InputError, match="settings: expected those of yarotsky"):
         Yarotsky().fit(wave, Cube(1), {"cells": 2, "degree": 1, "compositions": 3, "width": 3})
     with pytest.raises(InputError, match="got no compositions"):
         Yarotsky().fit(wave, Cube(1), {"cells": 2, "degree": 1})

@@ -19,13 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from construct.baselines.base import DTYPES, Baseline, Counts, Method, Settings, known
+from construct.baselines.base import Baseline, Counts, Method, Settings, known, require_dtype, require_manifold
 from construct.baselines.sampling import scattered, well_spread
-from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, positive_integer
 
 Array = NDArray[np.float64]
 
@@ -49,7 +48,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Problem:
+class RegressionProblem:
     """A target on a manifold, and the seeded samples at which the target may be looked at."""
 
     target: Callable[..., Any]
@@ -110,7 +109,7 @@ class Classical(Method):
     most_points: ClassVar[int] = POINTS[-1]
 
     @abstractmethod
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         """Fit with checked settings."""
 
     def ladder(self, manifold: Manifold) -> Sequence[Settings]:
@@ -137,19 +136,16 @@ class Classical(Method):
             InputError: unknown, missing or bad settings, a device other than the CPU, an optional package that is
                 not installed.
         """
-        if not isinstance(manifold, Manifold):
-            raise InputError(f"manifold: expected a construct.manifolds.Manifold, got {type(manifold).__name__}")
-        if dtype not in DTYPES:
-            raise InputError(f"dtype: expected torch.float64 or torch.float32, got {dtype}")
+        require_manifold(manifold)
+        require_dtype(dtype)
         if torch.device(device).type != "cpu":
-            raise InputError(f"device: {self.name} computes on the CPU, got {device}")
+            raise invalid("device", f"cpu, where {self.name} computes", got=str(device))
         known(settings, self.parameters, self.name)
-        checked = {name: positive_integer(settings.get(name), name) for name in self.parameters}
-        if checked.get("points", 1) > self.most_points:
-            raise InputError(f"points: {self.name} takes at most {self.most_points:,}, got {checked['points']:,}")
+        most = {"points": self.most_points}
+        checked = {name: positive_integer(settings.get(name), name, maximum=most.get(name)) for name in self.parameters}
         self.check(manifold)
         start = time.perf_counter()
-        found = self.solve(Problem(target, manifold, integer(seed, "seed"), progress), checked)
+        found = self.solve(RegressionProblem(target, manifold, integer(seed, "seed"), progress), checked)
         seconds = time.perf_counter() - start
 
         def function(x: Tensor) -> Tensor:
@@ -191,4 +187,4 @@ def optional(module: str, install: str = "pip install 'construct-transformer[bas
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise InputError(f"{package}: expected it to be installed ({install}), got {error}") from error
+        raise invalid(package, f"an installed package (`{install}`)", got=str(error)) from error

@@ -12,9 +12,9 @@ from scipy.linalg import LinAlgError
 from scipy.optimize import minimize
 
 from construct.baselines.base import Settings
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, optional
+from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, Samples, optional
 from construct.baselines.classical.common import stored_points as stored
-from construct.baselines.classical.kernels import extent, multiply_adds
+from construct.baselines.classical.kernels import extent, kernel_multiply_adds
 from construct.baselines.sampling import stream
 
 COARSE = 200  # points for the likelihood of many starts
@@ -53,7 +53,7 @@ class GaussianProcess(Classical):
     description = "Gaussian process, Gaussian and Matérn 5/2 kernels, lengths by likelihood (scikit-learn)"
     most_points = 2000
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         n, manifold = settings["points"], problem.manifold
         samples = problem.spread(n)
         part = samples.first(COARSE)
@@ -88,7 +88,7 @@ class GaussianProcess(Classical):
             "jitter": jitter,
         }
         numbers = stored(manifold, n) + n + 3 + len(lengths)
-        return Fitted(predict, numbers, multiply_adds(manifold, n), chosen, model)
+        return Fitted(predict, numbers, kernel_multiply_adds(manifold, n), chosen, model)
 
 
 def shrunk(samples: Samples, kernel: Any, jitter: float) -> Any:

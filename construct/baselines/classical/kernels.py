@@ -18,9 +18,17 @@ import scipy.linalg
 from scipy.spatial.distance import cdist
 
 from construct.baselines.base import Settings
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, frame_size, optional
+from construct.baselines.classical.common import (
+    Array,
+    Classical,
+    Fitted,
+    RegressionProblem,
+    Samples,
+    frame_size,
+    optional,
+)
 from construct.baselines.classical.common import stored_points as stored
-from construct.baselines.classical.tuning import Found, Point, grid_search, pattern_search
+from construct.baselines.classical.tuning import Optimum, Point, grid_search, pattern_search
 from construct.manifolds import Manifold
 
 CHUNK_ENTRIES = 2**22
@@ -85,10 +93,10 @@ def extent(y: Array) -> float:
 
 
 @dataclass
-class Tuner:
+class KernelSelection:
     """Scores (kernel, length, alpha) by the error on validation points; keeps the best expansion it has seen."""
 
-    problem: Problem
+    problem: RegressionProblem
     solve: Callable[[str, Point], Expansion | None]
     best: Expansion | None = None
     score: float = math.inf
@@ -120,27 +128,27 @@ class KernelMethod(Classical):
         """Fits with hyper-parameters {"length": ., "alpha": .}; None where the system cannot be solved."""
 
     @abstractmethod
-    def samples(self, problem: Problem, centres: Samples) -> Samples:
+    def samples(self, problem: RegressionProblem, centres: Samples) -> Samples:
         """What is fitted."""
 
     @abstractmethod
     def evaluations(self, n: int) -> int:
         """Fits with all n centres that one may afford."""
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         n = settings["points"]
         centres = problem.spread(n)
         samples = self.samples(problem, centres)
         size = extent(centres.y)
         few = min(n, self.coarse)
-        coarse = Tuner(problem, self.solver(centres.first(few), samples.first(len(samples) * few // n)))
+        coarse = KernelSelection(problem, self.solver(centres.first(few), samples.first(len(samples) * few // n)))
         axes = {"length": [size * length for length in LENGTHS], "alpha": list(self.alphas)}
-        ranked: list[tuple[str, Found]] = []
+        ranked: list[tuple[str, Optimum]] = []
         for kernel in KERNELS:
             problem.progress(f"{self.name}: {kernel} kernel, {few} centres", None)
             ranked.append((kernel, grid_search(partial(coarse, kernel), axes)))
         ranked.sort(key=lambda entry: entry[1].score)
-        tuner = Tuner(problem, self.solver(centres, samples))
+        tuner = KernelSelection(problem, self.solver(centres, samples))
         bounds = {"length": (LENGTH_BOUNDS[0] * size, LENGTH_BOUNDS[1] * size), "alpha": self.alpha_bounds}
         steps = {"length": math.sqrt(2), "alpha": 100.0}
         close = [entry for entry in ranked[:2] if entry[1].score < CLOSE * ranked[0][1].score]
@@ -154,11 +162,12 @@ class KernelMethod(Classical):
                 point = {**point, "alpha": 100 * point["alpha"]}
         chosen: Settings = {"kernel": tuner.best.kernel, **tuner.point}
         manifold = problem.manifold
-        return Fitted(tuner.best, stored(manifold, n) + n + 3, multiply_adds(manifold, n), chosen, model=tuner.best)
+        numbers = stored(manifold, n) + n + 3
+        return Fitted(tuner.best, numbers, kernel_multiply_adds(manifold, n), chosen, model=tuner.best)
 
 
-def multiply_adds(manifold: Manifold, n: int) -> int:
-    """k D + n (k + 2) for an expansion in n radial functions."""
+def kernel_multiply_adds(manifold: Manifold, n: int) -> int:
+    """k D + n (k + 2), of an expansion in n radial functions."""
     return frame_size(manifold) + n * (manifold.canonical + 2)
 
 
@@ -173,7 +182,7 @@ class KernelRidge(KernelMethod):
     def evaluations(self, n: int) -> int:
         return 30 if n <= 1000 else 20 if n <= 2000 else 10
 
-    def samples(self, problem: Problem, centres: Samples) -> Samples:
+    def samples(self, problem: RegressionProblem, centres: Samples) -> Samples:
         return centres
 
     def solver(self, centres: Samples, samples: Samples) -> Callable[[str, Point], Expansion | None]:
@@ -216,7 +225,7 @@ class KernelRegression(KernelMethod):
     def evaluations(self, n: int) -> int:
         return 20 if n <= 500 else 10 if n <= 1000 else 6
 
-    def samples(self, problem: Problem, centres: Samples) -> Samples:
+    def samples(self, problem: RegressionProblem, centres: Samples) -> Samples:
         extra = problem.scattered(2 * len(centres))
         # interleaved, so that a prefix of the samples holds the same prefix of the centres
         order = np.arange(len(centres))

@@ -11,11 +11,11 @@ import torch
 
 from construct.atlas import atlas_for, candidate_atlases
 from construct.baselines.base import Settings
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, frame_size
+from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, frame_size
 from construct.baselines.classical.common import stored_points as stored
-from construct.errors import InputError
 from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Manifold
+from construct.validation import invalid
 
 DEGREES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18)
 ATLASES = 6
@@ -52,11 +52,12 @@ class LocalPolynomials(Classical):
         kept = [entry for entry in sorted(sizes) if entry[0] <= MOST_NUMBERS] or [min(sizes)]
         return [{"charts": n, "degree": p} for _, n, p in kept]
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         charts, degree, manifold = settings["charts"], settings["degree"], problem.manifold
         d, k = manifold.dim, manifold.canonical
         if math.comb(d + degree, d) > 20 * MOST_COEFFICIENTS:
-            raise InputError(f"degree: {degree} takes {math.comb(d + degree, d):,} coefficients on every chart")
+            count = f"{math.comb(d + degree, d):,} for degree {degree}"
+            raise invalid("degree", f"at most {20 * MOST_COEFFICIENTS:,} coefficients on every chart", got=count)
         atlas = atlas_for(manifold, charts=charts)
         found = fit_charts(problem.target, atlas, PolynomialSpace(d, degree))
         overlap = float(

@@ -11,7 +11,7 @@ from construct.baselines.classical.common import (
     Array,
     Classical,
     Fitted,
-    Problem,
+    RegressionProblem,
     frame_size,
     optional,
     stored_points,
@@ -33,7 +33,7 @@ class NearestNeighbours(Classical):
     description = "k nearest neighbours, k and weights tuned (scikit-learn KNeighborsRegressor)"
     most_points = 1_000_000
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         n, manifold = settings["points"], problem.manifold
         neighbours = optional("sklearn.neighbors")
         samples = problem.spread(n) if n <= 4000 else problem.scattered(n)

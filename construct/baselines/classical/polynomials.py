@@ -21,10 +21,10 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from construct.baselines.base import Settings
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, frame_size
+from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, Samples, frame_size
 from construct.baselines.sampling import scattered
-from construct.errors import InputError
 from construct.manifolds import Manifold
+from construct.validation import invalid
 
 DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 24, 27, 30, 36, 44, 54, 64)
 LARGEST_LADDER = 500  # most C(d + p, d), the size of V_p up to a factor, on the ladder
@@ -39,7 +39,7 @@ CHUNK_ENTRIES = 2**22
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class ChebyshevExpansion:
     """y (P, k) -> sum_a coefficients_a prod_j T_(a_j)((y_j - centre_j) / half_j), indices a (N, k)."""
 
     indices: NDArray[np.int64]
@@ -71,7 +71,7 @@ def chebyshev(z: Array, degree: int) -> Array:
     return table
 
 
-def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -> Polynomial:
+def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -> ChebyshevExpansion:
     """A numerical basis, among the Chebyshev products, of the polynomials of total degree <= degree on points y (m, k).
 
     Raises:
@@ -81,13 +81,13 @@ def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -
     low, high = y.min(axis=0), y.max(axis=0)
     half = (high - low) / 2
     half = np.where(half > 0, half, 1.0) * (1 + MARGIN)
-    empty = Polynomial(np.zeros((1, k), dtype=np.int64), (low + high) / 2, half)
+    empty = ChebyshevExpansion(np.zeros((1, k), dtype=np.int64), (low + high) / 2, half)
     kept = empty.indices
     ranges, orthonormal = [kept], np.full((m, 1), 1 / math.sqrt(m))
     for _ in range(degree):
         raised = (kept[:, None, :] + np.eye(k, dtype=np.int64)).reshape(-1, k)
         candidates = np.unique(raised, axis=0)
-        values = Polynomial(candidates, empty.centre, half).products(y)
+        values = ChebyshevExpansion(candidates, empty.centre, half).products(y)
         values /= np.maximum(np.linalg.norm(values, axis=0), np.finfo(float).tiny)
         for _ in range(2):  # twice is enough for orthogonality to rounding
             values -= orthonormal @ (orthonormal.T @ values)
@@ -99,22 +99,22 @@ def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -
         ranges.append(kept)
         orthonormal = np.concatenate([orthonormal, q[:, :rank]], axis=1)
         if orthonormal.shape[1] > most:
-            raise InputError(f"degree: expected at most {most:,} coefficients, got more for degree {degree}")
+            raise invalid("degree", f"at most {most:,} coefficients", got=f"more for degree {degree}")
         if 2 * orthonormal.shape[1] > m:
             raise Undersampled(orthonormal.shape[1])
-    return Polynomial(np.concatenate(ranges), empty.centre, half)
+    return ChebyshevExpansion(np.concatenate(ranges), empty.centre, half)
 
 
 class Undersampled(Exception):
     """Fewer points than twice the size of the basis."""
 
 
-def least_squares(basis: Polynomial, samples: Samples, problem: Problem) -> Polynomial:
+def least_squares(basis: ChebyshevExpansion, samples: Samples, problem: RegressionProblem) -> ChebyshevExpansion:
     """The least squares fit, or a step of Lawson's reweighting towards the minimax fit that validation prefers."""
     matrix = basis.products(samples.y)
     system = np.concatenate([matrix, samples.f[:, None]], axis=1)
     weights = np.ones(len(samples))
-    best: tuple[float, Polynomial] | None = None
+    best: tuple[float, ChebyshevExpansion] | None = None
     since = 0
     while since <= PATIENCE:
         triangle = np.asarray(np.linalg.qr(system * np.sqrt(weights)[:, None], mode="r"))
@@ -124,7 +124,7 @@ def least_squares(basis: Polynomial, samples: Samples, problem: Problem) -> Poly
             break
         if not np.isfinite(coefficients).all():
             break
-        found = Polynomial(basis.indices, basis.centre, basis.half, coefficients)
+        found = ChebyshevExpansion(basis.indices, basis.centre, basis.half, coefficients)
         score = problem.sup(found)
         since += 1
         if best is None or score < best[0]:
@@ -136,7 +136,7 @@ def least_squares(basis: Polynomial, samples: Samples, problem: Problem) -> Poly
         weights *= residual / residual.max() + 1e-3  # the floor keeps every point in play
         weights *= len(weights) / weights.sum()
     if best is None:
-        raise InputError("degree: expected a system that can be solved, got one that is singular; lower the degree")
+        raise invalid("degree", "one low enough for a system that can be solved", got="a singular system")
     return best[1]
 
 
@@ -157,13 +157,11 @@ class GlobalPolynomial(Classical):
         d = manifold.dim
         return [{"degree": p} for p in DEGREES if p <= 2 or math.comb(d + p, d) <= LARGEST_LADDER]
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         degree, manifold = settings["degree"], problem.manifold
         # those in d coordinates, onto which a piece of M projects with an inside, are independent
         if math.comb(manifold.dim + degree, degree) > MOST_COEFFICIENTS:
-            raise InputError(
-                f"degree: expected at most {MOST_COEFFICIENTS:,} coefficients, got more for degree {degree}"
-            )
+            raise invalid("degree", f"at most {MOST_COEFFICIENTS:,} coefficients", got=f"more for degree {degree}")
         basis = self.basis(problem, degree)
         count, k = len(basis.indices), manifold.canonical
         problem.progress(f"{self.name}: degree {degree}, {count} coefficients", None)
@@ -177,7 +175,7 @@ class GlobalPolynomial(Classical):
             found,
         )
 
-    def basis(self, problem: Problem, degree: int) -> Polynomial:
+    def basis(self, problem: RegressionProblem, degree: int) -> ChebyshevExpansion:
         """The basis, found on so many points that it has at most half as many elements."""
         points = LEAST_SAMPLES
         while True:

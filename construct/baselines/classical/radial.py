@@ -12,12 +12,12 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from construct.baselines.base import Settings
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, Samples, frame_size
+from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, Samples, frame_size
 from construct.baselines.classical.common import stored_points as stored
 from construct.baselines.classical.kernels import extent
-from construct.baselines.classical.tuning import Found, Point, grid_search, pattern_search
-from construct.errors import InputError
+from construct.baselines.classical.tuning import Optimum, Point, grid_search, pattern_search
 from construct.manifolds import Manifold
+from construct.validation import invalid
 
 GLOBAL_UP_TO = 4000  # beyond, a system of n equations is too large
 LOCAL_FROM = 1000
@@ -76,7 +76,7 @@ class RadialBasis(Classical):
     description = "radial basis functions, global or from 50 neighbours, tuned (scipy RBFInterpolator)"
     most_points = 100_000
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         n, manifold = settings["points"], problem.manifold
         samples = problem.spread(n) if n <= GLOBAL_UP_TO else problem.scattered(n)
         candidates: list[tuple[float, Interpolant]] = []
@@ -108,7 +108,7 @@ class RadialBasis(Classical):
                 problem.progress(f"{self.name}: {n} points, local {spline}", None)
                 consider(interpolant(samples, spline, degree, neighbours=NEIGHBOURS))
         if not candidates:
-            raise InputError(f"points: no radial interpolant of {n} points on {manifold!r} exists; give more points")
+            raise invalid("points", f"enough for a radial interpolant on {manifold!r}", n)
         best = min(candidates, key=lambda entry: entry[0])[1]
         chosen: Settings = {"kernel": best.kernel, "degree": best.degree}
         if best.kernel in SCALED:
@@ -117,7 +117,7 @@ class RadialBasis(Classical):
             chosen["neighbours"] = best.neighbours
         return Fitted(best, *counts(manifold, n, best), chosen, model=best.function)
 
-    def _coarse(self, problem: Problem, samples: Samples) -> list[tuple[str, Found]]:
+    def _coarse(self, problem: RegressionProblem, samples: Samples) -> list[tuple[str, Optimum]]:
         """The kernels with a scale and their best epsilon on a part of the points, the better kernel first."""
         few, size = samples.first(COARSE), extent(samples.y)
 

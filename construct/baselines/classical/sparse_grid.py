@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from construct.baselines.classical.common import Array, Classical, Fitted, Problem, frame_size, optional
-from construct.errors import InputError
+from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, frame_size, optional
 from construct.manifolds import Cube, Manifold
+from construct.validation import invalid
 
 DEEPEST = 200
 DEEPEST_LEVEL = 11  # 2^11 + 1 nodes on an axis; the weights of longer ones take minutes
@@ -34,9 +34,9 @@ class SparseGrid(Classical):
 
     def check(self, manifold: Manifold) -> None:
         if not isinstance(manifold, Cube) or manifold.dim > MOST_DIMENSIONS:
-            raise InputError(f"manifold: sparse_grid needs a Cube of dimension <= {MOST_DIMENSIONS}, got {manifold!r}")
+            raise invalid("manifold", f"a Cube of dimension <= {MOST_DIMENSIONS} for {self.name}", manifold)
 
-    def solve(self, problem: Problem, settings: dict[str, int]) -> Fitted:
+    def solve(self, problem: RegressionProblem, settings: dict[str, int]) -> Fitted:
         points, manifold = settings["points"], problem.manifold
         d = manifold.dim
         best: tuple[float, str, int, Any] | None = None

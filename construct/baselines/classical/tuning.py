@@ -12,21 +12,21 @@ Score = Callable[[Point], float]
 
 
 @dataclass(frozen=True)
-class Found:
+class Optimum:
     """The best point of a search and its score; infinite where nothing worked."""
 
     point: Point
     score: float
 
 
-def grid_search(score: Score, axes: Mapping[str, Sequence[float]]) -> Found:
+def grid_search(score: Score, axes: Mapping[str, Sequence[float]]) -> Optimum:
     """The best of all combinations; a score that is not finite never wins over one that is."""
-    best = Found({name: values[0] for name, values in axes.items()}, math.inf)
+    best = Optimum({name: values[0] for name, values in axes.items()}, math.inf)
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         found = score(point)
         if found < best.score:
-            best = Found(point, found)
+            best = Optimum(point, found)
     return best
 
 
@@ -36,7 +36,7 @@ def pattern_search(
     steps: Mapping[str, float],
     evaluations: int,
     bounds: Mapping[str, tuple[float, float]] | None = None,
-) -> Found:
+) -> Optimum:
     """Compass search from `start`: a parameter is multiplied or divided by its step while that helps.
 
     When no step helps, every step becomes its square root. `evaluations` calls of `score` at most, the first at
@@ -47,7 +47,7 @@ def pattern_search(
         bounds: closed intervals that the parameters stay in.
     """
     bounds = bounds or {}
-    best = Found(start, score(start))
+    best = Optimum(start, score(start))
     seen = {_key(start)}
     left = evaluations - 1
     factors = dict(steps)
@@ -64,7 +64,7 @@ def pattern_search(
                 found = score(point)
                 if not found < best.score:
                     break
-                best, improved = Found(point, found), True
+                best, improved = Optimum(point, found), True
         if not improved:
             factors = {name: math.sqrt(factor) for name, factor in factors.items()}
     return best

@@ -31,9 +31,8 @@ from construct.atlas import Atlas
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.signed_squares import SignedSquares, fewest_squares, signed_squares_of
 from construct.baselines.relu.square_levels import HIGHEST_LEVEL, coordinates, dimension, levels
-from construct.errors import InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace
-from construct.validation import positive_integer
+from construct.validation import invalid, positive_integer
 
 APART = 0.01
 """Balls of a class lie apart by at least this: e^2 >= (1 + APART) r^2."""
@@ -126,7 +125,7 @@ class ChartDesign:
             return least
         m = positive_integer(compositions, "distance_compositions", maximum=MOST_COMPOSITIONS)
         if self.distance_error(m) >= 0.99 * (self.radius**2 - self.core**2):
-            raise InputError(f"distance_compositions: expected about {least} for this collar, got {m}")
+            raise invalid("distance_compositions", f"about {least} for this collar", m)
         return m
 
 
@@ -166,56 +165,19 @@ def design_of(
     Raises:
         InputError: splines in d > 1, a degree above 2^5, or a polynomial that was not resolved into squares.
     """
-    atlas, space = approximator.atlas, approximator.space
-    manifold, d = atlas.manifold, atlas.manifold.dim
-    centres, frames = atlas.hull_centres.numpy(), atlas.hull_frames.numpy() / atlas.scale
-    embedded = manifold.ambient != manifold.canonical
-    hull = manifold.frame.numpy() if embedded else None
-    bound = manifold.box.numpy() if hull is None else np.abs(hull).T @ manifold.box.numpy()
-    box = np.minimum(bound, manifold.radius_bound) * (1 + 1e-9)
+    atlas = approximator.atlas
     kinds = colours(atlas) if shared else np.arange(atlas.count)
-    coefficients = approximator.coefficients.numpy()
-    nodes, inside = _grid(d, atlas.radius / atlas.scale)
-    forms, signs = np.zeros((atlas.count, 0, 1)), np.zeros((atlas.count, 0))
-    knots: Float = np.zeros(0)
-    count, direct = 0, False
-    if isinstance(space, SplineSpace):
-        if d > 1:
-            raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
-        knots = np.arange(1, space.cells) / space.cells
-        affine = _truncated_powers(coefficients)
-        hinges = np.maximum((nodes + 1) / 2 - knots, 0.0)
-        table = np.hstack([np.ones((len(nodes), 1)), nodes, hinges])
-    elif isinstance(space, PolynomialSpace):
-        direct = space.degree <= 1
-        count, resolved = _resolved(coefficients, space, kinds, squares, solve, seed)
-        basis = levels(d, count)[-1].basis if count else coordinates(d)
-        affine, forms, signs = resolved.rest @ basis, resolved.forms @ basis, resolved.signs
-        table = _values(nodes, d, count) @ np.linalg.inv(basis).T
-    else:
-        raise InputError(f"space: expected polynomials, or splines in d = 1, got {space!r}")
-    lower = table @ affine.T
-    above = np.einsum("pf,nrf->pnr", table, forms) if forms.shape[1] else np.zeros((*lower.shape, 0))
-    if signs.shape[1] and not all((signs[kinds == c] == signs[kinds == c][0]).all() for c in range(kinds.max() + 1)):
-        raise InputError("squares: expected the same signs for all charts of a class")
-    bounds = np.zeros((kinds.max() + 1, forms.shape[1]))
-    np.maximum.at(bounds, kinds, np.abs(above[inside]).max(axis=0) * (1 + SLACK) + 1e-300)
-    spread = 0.5 + float((np.abs(above).max(axis=0) / bounds[kinds]).max(initial=1.0)) / 2
-    class_signs = np.zeros_like(bounds)
-    class_signs[kinds] = signs
-    values = lower[inside] + np.einsum("nr,pnr->pn", signs, above[inside] ** 2)
-    span = float(values.max() - values.min()) + 1e-6 * float(np.abs(values).max()) + 1e-12
-    lift = -float(lower[inside].min()) + SLACK * span
-    shift = -float(values.min()) + SLACK * span + span
-    if direct:
-        affine = np.column_stack([affine[:, 0] - np.einsum("nkd,nk,nd->n", frames, centres, affine[:, 1:]),
-                                  np.einsum("nkd,nd->nk", frames, affine[:, 1:])])  # fmt: skip
+    centres, frames = atlas.hull_centres.numpy(), atlas.hull_frames.numpy() / atlas.scale
+    hull, box = _hull(atlas)
+    nodes, inside = _grid(atlas.manifold.dim, atlas.radius / atlas.scale)
+    local = _local_functions(approximator, nodes, kinds, squares, solve, seed)
+    sizes = _bounds(local, inside, kinds)
+    affine, top = local.affine, sizes.top
+    if local.direct:
+        affine = _over_hull(affine, centres, frames)
         top = float((affine[:, 0] + np.abs(affine[:, 1:]) @ box).max())
-    else:
-        top = float(lower.max()) + SLACK * span
-    positive = (bounds**2 * (class_signs > 0)).sum(axis=1).max() if forms.shape[1] else 0.0
     return ChartDesign(
-        ambient=manifold.ambient,
+        ambient=atlas.manifold.ambient,
         hull=hull,
         box=box,
         centres=_cleaned(centres),
@@ -224,19 +186,112 @@ def design_of(
         radius=atlas.radius,
         kinds=kinds,
         kappa=_kappa(centres, kinds, atlas.radius),
-        levels=count,
-        knots=knots,
+        levels=local.levels,
+        knots=local.knots,
         affine=affine,
-        forms=forms,
+        forms=local.forms,
+        signs=sizes.signs,
+        bounds=sizes.bounds,
+        spread=sizes.spread,
+        direct=local.direct,
+        lift=sizes.lift,
+        top=top + sizes.lift,
+        shift=sizes.shift,
+        ceiling=top + sizes.positive + sizes.shift,
+    )
+
+
+def _hull(atlas: Atlas) -> tuple[Float | None, Float]:
+    """hull and box of a design: the map from x to y, and bounds of |y_j| on M."""
+    manifold = atlas.manifold
+    hull = manifold.frame.numpy() if manifold.ambient != manifold.canonical else None
+    bound = manifold.box.numpy() if hull is None else np.abs(hull).T @ manifold.box.numpy()
+    return hull, np.minimum(bound, manifold.radius_bound) * (1 + 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class _LocalFunctions:
+    """P_n = l_n + sum of signed squares of q_n, over 1 and the features; with their values at the nodes.
+
+    Attributes:
+        levels, knots, direct, affine, forms: as in `ChartDesign`, the affine part over the features in any case.
+        signs: (n, r) of the squares of every chart.
+        lower: (P, n) values of l_n;  above: (P, n, r) values of q_n.
+    """
+
+    levels: int
+    knots: Float
+    direct: bool
+    affine: Float
+    forms: Float
+    signs: Float
+    lower: Float
+    above: Float
+
+
+def _local_functions(
+    approximator: PiecewiseApproximator, nodes: Float, kinds: Int, squares: bool, solve: bool, seed: int
+) -> _LocalFunctions:
+    """The polynomials or splines of all charts over the features of a design, evaluated at the nodes (P, d)."""
+    space, coefficients = approximator.space, approximator.coefficients.numpy()
+    if isinstance(space, SplineSpace) and space.dim == 1:
+        knots = np.arange(1, space.cells) / space.cells
+        affine = _truncated_powers(coefficients)
+        hinges = np.maximum((nodes + 1) / 2 - knots, 0.0)
+        lower = np.hstack([np.ones((len(nodes), 1)), nodes, hinges]) @ affine.T
+        n = len(affine)
+        forms, signs, above = np.zeros((n, 0, 1)), np.zeros((n, 0)), np.zeros((*lower.shape, 0))
+        return _LocalFunctions(0, knots, False, affine, forms, signs, lower, above)
+    if not isinstance(space, PolynomialSpace):
+        raise invalid("space", "polynomials, or splines in d = 1", space)
+    count, resolved = _resolved(coefficients, space, kinds, squares, solve, seed)
+    basis = levels(space.dim, count)[-1].basis if count else coordinates(space.dim)
+    affine, forms = resolved.rest @ basis, resolved.forms @ basis
+    table = _values(nodes, space.dim, count) @ np.linalg.inv(basis).T
+    lower = table @ affine.T
+    above = np.einsum("pf,nrf->pnr", table, forms) if forms.shape[1] else np.zeros((*lower.shape, 0))
+    return _LocalFunctions(count, np.zeros(0), space.degree <= 1, affine, forms, resolved.signs, lower, above)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bounds:
+    """signs, bounds, spread, lift and shift of a design; top of l_n, and what positive squares add at most."""
+
+    signs: Float
+    bounds: Float
+    spread: float
+    lift: float
+    shift: float
+    top: float
+    positive: float
+
+
+def _bounds(local: _LocalFunctions, inside: Float, kinds: Int) -> _Bounds:
+    """Bounds from the values at the nodes, with slack; `inside` (P,) says which of them lie in the ball."""
+    lower, above, signs = local.lower, local.above, local.signs
+    if signs.shape[1] and not all((signs[kinds == c] == signs[kinds == c][0]).all() for c in range(kinds.max() + 1)):
+        raise invalid("squares", "the same signs for all charts of a class", got="different ones")
+    bounds = np.zeros((kinds.max() + 1, signs.shape[1]))
+    np.maximum.at(bounds, kinds, np.abs(above[inside]).max(axis=0) * (1 + SLACK) + 1e-300)
+    class_signs = np.zeros_like(bounds)
+    class_signs[kinds] = signs
+    values = lower[inside] + np.einsum("nr,pnr->pn", signs, above[inside] ** 2)
+    span = float(values.max() - values.min()) + 1e-6 * float(np.abs(values).max()) + 1e-12
+    return _Bounds(
         signs=class_signs,
         bounds=bounds,
-        spread=spread,
-        direct=direct,
-        lift=lift,
-        top=top + lift,
-        shift=shift,
-        ceiling=top + float(positive) + shift,
+        spread=0.5 + float((np.abs(above).max(axis=0) / bounds[kinds]).max(initial=1.0)) / 2,
+        lift=-float(lower[inside].min()) + SLACK * span,
+        shift=-float(values.min()) + SLACK * span + span,
+        top=float(lower.max()) + SLACK * span,
+        positive=float((bounds**2 * (class_signs > 0)).sum(axis=1).max()),
     )
+
+
+def _over_hull(affine: Float, centres: Float, frames: Float) -> Float:
+    """Affine functions (n, 1 + d) of z as functions (n, 1 + k) of y."""
+    constant = affine[:, 0] - np.einsum("nkd,nk,nd->n", frames, centres, affine[:, 1:])
+    return np.column_stack([constant, np.einsum("nkd,nd->nk", frames, affine[:, 1:])])
 
 
 def _resolved(
@@ -246,7 +301,7 @@ def _resolved(
     d, p = space.dim, space.degree
     count = max(0, ceil(np.log2(max(p, 1))))
     if count > HIGHEST_LEVEL:
-        raise InputError(f"degree: expected at most {2**HIGHEST_LEVEL}, got {p}")
+        raise invalid("degree", f"at most {2**HIGHEST_LEVEL}", p)
     full = np.zeros((len(coefficients), dimension(d, 2**count)))
     full[:, : coefficients.shape[1]] = coefficients
     if count == 0 or not squares:
@@ -263,7 +318,7 @@ def _resolved(
         found = signed_squares_of(full, d, degree, r, common=common, seed=seed)
         if found is not None:
             return count - 1, found
-    raise InputError(f"squares: expected polynomials of degree {p} as {first} to {r} signed squares, found none")
+    raise invalid("squares", f"polynomials of degree {p} that are {first} to {r} signed squares", got="others")
 
 
 def _kappa(centres: Float, kinds: Int, radius: float) -> float:

@@ -17,14 +17,15 @@ import torch
 
 from construct.atlas import atlas_for
 from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known, smoothness_of
-from construct.baselines.relu.chart_search import Found, designs, search
+from construct.baselines.relu.chart_search import MeasuredNetwork, designs, search_charts
 from construct.baselines.relu.charts import ChartsNetwork, networked
-from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
+from construct.baselines.relu.sawtooth import listed
+from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.local import PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
-from construct.validation import positive_real
+from construct.validation import invalid, positive_real
 
 SETTINGS = ("charts", "degree", "cells", "compositions", "distance_compositions")
 RUNGS = ((1, 1, 1), (1, 2, 4), (2, 2, 6), (2, 4, 8), (4, 4, 9), (6, 4, 10), (6, 8, 14), (8, 8, 16))
@@ -33,7 +34,7 @@ STEPS = 20
 
 
 class ChenImproved(Method):
-    """`search` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}, or
+    """`search_charts` for an epsilon; by hand {"charts", "degree", "compositions", "distance_compositions"}, or
     "cells" of a spline in d = 1 instead of "degree".
 
     compositions: one number for all stages of squares, or one for each. smoothness: Hölder exponent of a rough target,
@@ -76,7 +77,7 @@ class ChenImproved(Method):
         known(settings, SETTINGS, self.name)
         start = time.perf_counter()
         if "compositions" not in settings or ("degree" in settings) == ("cells" in settings):
-            raise InputError(f"settings: expected compositions and one of degree and cells, got {', '.join(settings)}")
+            raise invalid("settings", "compositions and one of degree and cells", got=", ".join(settings) or "none")
         space: PolynomialSpace | SplineSpace
         if "cells" in settings:
             space = SplineSpace(manifold.dim, settings["cells"])
@@ -85,18 +86,18 @@ class ChenImproved(Method):
         atlas = atlas_for(manifold, charts=settings.get("charts"))
         approximator = fit_charts(target, atlas, space)
         compositions, distance = settings["compositions"], settings.get("distance_compositions")
-        equal = isinstance(compositions, int)
-        fitting = [one for one in designs(approximator) if equal or one.stages == len(compositions)]
+        given = listed(compositions)
+        fitting = [one for one in designs(approximator) if given is None or len(given) == one.stages]
         if not fitting:
-            raise InputError(f"compositions: expected one for each stage of squares, got {compositions!r}")
+            raise invalid("compositions", "an integer, or one for each stage of squares", compositions)
         network = min((networked(one, compositions, distance) for one in fitting), key=lambda net: net.counts.nonzero)
         seconds = time.perf_counter() - start
         return self._baseline(network, manifold, dict(settings), seconds, dtype, device)
 
     def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
-        """The smallest network that `search` finds for epsilon."""
+        """The smallest network that `search_charts` finds for epsilon."""
         start = time.perf_counter()
-        found: Found = search(
+        found: MeasuredNetwork = search_charts(
             target,
             manifold,
             epsilon,

@@ -38,7 +38,7 @@ SMALLEST_CHART = 12  # numbers that a chart takes at least
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class MeasuredNetwork:
     """A network, its measured error and what it was made from."""
 
     network: ChartsNetwork
@@ -53,7 +53,7 @@ def same_fit(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> Found:
+) -> MeasuredNetwork:
     """The smallest ReLU network for the very polynomials of `approximator` whose measured error is at most epsilon.
 
     All designs of `designs` with the fewest compositions each; the one with the fewest non-zeros that a measurement
@@ -74,7 +74,7 @@ def smallest(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> Found:
+) -> MeasuredNetwork:
     """The network with the fewest non-zeros over several approximators; arguments and errors as in `same_fit`."""
     trials: list[Trial] = []
     missed = math.inf
@@ -91,7 +91,7 @@ def smallest(
         trial = min(trials, key=lambda one: one.network.counts.nonzero)
         measured = measure(trial.network, target, trial.approximator.atlas.manifold, seed=seed)
         if measured.sup <= epsilon:
-            return Found(trial.network, measured, trial.approximator)
+            return MeasuredNetwork(trial.network, measured, trial.approximator)
         missed = min(missed, measured.sup)
         if not trial.tighten(measured.worst_point, target):
             trials.remove(trial)
@@ -194,7 +194,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class ChartCandidate:
     """An atlas and a degree whose fit is good enough, with an estimate of the non-zeros."""
 
     atlas: Atlas
@@ -202,7 +202,7 @@ class Candidate:
     nonzero: int
 
 
-def search(
+def search_charts(
     target: Callable[..., Any],
     manifold: Manifold,
     epsilon: float,
@@ -210,7 +210,7 @@ def search(
     smoothness: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> Found:
+) -> MeasuredNetwork:
     """The smallest network that is found for epsilon: the planner's fit and the best candidates of our own.
 
     Raises:
@@ -260,7 +260,7 @@ def _fits(
 
 def _candidates(
     target: Callable[..., Any], manifold: Manifold, epsilon: float, progress: Progress
-) -> Iterator[Candidate]:
+) -> Iterator[ChartCandidate]:
     """Atlases from the fewest charts on, with every degree that fits first among those of as many levels."""
     degrees = DEGREES.get(manifold.dim, (1, 2, 3))
     cheapest = math.inf
@@ -282,4 +282,4 @@ def _candidates(
             guesses = [design_of(fits.approximator(degree), squares=squares, solve=False) for squares in (True, False)]
             nonzero = min(networked(one, m).counts.nonzero for one in guesses)
             cheapest = min(cheapest, nonzero)
-            yield Candidate(atlas, degree, nonzero)
+            yield ChartCandidate(atlas, degree, nonzero)

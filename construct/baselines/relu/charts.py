@@ -15,11 +15,10 @@ from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.chart_layers import ChartLayers
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.network import ReluNetwork
-from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, square_value
+from construct.baselines.relu.sawtooth import per_stage, square_value
 from construct.baselines.relu.square_levels import coordinates, levels
-from construct.errors import InputError
 from construct.local import PiecewiseApproximator
-from construct.validation import positive_integer
+from construct.validation import invalid, shaped
 
 CHUNK_ENTRIES = 2**22
 
@@ -69,8 +68,8 @@ class ChartsNetwork:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values at x (P, D) -> (P,), elementwise: what the network computes, up to rounding."""
-        if x.ndim != 2 or x.shape[-1] != self.design.ambient:
-            raise InputError(f"x: expected shape (P, {self.design.ambient}), got {tuple(x.shape)}")
+        if shaped(x, "x", self.design.ambient).ndim != 2:
+            raise invalid("x", f"a tensor of shape (P, {self.design.ambient})", x)
         design = self.design
         width = design.charts * (design.dim + 4 + design.squares) + design.classes * design.affine.shape[1]
         parts = [self._evaluate(part) for part in x.split(max(64, CHUNK_ENTRIES // width))]
@@ -167,12 +166,8 @@ def networked(
     Raises:
         InputError: another number of compositions than stages, or one outside 1..26.
     """
-    stages = design.stages
-    given = [compositions] * stages if isinstance(compositions, int) else list(compositions)
-    if len(given) != stages:
-        raise InputError(f"compositions: expected {stages}, one per stage of squares, got {compositions!r}")
-    checked = tuple(positive_integer(m, "compositions", maximum=MOST_COMPOSITIONS) for m in given)
-    return ChartsNetwork(design, checked, design.distance_compositions_checked(distance_compositions))
+    stages = per_stage(compositions, design.stages)
+    return ChartsNetwork(design, stages, design.distance_compositions_checked(distance_compositions))
 
 
 def _square(u: Tensor, compositions: int) -> Tensor:

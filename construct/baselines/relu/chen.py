@@ -47,9 +47,9 @@ from construct.baselines.relu.sawtooth import (
 from construct.baselines.relu.taylor_method import TaylorMethod
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.baselines.relu.taylor_terms import TaylorTerms
-from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_approximator
+from construct.validation import invalid
 
 SHARE = 0.9
 
@@ -73,10 +73,8 @@ class ChenNetwork(TaylorNetwork):
         error = largest_distance_error(self.atlas, self.distance_compositions)
         ramp = self.atlas.radius**2 * 2.0**-self.doublings
         if not error + ramp <= room * (1 + 1e-12):
-            raise InputError(
-                f"doublings: expected error + ramp <= {room:.6g}, so that indicators are 1 where they must; "
-                f"{self.distance_compositions} compositions are off by {error:.6g} and the ramp is {ramp:.6g}"
-            )
+            sizes = f"error {error:.6g} of {self.distance_compositions} compositions, ramp {ramp:.6g}"
+            raise invalid("doublings", f"error + ramp <= {room:.6g}, so that indicators are 1 on the cores", got=sizes)
 
     @property
     def ambient(self) -> int:
@@ -197,12 +195,13 @@ def ramp_sizes(atlas: Atlas, inner_radius: float) -> tuple[int, int]:
     """
     room = atlas.radius**2 - inner_radius**2
     if not 0.0 < inner_radius < atlas.radius:
-        raise InputError(f"inner_radius: expected between 0 and radius = {atlas.radius:.6g}, got {inner_radius:.6g}")
+        raise invalid("inner_radius", f"a number between 0 and radius = {atlas.radius:.6g}", inner_radius)
     for compositions in range(1, MOST_COMPOSITIONS + 1):
         error = largest_distance_error(atlas, compositions)
         if error <= SHARE * room:
             return compositions, max(0, math.ceil(math.log2(atlas.radius**2 / (room - error)) - 1e-12))
-    raise InputError(f"inner_radius: {inner_radius:.6g} is too close to the radius {atlas.radius:.6g} of the charts")
+    far = f"so far below the radius {atlas.radius:.6g} of the charts that {MOST_COMPOSITIONS} compositions do"
+    raise invalid("inner_radius", f"a number {far}", inner_radius)
 
 
 def chen_network(approximator: TaylorApproximator, compositions: int | None) -> ChenNetwork:
@@ -214,7 +213,7 @@ def chen_network(approximator: TaylorApproximator, compositions: int | None) -> 
         InputError: compositions out of range, or an approximator with hats.
     """
     if approximator.bump != "trapezoid":
-        raise InputError(f"approximator: expected bump = 'trapezoid', got {approximator.bump!r}")
+        raise invalid("approximator", "bump = 'trapezoid'", approximator.bump)
     atlas, cells = approximator.atlas, approximator.cells
     terms = TaylorTerms(
         count=atlas.count,

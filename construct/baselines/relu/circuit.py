@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from construct.arrays import Float
-from construct.errors import InputError
+from construct.validation import invalid, one_of
 
 Layer = tuple[sparse.csr_array, Float]
 """Weight (out, in) and bias (out,)."""
@@ -31,7 +31,7 @@ def layer(weight: Any, bias: Any = None) -> Layer:
     matrix = sparse.csr_array(weight, dtype=np.float64)
     offset = np.zeros(matrix.shape[0]) if bias is None else np.asarray(bias, dtype=np.float64)
     if offset.shape != (matrix.shape[0],):
-        raise InputError(f"bias: expected shape ({matrix.shape[0]},) for weight {matrix.shape}, got {offset.shape}")
+        raise invalid("bias", f"an array of shape ({matrix.shape[0]},) for weight {matrix.shape}", offset)
     return matrix, offset
 
 
@@ -56,7 +56,7 @@ def after(layers: Sequence[Layer], last: Layer) -> list[Layer]:
 def beside(networks: Sequence[Sequence[Layer]]) -> list[Layer]:
     """Networks of equal depth side by side, each with inputs of its own."""
     if len({len(layers) for layers in networks}) != 1:
-        raise InputError(f"networks: expected equal depths, got {[len(layers) for layers in networks]}")
+        raise invalid("networks", "equal depths", [len(layers) for layers in networks])
     return [
         (sparse.block_diag([w for w, _ in rows], format="csr"), np.concatenate([b for _, b in rows]))
         for rows in zip(*networks, strict=True)
@@ -128,12 +128,10 @@ class Circuit:
 
     def select(self, name: str, weight: Any = None) -> sparse.csr_array:
         """`weight @ group`, (rows, channels): a matrix that reads one group; weight is the identity by default."""
-        if name not in self.groups:
-            raise InputError(f"name: expected one of {', '.join(self.groups)}, got {name!r}")
-        start, stop = self.groups[name]
+        start, stop = self.groups[one_of(name, "name", self.groups)]
         matrix = sparse.coo_array(sparse.eye_array(stop - start) if weight is None else weight)
         if matrix.shape[1] != stop - start:
-            raise InputError(f"weight: expected {stop - start} columns for {name!r}, got shape {matrix.shape}")
+            raise invalid("weight", f"{stop - start} columns for {name!r}", got=f"shape {matrix.shape}")
         columns = matrix.coords[1] + start
         return sparse.csr_array((matrix.data, (matrix.coords[0], columns)), shape=(matrix.shape[0], self.channels))
 
@@ -147,13 +145,11 @@ class Circuit:
         strands = [_Strand(gadget) for gadget in (*gadgets, *kept)]
         names = [strand.name for strand in strands]
         if len(set(names)) < len(names):
-            raise InputError(f"gadgets: expected different names, got {names}")
+            raise invalid("gadgets", "different names", names)
         for strand in strands:
             if strand.layers[0][0].shape[1] != self.channels:
-                raise InputError(
-                    f"{strand.name}: expected a first weight with {self.channels} columns, "
-                    f"got {strand.layers[0][0].shape}"
-                )
+                shape = f"shape {strand.layers[0][0].shape}"
+                raise invalid(strand.name, f"a first weight with {self.channels} columns", got=shape)
         depth = max(len(strand.layers) for strand in strands) - 1
         for number in range(depth):
             self.layers.append(self._joined([strand.step() for strand in strands], first=number == 0))

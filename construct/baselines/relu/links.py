@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from construct.arrays import Float
-from construct.errors import InputError
+from construct.validation import invalid
 
 STEEP = 4.0
 Line = tuple[float, float, float]
@@ -177,10 +177,10 @@ def _joined(start: float, lines: list[Line]) -> Polyline:
 
 def _check(x: Float, low: Float, high: Float) -> None:
     if x.ndim != 1 or len(x) < 2 or low.shape != x.shape or high.shape != x.shape:
-        raise InputError(f"x, low, high: expected one shape (N,), N >= 2, got {x.shape}, {low.shape}, {high.shape}")
+        raise invalid("x, low, high", "one shape (N,), N >= 2", got=f"{x.shape}, {low.shape}, {high.shape}")
     if not (np.isfinite(x).all() and np.isfinite(low).all() and np.isfinite(high).all()):
-        raise InputError("x, low, high: expected finite numbers, got NaN or infinity")
+        raise invalid("x, low, high", "finite numbers", got="NaN or infinity")
     if not (np.diff(x) > 0).all():
-        raise InputError("x: expected increasing abscissae, got some that are not")
+        raise invalid("x", "increasing abscissae", got="some that are not")
     if not (low < high).all():
-        raise InputError(f"low: expected below high, got {int((low >= high).sum())} of {len(x)} that are not")
+        raise invalid("low", "values below high", got=f"{int((low >= high).sum())} of {len(x)} that are not")

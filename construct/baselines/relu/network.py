@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from construct.baselines.base import Counts
 from construct.baselines.relu.circuit import Layer
-from construct.errors import InputError
+from construct.validation import invalid, shaped
 
 CHUNK_ENTRIES = 1 << 24
 LARGEST_DENSE = 1 << 27
@@ -28,7 +28,7 @@ class SparseLinear(nn.Module):
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
         if not (np.isfinite(matrix.data).all() and np.isfinite(bias).all()):
-            raise InputError("weight: expected finite weights and biases, got NaN or infinity")
+            raise invalid("weight", "finite weights and biases", got="NaN or infinity")
         self.out_features, self.in_features = matrix.shape
         indices = np.stack([c.astype(np.int64) for c in matrix.coords])
         self.register_buffer("indices", torch.as_tensor(indices, device=device))
@@ -59,7 +59,7 @@ class ReluNetwork(nn.Module):
         sizes = [weight.shape for weight, _ in layers]
         fit = all(one[0] == two[1] for one, two in pairwise(sizes))
         if not sizes or not fit or sizes[-1][0] != 1:
-            raise InputError(f"layers: expected matrices that fit and one output, got shapes {sizes}")
+            raise invalid("layers", "matrices that fit and one output", got=f"shapes {sizes}")
         self.layers = nn.ModuleList(SparseLinear(one, dtype=dtype, device=device) for one in layers)
         self.ambient = int(sizes[0][1])
 
@@ -92,8 +92,7 @@ class ReluNetwork(nn.Module):
         Raises:
             InputError: another last dimension.
         """
-        if x.shape[-1] != self.ambient:
-            raise InputError(f"x: expected shape (..., {self.ambient}), got {tuple(x.shape)}")
+        shaped(x, "x", self.ambient)
         flat = x.reshape(-1, self.ambient)
         step = max(1, CHUNK_ENTRIES // max(self.widths))
         parts = [self._evaluate(part) for part in flat.split(step)]
@@ -113,7 +112,7 @@ class ReluNetwork(nn.Module):
         """
         dense = self.counts.dense
         if dense > LARGEST_DENSE:
-            raise InputError(f"network: expected at most {LARGEST_DENSE:,} dense weights, it has {dense:,}")
+            raise invalid("network", f"at most {LARGEST_DENSE:,} dense weights", got=f"{dense:,}")
         modules: list[nn.Module] = []
         for layer in self.stack:
             linear = nn.Linear(layer.in_features, layer.out_features, device="meta")

@@ -19,19 +19,42 @@ networks too large to be written down are evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 from torch import Tensor
 
 from construct.arrays import Float
 from construct.baselines.relu.circuit import Layer, after, before, copies, layer
-from construct.validation import positive_integer, positive_real
+from construct.validation import invalid, positive_integer, positive_real
 
 TOOTH = np.array([2.0, -4.0])
 MOST_COMPOSITIONS = 26
 """h^2 = 4^-m reaches the spacing of float64 at 1."""
 SUMS = {"yarotsky": np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]), "polar": np.array([[1.0, 1.0], [1.0, -1.0]])}
 SIGNS = {"yarotsky": np.array([[2.0, -2.0, -2.0]]), "polar": np.array([[1.0, -1.0]])}
+
+
+def listed(compositions: object) -> list[object] | None:
+    """Compositions of several stages as a list, None where one number stands for all of them."""
+    if isinstance(compositions, Tensor | np.ndarray):
+        compositions = compositions.tolist()
+    return list(compositions) if isinstance(compositions, Sequence) else None
+
+
+def per_stage(compositions: int | Sequence[int], stages: int) -> tuple[int, ...]:
+    """m of every stage of squares, from one number for all stages or one for each.
+
+    Raises:
+        InputError: another number of compositions than stages, or one that is no integer in 1..26.
+    """
+    given = listed(compositions)
+    if given is None:
+        return (positive_integer(compositions, "compositions", maximum=MOST_COMPOSITIONS),) * stages
+    if len(given) != stages:
+        raise invalid("compositions", f"{stages} integers, one per stage of squares", compositions)
+    return tuple(positive_integer(m, "compositions", maximum=MOST_COMPOSITIONS) for m in given)
 
 
 def square_layers(compositions: int) -> list[Layer]:

@@ -17,7 +17,7 @@ from scipy import sparse
 from construct.arrays import Float, Int
 from construct.baselines.base import Counts
 from construct.baselines.relu.circuit import Layer
-from construct.errors import InputError
+from construct.validation import invalid
 
 INPUT = -1
 """Number of the group that holds the inputs, in layer 0."""
@@ -45,7 +45,7 @@ class Form:
 
     def __add__(self, other: Form) -> Form:
         if self.rows != other.rows:
-            raise InputError(f"form: expected {self.rows} rows, got {other.rows}")
+            raise invalid("form", f"{self.rows} rows", other.rows)
         terms = dict(self.terms)
         for group, weight in other.terms.items():
             terms[group] = terms[group] + weight if group in terms else weight
@@ -55,7 +55,7 @@ class Form:
         """`matrix @ form + offset`, matrix (rows', rows)."""
         weight = sparse.csr_array(matrix, dtype=np.float64)
         if weight.shape[1] != self.rows:
-            raise InputError(f"matrix: expected {self.rows} columns, got shape {weight.shape}")
+            raise invalid("matrix", f"{self.rows} columns", got=f"shape {weight.shape}")
         terms = {group: weight @ w for group, w in self.terms.items()}
         return Form(terms, weight @ self.offset + offset, self.latest)
 
@@ -79,7 +79,7 @@ def stacked(forms: Sequence[Form]) -> Form:
         out = part if out is None else out + part
         start += form.rows
     if out is None:
-        raise InputError("forms: expected at least one, got none")
+        raise invalid("forms", "at least one", got="none")
     return out
 
 
@@ -102,7 +102,7 @@ class Schedule:
         """
         at = form.latest + 1 if layer is None else layer
         if at <= form.latest or (INPUT in form.terms and at != 1):
-            raise InputError(f"layer: expected {'1' if INPUT in form.terms else f'> {form.latest}'}, got {at}")
+            raise invalid("layer", "1" if INPUT in form.terms else f"an integer > {form.latest}", at)
         self._groups.append((at, form))
         eye = sparse.csr_array(sparse.eye_array(form.rows))
         return Form({len(self._groups) - 1: eye}, np.zeros(form.rows), at)

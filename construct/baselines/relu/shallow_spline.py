@@ -25,12 +25,12 @@ from construct.baselines.base import Baseline, Method, Options, Settings, known
 from construct.baselines.relu.circuit import Layer, layer
 from construct.baselines.relu.links import Polyline, fewest_links
 from construct.baselines.relu.network import ReluNetwork
-from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
+from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.manifolds import Cube, Manifold
 from construct.measurement import measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import integer
+from construct.validation import integer, invalid
 
 COARSE, FINEST = 2**13, 2**17
 """Grid cells of [-1, 1]: of `fit`, and the most that `build` refines to."""
@@ -53,7 +53,7 @@ class ShallowSpline(Method):
     def check(self, manifold: Manifold) -> None:
         """Raise `InputError` for anything but the interval Cube(1) in R^1."""
         if not isinstance(manifold, Cube) or manifold.dim != 1 or manifold.ambient != 1:
-            raise InputError(f"manifold: expected the interval Cube(1), got {manifold!r}")
+            raise invalid("manifold", "the interval Cube(1)", manifold)
 
     def ladder(self, manifold: Manifold) -> Sequence[Settings]:
         """0, 1, 2, 4, .., 512 knots."""

@@ -18,8 +18,7 @@ import numpy as np
 
 from construct.arrays import Float
 from construct.baselines.relu.square_levels import dimension, multiplication
-from construct.errors import InputError
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, positive_integer
 
 SOLVED = 1e-11
 """Largest residual of a solution, relative to the largest coefficient of degree > s."""
@@ -63,7 +62,7 @@ def signed_squares_of(
     count, seed = positive_integer(count, "count"), integer(seed, "seed")
     low, expected = dimension(dim, degree), dimension(dim, 2 * degree)
     if coefficients.ndim != 2 or coefficients.shape[1] != expected or not np.isfinite(coefficients).all():
-        raise InputError(f"coefficients: expected finite (n, {expected}), got shape {coefficients.shape}")
+        raise invalid("coefficients", f"a finite array of shape (n, {expected})", coefficients)
     n = len(coefficients)
     patterns = np.array([[1.0] * k + [-1.0] * (count - k) for k in range(count + 1)])
     forms, sizes = np.zeros((count + 1, n, count, low)), np.full((count + 1, n), np.inf)

@@ -27,6 +27,7 @@ from construct.measurement import measure, search_sup
 from construct.paper.taylor import taylor_degree
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
+from construct.validation import invalid, positive_integer
 
 MOST_NODES = 1 << 22
 MOST_COEFFICIENTS = 1 << 24
@@ -100,9 +101,8 @@ class TaylorMethod(Method):
         known(settings, NAMES, self.name)
         missing = sorted(set(NAMES) - set(settings))
         if missing:
-            raise InputError(f"settings: {self.name} needs {', '.join(NAMES)}, got no {', '.join(missing)}")
-        if settings["compositions"] is None:
-            raise InputError("compositions: expected an integer, got None")
+            raise invalid("settings", f"all of {self.name} ({', '.join(NAMES)})", got=f"no {', '.join(missing)}")
+        positive_integer(settings["compositions"], "compositions", maximum=MOST_COMPOSITIONS)
         began = time.perf_counter()
         network = self.design(target, manifold, **{name: settings[name] for name in NAMES})
         return self.baseline(network, manifold, settings, began, dtype, device)
@@ -136,7 +136,7 @@ class TaylorMethod(Method):
         began = time.perf_counter()
         degrees, goal, reached = self.degrees(target, manifold), MARGIN * epsilon, math.inf
         for _ in range(MOST_CHECKS):
-            search = Search(self, target, manifold, goal, options.seed, options.progress)
+            search = TaylorSearch(self, target, manifold, goal, options.seed, options.progress)
             candidate = search.best(degrees)
             reached = min(reached, search.smallest_error)
             if candidate is None:
@@ -166,7 +166,7 @@ class TaylorMethod(Method):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TaylorCandidate:
     """A network that reaches the goal in the search, and its settings."""
 
     network: TaylorNetwork
@@ -178,7 +178,7 @@ class Candidate:
 
 
 @dataclass
-class Search:
+class TaylorSearch:
     """The search for one goal, a little below epsilon; `smallest_error` is the best of what was measured."""
 
     method: TaylorMethod
@@ -189,9 +189,9 @@ class Search:
     progress: Progress
     smallest_error: float = field(default=math.inf, init=False)
 
-    def best(self, degrees: Sequence[int]) -> Candidate | None:
+    def best(self, degrees: Sequence[int]) -> TaylorCandidate | None:
         """The cheapest candidate over all degrees."""
-        best: Candidate | None = None
+        best: TaylorCandidate | None = None
         for degree in degrees:
             best = self.cheaper(degree, best)
         while len(degrees) > 1 and best is not None and max(degrees) <= best.settings["degree"] < MOST_DEGREE:
@@ -202,7 +202,7 @@ class Search:
                 break
         return best
 
-    def cheaper(self, degree: int, best: Candidate | None) -> Candidate | None:
+    def cheaper(self, degree: int, best: TaylorCandidate | None) -> TaylorCandidate | None:
         """The cheapest candidate of one degree, or `best` if that is cheaper."""
         exact = self.fewest_cells(degree, best)
         candidates = [] if exact is None else self.compositions(*exact, degree)
@@ -220,7 +220,7 @@ class Search:
         self.smallest_error = min(self.smallest_error, found)
         return found
 
-    def fewest_cells(self, degree: int, rival: Candidate | None) -> tuple[TaylorNetwork, int, float] | None:
+    def fewest_cells(self, degree: int, rival: TaylorCandidate | None) -> tuple[TaylorNetwork, int, float] | None:
         """Network of exact products with (almost) the smallest N within the goal, N and error; None if `rival` wins."""
         failed, cells = 0, FIRST_CELLS
         found: tuple[TaylorNetwork, int, float] | None = None
@@ -245,7 +245,7 @@ class Search:
                 cells = following if failed < following < found[1] else (failed + found[1]) // 2
         return found
 
-    def compositions(self, exact: TaylorNetwork, cells: int, error: float, degree: int) -> list[Candidate]:
+    def compositions(self, exact: TaylorNetwork, cells: int, error: float, degree: int) -> list[TaylorCandidate]:
         """The smallest m at this N, and candidates with more cells and fewer compositions that have fewer weights."""
         settings: Settings = {"cells": cells, "degree": degree}
         errors: dict[int, float] = {}
@@ -262,7 +262,7 @@ class Search:
             return []
         while m > 1 and measured(m - 1) <= self.goal:
             m -= 1
-        best = Candidate(exact.with_compositions(m), {**settings, "compositions": m})
+        best = TaylorCandidate(exact.with_compositions(m), {**settings, "compositions": m})
         found = [best]
         for fewer in range(m - 1, max(0, m - 1 - MOST_TRADES), -1):
             left = self.goal - max(0.0, measured(fewer) - error)
@@ -274,6 +274,6 @@ class Search:
                 continue
             larger = self.method.design(self.target, self.manifold, more, degree, fewer)
             if self.error(larger, f"degree {degree}, {more} cells, {fewer} compositions") <= self.goal:
-                best = Candidate(larger, {"cells": more, "degree": degree, "compositions": fewer})
+                best = TaylorCandidate(larger, {"cells": more, "degree": degree, "compositions": fewer})
                 found.append(best)
         return found

@@ -43,8 +43,7 @@ from torch import Tensor
 from construct.arrays import Float, Int
 from construct.baselines.relu.circuit import Circuit, Gadget, Layer, before, copies, layer
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, product_layers, product_value
-from construct.errors import InputError
-from construct.validation import positive_integer
+from construct.validation import invalid, positive_integer
 
 ROOM = 1.0 + 1e-9
 """On bounds that keep a neuron >= 0, so that rounding does not clip it."""
@@ -118,16 +117,15 @@ class TaylorTerms:
             positive_integer(self.compositions, "compositions", maximum=MOST_COMPOSITIONS)
         shapes = tuple(self.nodes.shape), tuple(self.coefficients.shape)
         if shapes != ((len(self.charts), self.dim), (len(self.charts), len(self.exponents))) or not len(self.charts):
-            raise InputError(f"coefficients: expected nodes (q, d) and coefficients (q, A), q >= 1, got {shapes}")
-        if not bool(((self.charts >= 0) & (self.charts < self.count)).all()):
-            raise InputError(f"charts: expected numbers in 0..{self.count - 1}")
-        if not bool(((self.nodes >= 0) & (self.nodes <= self.cells)).all()):
-            raise InputError(f"nodes: expected entries in 0..{self.cells}")
+            raise invalid("coefficients", "nodes (q, d) and coefficients (q, A), q >= 1", shapes)
+        for name, values, most in (("charts", self.charts, self.count - 1), ("nodes", self.nodes, self.cells)):
+            if not bool(((values >= 0) & (values <= most)).all()):
+                raise invalid(name, f"integers in 0..{most}", got=f"{int(values.min())}..{int(values.max())}")
         if not bool(torch.isfinite(self.coefficients).all()):
-            raise InputError("coefficients: expected finite numbers, got NaN or infinity")
+            raise invalid("coefficients", "finite numbers", got="NaN or infinity")
         keys = self._key(self.charts, self.nodes)
         if not bool((keys[1:] > keys[:-1]).all()):
-            raise InputError("nodes: expected them sorted by chart and node, without repetition")
+            raise invalid("nodes", "nodes sorted by chart and node, none twice", got="another order")
         object.__setattr__(self, "_keys", keys)
 
     @property
@@ -156,7 +154,7 @@ class TaylorTerms:
         """
         start, stop = circuit.groups[group]
         if stop - start != self.count * self.dim:
-            raise InputError(f"{group}: expected {self.count * self.dim} channels, got {stop - start}")
+            raise invalid(group, f"{self.count * self.dim} channels", stop - start)
         found = []
         for total, bounds in self.bounds():
             parts = [self._class(column, start, circuit.channels, filled) for column in self._columns(total)]
@@ -192,7 +190,7 @@ class TaylorTerms:
 
     def _chain(self, column: int) -> tuple[Layer, ...]:
         if self.compositions is None:
-            raise InputError("compositions: expected a number, exact products are no ReLU network")
+            raise invalid("compositions", "an integer (exact products are no ReLU network)", None)
         return chain_layers(tuple(self.exponents[column].tolist()), self.compositions)
 
     def _first(self, column: int, rows: Tensor) -> tuple[Int, Float, Float]:

@@ -42,15 +42,15 @@ from construct.atlas import telescope
 from construct.baselines.base import Counts
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.network import ReluNetwork
-from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, square_value
+from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, per_stage, square_value
 from construct.baselines.relu.telescoping_layers import TelescopingLayers
 from construct.baselines.relu.telescoping_terms import Terms, level_of
-from construct.errors import EpsilonNotReached, InputError
+from construct.errors import EpsilonNotReached
 from construct.local import PiecewiseApproximator
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import positive_integer, positive_real
+from construct.validation import finite_points, invalid, positive_integer, positive_real
 
 CHUNK_ENTRIES = 2**21
 SAMPLES = 6_000
@@ -81,18 +81,15 @@ class TelescopingNetwork:
     distance: int = field(init=False)
 
     def __post_init__(self) -> None:
-        terms, m = Terms(self.approximator), self.compositions
-        given = list(m) if isinstance(m, Sequence) else [m] * max(1, terms.stages)
-        if isinstance(m, Sequence) and len(given) != terms.stages:
-            raise InputError(f"compositions: expected {terms.stages}, one per stage of squares, got {m!r}")
-        checked = tuple(positive_integer(one, "compositions", maximum=MOST_COMPOSITIONS) for one in given)
+        terms = Terms(self.approximator)
+        stages = per_stage(self.compositions, terms.stages)
         least = terms.least_distance
         distance = least if self.distance_compositions is None else self.distance_compositions
         distance = positive_integer(distance, "distance_compositions", maximum=MOST_COMPOSITIONS)
         if self.approximator.atlas.count > 1 and terms.distance_error(distance) > terms.collar:
-            raise InputError(f"distance_compositions: expected at least {least} for this collar, got {distance}")
+            raise invalid("distance_compositions", f"at least {least} for this collar", distance)
         object.__setattr__(self, "terms", terms)
-        object.__setattr__(self, "stages", checked[: terms.stages])
+        object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "distance", distance)
 
     @cached_property
@@ -116,10 +113,8 @@ class TelescopingNetwork:
             InputError: another shape, or an entry that is not finite.
         """
         ambient = self.approximator.atlas.manifold.ambient
-        if x.ndim != 2 or x.shape[-1] != ambient:
-            raise InputError(f"x: expected shape (P, {ambient}), got {tuple(x.shape)}")
-        if not bool(torch.isfinite(x).all()):
-            raise InputError("x: expected finite entries, got NaN or infinity")
+        if finite_points(x, "x", ambient).ndim != 2:
+            raise invalid("x", f"a tensor of shape (P, {ambient})", x)
         step = max(
             64,
             CHUNK_ENTRIES // (self.approximator.atlas.count * len(self.terms.box) + 4 * len(self.terms.coefficients)),

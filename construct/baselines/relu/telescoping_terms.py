@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from construct.arrays import Float
-from construct.errors import InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace
+from construct.validation import invalid
 
 HIGHEST_DIM = 3
 COLLAR = 0.99  # of r^2 - core^2 that the distance may lose at most
@@ -35,7 +35,7 @@ class Terms:
     def __post_init__(self) -> None:
         space = self.approximator.space
         if not isinstance(space, PolynomialSpace) or space.dim > HIGHEST_DIM:
-            raise InputError(f"approximator: expected polynomials in d <= {HIGHEST_DIM}, got {space!r}")
+            raise invalid("approximator", f"polynomials in d <= {HIGHEST_DIM}", space)
 
     @property
     def space(self) -> PolynomialSpace:

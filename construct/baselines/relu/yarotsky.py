@@ -24,12 +24,11 @@ from construct.baselines.relu.circuit import Circuit, Layer
 from construct.baselines.relu.taylor_method import MOST_NODES, TaylorMethod
 from construct.baselines.relu.taylor_network import TaylorNetwork
 from construct.baselines.relu.taylor_terms import TaylorTerms
-from construct.errors import InputError
 from construct.local import multi_indices
 from construct.manifolds import Cube, Manifold
 from construct.paper.derivatives import differentiable, partial_derivatives, refuse_detached
 from construct.targets import evaluate_target
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, positive_integer
 
 CHUNK_NODES = 1 << 16
 PROBES = 64
@@ -78,7 +77,7 @@ def yarotsky_network(
     dim, cells = positive_integer(dim, "dim"), positive_integer(cells, "cells")
     integer(degree, "degree")
     if (cells + 1) ** dim > MOST_NODES:
-        raise InputError(f"cells: expected at most {MOST_NODES:,} nodes, got {(cells + 1) ** dim:,}")
+        raise invalid("cells", f"at most {MOST_NODES:,} nodes", got=f"{(cells + 1) ** dim:,}")
     nodes = torch.cartesian_prod(*[torch.arange(cells + 1)] * dim).reshape(-1, dim)
     points = nodes.double() * (2.0 / cells) - 1.0
     exponents = multi_indices(dim, degree)
@@ -90,7 +89,7 @@ def yarotsky_network(
         refuse_detached(known, points[:: max(1, len(points) // PROBES)])
         derivatives = torch.cat([partial_derivatives(known, x, exponents) for x in points.split(CHUNK_NODES)])
     if not bool(torch.isfinite(derivatives).all()):
-        raise InputError(f"target: expected finite derivatives up to order {degree} at the nodes")
+        raise invalid("target", f"finite derivatives up to order {degree} at the nodes", got="NaN or infinity")
     factorials = torch.lgamma(exponents.double() + 1).sum(-1).exp()
     coefficients = derivatives * (2.0 / cells) ** exponents.sum(-1).double() / factorials
     kept = (coefficients != 0).any(-1)
@@ -118,7 +117,7 @@ class Yarotsky(TaylorMethod):
     def check(self, manifold: Manifold) -> None:
         """Only the cube, not embedded."""
         if not isinstance(manifold, Cube) or manifold.ambient != manifold.dim:
-            raise InputError(f"manifold: {self.name} is for Cube(dim) with ambient = dim, got {manifold!r}")
+            raise invalid("manifold", f"a Cube with ambient = dim for {self.name}", manifold)
 
     def design(
         self, target: Callable[..., Any], manifold: Manifold, cells: int, degree: int, compositions: int | None

@@ -6,8 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from construct.errors import InputError
-from construct.validation import positive_integer, positive_real
+from construct.validation import invalid, positive_integer, positive_real
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,6 @@ class Budget:
 def budget(seconds: float | None, steps: int | None) -> Budget:
     """The whole of a run. Raises `InputError` unless at least one limit is given and both are > 0."""
     if seconds is None and steps is None:
-        raise InputError("seconds: expected a limit by seconds or by steps, got neither")
+        raise invalid("seconds", "a limit by seconds or by steps", got="neither")
     time_limit = math.inf if seconds is None else positive_real(seconds, "seconds")
     return Budget(Meter(), time_limit, math.inf if steps is None else positive_integer(steps, "steps"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,13 @@ from torch import Tensor, nn
 
 from construct.baselines.trained.budget import Budget, Record, budget
 from construct.baselines.trained.optimise import gauss_newton
-from construct.errors import InputError
 from construct.execution.sparse import SparsePlan
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
 from construct.transformer import Transformer
-from construct.validation import integer, positive_integer, positive_real
+from construct.validation import integer, invalid, one_of, positive_integer, positive_real
 
 PARAMETERS = ("values", "all")
 RATES = (1e-7, 1e-6, 1e-5, 1e-4)
@@ -90,7 +89,7 @@ class Tuner:
             chosen = {name: p for name, p in chosen.items() if name.endswith(".value")}
         self.weights = {name: p.requires_grad_() for name, p in chosen.items() if bool((p != 0).any())}
         if not self.weights:
-            raise InputError("net: expected weights that are not zero, got none to train")
+            raise invalid("net", "weights that are not zero", got="none to train")
         self.masks = {name: p != 0 for name, p in self.weights.items()}
         self.origin = {name: p.detach()[self.masks[name]] for name, p in self.weights.items()}
         count = sum(map(len, self.origin.values()))
@@ -126,6 +125,17 @@ class Tuner:
         if sup < self.best_sup:
             self.best, self.best_sup, self.best_phase = self.change.detach().clone(), sup, phase
         return sup
+
+    def train(self, rates: Sequence[float], batch: int, seed: int, progress: Progress) -> None:
+        """Adam with each of the rates, then Gauss-Newton with each of `NORMS`, within the limit."""
+        self.look("start")
+        generator = torch.Generator().manual_seed(seed)
+        for rate in rates:
+            progress(f"Adam, rate {rate:g}", self.limit.used)
+            self.adam(rate, self.limit.part(ADAM / len(rates)), batch, generator)
+        for norm in NORMS:
+            progress(f"Gauss-Newton, norm {norm}", self.limit.used)
+            self.gauss_newton(norm, self.limit.part((1 - ADAM) / len(NORMS)))
 
     def return_to(self, change: Tensor) -> None:
         with torch.no_grad():
@@ -213,14 +223,13 @@ def fine_tune(
         InputError: an argument of the wrong kind or range.
     """
     if not isinstance(net, Transformer):
-        raise InputError(f"net: expected a construct.Transformer, got {type(net).__name__}")
+        raise invalid("net", "a construct.Transformer", net)
     if not isinstance(manifold, Manifold) or manifold.ambient != net.ambient:
-        raise InputError(f"manifold: expected one in R^{net.ambient}, got {manifold!r}")
-    if parameters not in PARAMETERS:
-        raise InputError(f"parameters: expected one of {PARAMETERS}, got {parameters!r}")
+        raise invalid("manifold", f"a construct.manifolds.Manifold in R^{net.ambient}", manifold)
+    one_of(parameters, "parameters", PARAMETERS)
     rates = [positive_real(rate, "learning_rates") for rate in learning_rates]
     if not rates:
-        raise InputError("learning_rates: expected at least one, got none")
+        raise invalid("learning_rates", "at least one", got="none")
     seed, samples, batch = integer(seed, "seed"), positive_integer(samples, "samples"), positive_integer(batch, "batch")
 
     tuned = copy.deepcopy(net).requires_grad_(False)
@@ -231,14 +240,7 @@ def fine_tune(
     data = points(net, target, manifold, samples, seed) + points(net, target, manifold, samples, seed + SEEDS_APART)
     with torch.enable_grad():
         tuner = Tuner(tuned, parameters, data, limit)
-        tuner.look("start")
-        generator = torch.Generator().manual_seed(seed)
-        for rate in rates:
-            progress(f"Adam, rate {rate:g}", limit.used)
-            tuner.adam(rate, limit.part(ADAM / len(rates)), batch, generator)
-        for norm in NORMS:
-            progress(f"Gauss-Newton, norm {norm}", limit.used)
-            tuner.gauss_newton(norm, limit.part((1 - ADAM) / len(NORMS)))
+        tuner.train(rates, batch, seed, progress)
     used, taken = limit.meter.seconds, limit.meter.steps
     tuner.write(tuner.best)
     tuned.requires_grad_(False)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from construct.baselines.trained.models import Model
-from construct.errors import InputError
-from construct.validation import positive_integer
+from construct.validation import invalid, positive_integer
 
 ORDER = 3
 PREPARED = 1000  # points that grids are fitted to; pykan solves a least-squares problem over them for every edge
@@ -32,7 +31,7 @@ def layer_class() -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             return importlib.import_module("kan.KANLayer").KANLayer
     except ImportError as error:
-        raise InputError(f"method: kan expected the package pykan, got {error}; install it by `{INSTALL}`") from error
+        raise invalid("method", f"the package pykan for kan (`{INSTALL}`)", got=str(error)) from error
 
 
 class KAN(Model):

@@ -14,8 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from construct.errors import InputError
-from construct.validation import positive_integer
+from construct.validation import invalid, one_of, positive_integer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -68,9 +67,7 @@ def uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) ->
 
 def activation_named(name: object) -> Callable[[Tensor], Tensor]:
     """The activation called `name`. Raises `InputError` for an unknown one."""
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise InputError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[one_of(name, "activation", ACTIVATIONS)]
 
 
 class FeedForwardNetwork(Model):
@@ -191,4 +188,4 @@ class SoftmaxTransformer(TokenModel):
 def check_heads(width: int, heads: int) -> None:
     """Raise `InputError` unless `heads` >= 1 divides `width`."""
     if positive_integer(width, "width") % positive_integer(heads, "heads"):
-        raise InputError(f"width: expected a multiple of heads = {heads}, got {width}")
+        raise invalid("width", f"a multiple of heads = {heads}", width)

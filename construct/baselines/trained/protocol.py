@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from construct.baselines.trained.budget import Record
 from construct.baselines.trained.models import Model
-from construct.errors import ConstructError, InputError
-from construct.validation import positive_integer, positive_real, real
+from construct.errors import ConstructError
+from construct.validation import invalid, positive_integer, positive_real, real
 
 CHUNK = 512  # points evaluated at once: arrays of more than a few 100 kB cost several times as much a point
 
@@ -49,7 +49,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not self.learning_rates:
-            raise InputError("learning_rates: expected at least one, got none")
+            raise invalid("learning_rates", "at least one", got="none")
         for rate in self.learning_rates:
             positive_real(rate, "learning_rates")
         for name in ("seeds", "batch", "history", "newton", "points", "looks"):
@@ -58,9 +58,9 @@ class Protocol:
             real(getattr(self, name), name) for name in ("sweep", "adam", "adam_newton", "squares")
         )
         if not (sweep > 0 and min(adam, adam_newton) >= 0 and sweep + max(adam, adam_newton) <= 1):
-            raise InputError(f"sweep: expected shares of sum at most 1, got {sweep}, adam {adam}, {adam_newton}")
+            raise invalid("sweep", "shares of sum at most 1", got=f"{sweep}, adam {adam}, {adam_newton}")
         if not 0 <= squares <= 1:
-            raise InputError(f"squares: expected a share in [0, 1], got {squares}")
+            raise invalid("squares", "a share in [0, 1]", squares)
 
 
 class Scaled(nn.Module):

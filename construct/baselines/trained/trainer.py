@@ -60,6 +60,10 @@ class Trainer:
         self.history: list[Record] = []
         self.best: tuple[float, float, str, dict[str, Tensor]] | None = None
 
+    def batch(self, protocol: Protocol) -> int:
+        """Points of a step of Adam."""
+        return min(protocol.batch, len(self.x))
+
     def errors(self, run: Run, count: int) -> tuple[float, float]:
         """Sup and rms error on the first `count` validation points; both infinite where one is not finite."""
         dtype = next(run.model.parameters()).dtype

@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
-from construct.baselines.trained.budget import budget
+from construct.baselines.trained.budget import Budget, budget
 from construct.baselines.trained.models import Model
 from construct.baselines.trained.protocol import Protocol, Scaled, Training, TrainingDiverged
 from construct.baselines.trained.trainer import Run, Trainer
 from construct.manifolds import Manifold
 from construct.progress import Progress, silent
-from construct.validation import integer, positive_integer
+from construct.validation import integer, message, positive_integer
 
 Make = Callable[[torch.Generator], Model]
 
@@ -49,6 +49,46 @@ def warm_up() -> None:
     variable.square().sum().backward()
     optimiser.step()
     torch.func.vmap(torch.func.grad(torch.sum))(torch.zeros(1, 1))
+
+
+def initial_runs(make: Make, trainer: Trainer, protocol: Protocol, seed: int, device: torch.device) -> list[Run]:
+    """The runs of the sweep: every learning rate with every seed of initial weights, in float32."""
+    runs = []
+    for number in range(protocol.seeds):
+        for rate in protocol.learning_rates:
+            model = make(torch.Generator().manual_seed(seed + number)).to(device)
+            model.prepare(trainer.x)
+            runs.append(Run(model.float(), rate, seed + number))
+    return runs
+
+
+def winner_of_sweep(trainer: Trainer, runs: list[Run], limit: Budget, protocol: Protocol, progress: Progress) -> Run:
+    """Phase 1: the run that is left when the worse half has gone again and again."""
+    sweep = limit.part(protocol.sweep)
+    rounds = halvings(len(runs))
+    for alive in rounds:
+        for run in runs[:alive]:
+            progress(f"sweep, rate {run.learning_rate:g}, seed {run.seed}", limit.used)
+            trainer.adam(run, sweep.part(1 / (len(rounds) * alive)), "sweep", trainer.batch(protocol), 0)
+            run.sup = trainer.errors(run, GLANCE)[0]
+        runs = sorted(runs[:alive], key=lambda run: run.sup)
+    return runs[0]
+
+
+def refine_winner(trainer: Trainer, run: Run, limit: Budget, protocol: Protocol, progress: Progress) -> None:
+    """Phases 2 to 4 of a run that was looked at; `trainer.best` holds the best weights, the run ends in float64."""
+    progress("Adam", limit.used)
+    newton = run.model.parameter_count <= protocol.newton
+    share = protocol.adam_newton if newton else protocol.adam
+    trainer.adam(run, limit.part(share), "adam", trainer.batch(protocol), protocol.looks)
+    run.model.double()
+    rest = 1 - protocol.sweep - share
+    for norm, share in ((2, rest * protocol.squares), (NORM, 1.0)):
+        if share > 0 and not limit.over:
+            progress(f"second order, norm {norm}", limit.used)
+            assert trainer.best is not None
+            run.model.load_state_dict(trainer.best[3])
+            trainer.second_order(run, limit.part(share), norm, protocol)
 
 
 def train(
@@ -85,36 +125,13 @@ def train(
     device, seed = torch.device(device), integer(seed, "seed")
     samples, validation = positive_integer(samples, "samples"), positive_integer(validation, "validation")
     trainer = Trainer(target, manifold, samples, validation, seed, device, limit.meter)
-    batch = min(protocol.batch, samples)
-    runs = []
-    for number in range(protocol.seeds):
-        for rate in protocol.learning_rates:
-            model = make(torch.Generator().manual_seed(seed + number)).to(device)
-            model.prepare(trainer.x)
-            runs.append(Run(model.float(), rate, seed + number))
-    sweep = limit.part(protocol.sweep)
-    rounds = halvings(len(runs))
-    for alive in rounds:
-        for run in runs[:alive]:
-            progress(f"sweep, rate {run.learning_rate:g}, seed {run.seed}", limit.used)
-            trainer.adam(run, sweep.part(1 / (len(rounds) * alive)), "sweep", batch, 0)
-            run.sup = trainer.errors(run, GLANCE)[0]
-        runs = sorted(runs[:alive], key=lambda run: run.sup)
-    run = runs[0]
+    runs = initial_runs(make, trainer, protocol, seed, device)
+    run = winner_of_sweep(trainer, runs, limit, protocol, progress)
     if math.isinf(trainer.look(run, "sweep")):
-        raise TrainingDiverged(f"learning_rates: all of {protocol.learning_rates} diverged")
+        rates = f"{protocol.learning_rates}, all of which diverge"
+        raise TrainingDiverged(message("learning_rates", "a rate with which training converges", got=rates))
+    refine_winner(trainer, run, limit, protocol, progress)
     assert trainer.best is not None
-    progress("Adam", limit.used)
-    newton = run.model.parameter_count <= protocol.newton
-    share = protocol.adam_newton if newton else protocol.adam
-    trainer.adam(run, limit.part(share), "adam", batch, protocol.looks)
-    run.model.double()
-    rest = 1 - protocol.sweep - share
-    for norm, share in ((2, rest * protocol.squares), (NORM, 1.0)):
-        if share > 0 and not limit.over:
-            progress(f"second order, norm {norm}", limit.used)
-            run.model.load_state_dict(trainer.best[3])
-            trainer.second_order(run, limit.part(share), norm, protocol)
     sup, rms, phase, state = trainer.best
     run.model.load_state_dict(state)
     network = Scaled(copy.deepcopy(run.model), trainer.mean, trainer.scale).to(dtype).requires_grad_(False)
