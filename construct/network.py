@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -60,7 +60,7 @@ class Origin:
     coefficients: int
     nonzero_coefficients: int
     manifold: Manifold | None = None
-    history: History = History()
+    history: History = field(default_factory=History)
 
     @property
     def layout(self) -> TokenLayout:

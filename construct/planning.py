@@ -1,7 +1,7 @@
 """Planning: the search for the fewest numbers within epsilon, and what it remembers.
 
-Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the budget,
-the history of what was tried, the best error, and the two texts of failure.
+Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the
+budget, the history of what was tried, the best error, and the two texts of failure.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from io import StringIO
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
@@ -78,19 +79,9 @@ class History(Sequence[Trial]):
         return table
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=_Nowhere(), color_system=None)
-        console.print(self.table)
-        return "\n".join(line.rstrip() for line in console.export_text().splitlines())
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return
+        text = StringIO()
+        Console(width=120, file=text, color_system=None).print(self.table)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 class Ranked(Protocol):
@@ -192,8 +183,9 @@ class Search:
     ) -> tuple[Found, int] | None:
         """(Almost) the smallest number of cells whose error is at most `goal`, where errors fall like `N^-order`.
 
-        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the bracket is a
-        `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be tried.
+        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
+        bracket is a `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be
+        tried.
         """
         failed, cells = 0, first
         found: tuple[Found, int] | None = None
