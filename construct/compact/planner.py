@@ -192,8 +192,7 @@ class CompactPlanner:
             if top <= tried:
                 break
             degrees = range(tried + 1 if tried else 0, top + 1)
-            floor = self._candidate(atlas, PolynomialSpace(dim, degrees[0]), 0.0)
-            if floor is None or (cheapest is not None and floor.cost > cheapest):
+            if cheapest is not None and _cost(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
             found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
             sups = found.sups
@@ -325,6 +324,11 @@ def least_parameters(atlas: Atlas, space: LocalSpace, coefficients: Tensor | Non
     """Fewer dense parameters than any network of this pair has: a head brings at most two coefficients."""
     numbers = atlas.count * space.count if coefficients is None else int(coefficients.count_nonzero())
     return DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
+
+
+def _cost(atlas: Atlas, space: LocalSpace) -> int:
+    """Non-zeros with all coefficients."""
+    return compact_program(_sample(atlas, space, None)).counts.nonzero_parameters
 
 
 def _parameters(atlas: Atlas, space: LocalSpace, budget: int) -> int:
