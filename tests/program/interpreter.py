@@ -86,6 +86,9 @@ def fed_forward(program: Program, ffn: Ffn, state: np.ndarray) -> np.ndarray:
     meant = (
         np.arange(layout.count) if not ffn.groups else np.concatenate([layout.tokens(g).ravel() for g in ffn.groups])
     )
+    if ffn.where is not None:
+        inside = lambda t: ffn.where.first <= entry(program, ffn.where.entry, t) <= ffn.where.last  # noqa: E731
+        meant = np.array([t for t in range(layout.count) if inside(t)])
     numbers = dict(ffn.numbers)
     row = lambda key, default: layout.registers.index(numbers.get(key, default))  # noqa: E731
     hat = lambda u: np.maximum(1 - np.abs(u), 0)  # noqa: E731

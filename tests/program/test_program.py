@@ -16,7 +16,7 @@ from construct.manifolds import Circle, Cube, Sphere
 from construct.network import Network
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
-from construct.program.codes import LatticeCode
+from construct.program.codes import EntryRange, LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.constants import largest_gate_constant
 from construct.program.ffn import Ffn
@@ -81,6 +81,9 @@ def programs(draw, codes=("integer", "trigonometric", "lattice")):
 
     def ffn():
         group = draw(st.sampled_from(["g0", "g1", "g2"]))
+        entry, last = ("k", 3) if code == "lattice" else ("t", count - 1)
+        first = draw(st.integers(0, last))
+        entries = EntryRange(entry, first, draw(st.integers(first, last)))
         return draw(
             st.sampled_from(
                 [
@@ -88,6 +91,7 @@ def programs(draw, codes=("integer", "trigonometric", "lattice")):
                     Ffn("clip"),
                     Ffn("clip", (group,), {"row": "b", "limit": 0.5}),
                     Ffn("clear", (group,)),
+                    Ffn("clip", (), {"row": "a", "limit": 0.75}, entries),
                     Ffn("bump", (group,), {"kind": "hat", "scale": 2.0}),
                     Ffn("bump", (group,), {"kind": "trapezoid"}),
                     Ffn("clamp", (group,), {"argument": {"a": 1.5, "b": -1.0, "1": 0.25}}),
