@@ -29,6 +29,7 @@ from construct.validation import integer, positive_integer
 
 BUMPS = ("trapezoid", "hat")
 CHUNK_ENTRIES = 2**22
+MOST_DEGREE = 32  # derivatives beyond that are nobody's
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -175,7 +176,7 @@ def constant_doublings(radius: float, inner_radius: float) -> int:
 
 def check_resolution(cells: int, degree: int, bump: str, modified: bool) -> None:
     positive_integer(cells, "cells")
-    integer(degree, "degree")
+    integer(degree, "degree", maximum=MOST_DEGREE)
     if bump not in BUMPS:
         raise InputError(f"bump: expected one of {BUMPS}, got {bump!r}")
     if modified and bump != "hat":
