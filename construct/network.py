@@ -130,6 +130,7 @@ class Network(nn.Module):
         self.claim, self.certificate = claim, certificate
         self._execution: Execution = DEFAULT_EXECUTION
         self._executors: dict[str, Executor] = {}
+        self.eval()
         if weights.bounds is not None and dtype == torch.float64:
             for name in EXECUTORS:
                 self._executor(name).adopt(self.transformer, self.box, weights.bounds)

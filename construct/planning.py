@@ -157,17 +157,27 @@ class Search:
             marked[same[-1]] = Trial(**(asdict(marked[same[-1]]) | {"outcome": "chosen"}))
         return History(tuple(marked))
 
-    def cheapest(self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], Found | None]) -> Found:
-        """What `settle` makes of the cheapest candidate that it can, round by round.
+    def cheapest(
+        self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], tuple[Found, int] | None]
+    ) -> Found:
+        """The cheapest of what `settle` makes of the candidates of the first round in which it succeeds.
+
+        `settle` gives what was found and its cost, which may be above the candidate's; candidates are settled in the
+        order of their costs, as long as these are below the best cost found.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: no candidate of any round was settled.
         """
         for candidates in rounds:
+            best: tuple[Found, int] | None = None
             for candidate in sorted(candidates, key=lambda c: c.cost):
+                if best is not None and candidate.cost >= best[1]:
+                    break
                 found = settle(candidate)
-                if found is not None:
-                    return found
+                if found is not None and (best is None or found[1] < best[1]):
+                    best = found
+            if best is not None:
+                return best[0]
         raise self.failure()
 
     def fewest(
