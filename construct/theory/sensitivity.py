@@ -17,6 +17,8 @@ the cost does not depend on the number of pairs. Nothing is assumed of the moved
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from torch import Tensor
 
@@ -30,8 +32,15 @@ ROUNDING = 1e-9
 """Absolute margin on the logarithm: some 10^5 float operations on logarithms of size 10^3."""
 
 
-def network_log_lipschitz(net: Transformer, box: Tensor, radius: float = 0.0) -> float:
-    """`log Lambda` of one network, for inputs `|x_j| <= box_j`: `|T(x) - T'(x)| <= Lambda eta`.
+class Boxed(Protocol):
+    """A transformer and the box (D,) of its inputs, |x_j| <= box_j."""
+
+    transformer: Transformer
+    box: Tensor
+
+
+def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
+    """`log Lambda` of one network, for inputs in its box: `|T(x) - T'(x)| <= Lambda eta`.
 
     Args:
         radius: eta. If positive, the bound holds for every network T' of the same shape whose parameters (position
@@ -48,16 +57,17 @@ def network_log_lipschitz(net: Transformer, box: Tensor, radius: float = 0.0) ->
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
-    state = input_intervals(_numpy(net.hidden0), _numpy(box))
+    formula = net.transformer
+    state = input_intervals(_numpy(formula.hidden0), _numpy(net.box))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta
-    for block in net.stack:
+    for block in formula.stack:
         heads, ffn = block_weights(block)
         query, key, value, layers = heads.query, heads.key, heads.value, list(ffn.layers)
         _, middle = attention_bounds(query, key, value, state)
         change = _heads(query, key, value, _log(state.magnitude()), change, log_eta)
         change = _feed_forward(layers, _log(middle.magnitude()), change, log_eta)
         state, _ = feed_forward_bounds(layers, middle)
-    return float(change[net.output[1]]) + ROUNDING
+    return float(change[formula.output[1]]) + ROUNDING
 
 
 def _numpy(tensor: Tensor) -> Float:

@@ -1,15 +1,15 @@
 """The table of atoms: every univariate function of the compact construction is what its rule makes.
 
 Stage *partition* turns (a, b) = (z, 1) into (a, b) + relu(G) A (a, b, 1) with the table's form and value, every token
-on itself; stage *basis* lets a holder hear `A` by the form and value of its rule. Both are polynomials in z as long as the
-scores are >= 0 on [-1, 1], where no relu cuts. The coefficients are dyadic, so that polynomials are found exactly; a
-polynomial is >= 0 on [-1, 1] if it has no root of odd order inside (counted by Sturm's theorem on the factors of odd
+on itself; stage *basis* lets a holder hear `A` by the form and value of its rule. Both are polynomials in z as long as
+the scores are >= 0 on [-1, 1], where no relu cuts. The coefficients are dyadic, so that polynomials are found exactly;
+a polynomial is >= 0 on [-1, 1] if it has no root of odd order inside (counted by Sturm's theorem on the factors of odd
 order) and one value there that is positive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -100,19 +100,18 @@ def largest_coefficient(p: fmpq_poly) -> fmpq:
 def check_atom(rule: AtomRule) -> Verdict:
     """The rule's polynomial against its identity, its formula and the library's series; its scores; its degree."""
     after, scores = made(rule)
-    found, z = after[rule.register], Z
+    found = after[rule.register]
     facts: dict[str, Any] = {"kind": "exact", "points": rule.index + 1, "dtype": "rational"}
     where = {"index": rule.index}
     if not all(nowhere_negative(score) for score in scores):
         return verdict(0, 1, worst_point=where | {"reason": "a score is negative somewhere"}, **facts)
     if any(register != rule.register for register, _ in rule.value) or found.degree() != rule.index:
         return verdict(0, 1, worst_point=where | {"reason": "another register, or another degree"}, **facts)
-    identity: Callable[..., fmpq_poly] = rule.identity  # in any ring
-    series = chebyshev_polynomial([rational.rational(float(c)) for c in derived(rule)])
+    identity: Any = rule.identity  # in any ring
     wanted = {
-        "identity": identity(z, 2 * z * z - 1, 4 * z * z * z - 3 * z),
+        "identity": identity(Z, 2 * Z * Z - 1, 4 * Z * Z * Z - 3 * Z),
         "formula": basis_polynomials()[rule.index - 1],
-        "series": series,
+        "series": chebyshev_polynomial([rational.rational(float(c)) for c in derived(rule)]),
     }
     off = {name: largest_coefficient(found - p) for name, p in wanted.items()}
     worst = max(off, key=lambda name: off[name])
@@ -146,9 +145,7 @@ STATEMENTS: tuple[Statement, ...] = (
         hypotheses={"index": Hypothesis("1 <= k <= 8", st.sampled_from([rule.index for rule in ATOMS]))},
         check=lambda index: check_atom(atom_rule(index)),
         twins=(
-            Twin(
-                "a changed coefficient", "the table's value: one coefficient moved by k/8, 0 < |k| <= 7", changed, MADE
-            ),
+            Twin("a changed coefficient", "the table's value: a coefficient moved by k/8, 0 < |k| <= 7", changed, MADE),
             Twin("turned signs", "scores are >= 0: form and value with opposite signs", turned, MADE),
         ),
         examples=16,

@@ -93,10 +93,10 @@ def output_change(case: Moved) -> float:
 def check_network(case: Moved, blocks: int | None = None) -> Verdict:
     """|T - T'| <= Lambda eta, Lambda from the weights of T for this eta. blocks: how many of T's the claim knows of."""
     net = network(case.network)
-    known = copy.deepcopy(net.transformer)
-    known.blocks = known.blocks[:blocks]
+    known = copy.deepcopy(net)
+    known.transformer.blocks = known.transformer.blocks[:blocks]
     measured = output_change(case)
-    log_claim = network_log_lipschitz(known, net.box, case.eta) + math.log(case.eta)
+    log_claim = network_log_lipschitz(known, case.eta) + math.log(case.eta)
     claimed = math.exp(min(log_claim, 700.0))
     witness = {"network": case.network, "eta": case.eta, "adversarial": case.adversarial, "log_claim": log_claim}
     return verdict(claimed, measured, kind="sampled", points=SAMPLES, dtype="float64", worst_point=witness)
