@@ -26,17 +26,15 @@ TOKENS = 9
 Units = Sequence[tuple[fmpq, fmpq]]
 
 
-def drawn_rule(seed: int, linear: bool, different: int = 2) -> Rule:
-    """Up to 12 heads that may be shared, with few different sources and coefficients, so that many agree."""
+def drawn_rule(seed: int, linear: bool) -> Rule:
+    """Up to 12 heads that may be shared: two sources, and one coefficient that differs, of two values."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 13))
-
-    def few() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.asarray(rng.integers(1, 1 + different, count) / 2)
-
-    value: Entries = {(A, A): few(), (B, ONE): 1.0} if rng.integers(2) else {(B, B): few(), (B, A): -few()}
-    form: Entries = {(A, B): few(), (ONE, A): 0.5, (ONE, ONE): few()}
-    target, source = rng.integers(0, TOKENS, count), rng.integers(TOKENS - different, TOKENS, count)
+    differing = int(rng.integers(2 if linear else 4))
+    c = [rng.integers(1, 3, count) / 2 if k == differing else 0.5 for k in range(4)]
+    value: Entries = {(A, A): c[0], (B, ONE): c[1]}
+    form: Entries = {(A, B): c[2], (ONE, A): 0.5, (ONE, ONE): c[3]}
+    target, source = rng.integers(0, TOKENS, count), rng.integers(TOKENS - 2, TOKENS, count)
     return Rule(Tokens(target), Tokens(source), value, None if linear else form, share=True)
 
 
