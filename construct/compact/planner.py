@@ -20,7 +20,7 @@ from torch import Tensor
 from construct.atlas import Atlas, atlas_for, candidate_atlases
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
-from construct.planning import History, Search, refused_by_hand
+from construct.planning import History, Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -101,7 +101,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     atlas = atlas_for(problem.manifold, charts=sizes.charts)
     parameters = _parameters(atlas, space, budget)
     if parameters > budget:
-        raise refused_by_hand(sizes_of(atlas, space), parameters, budget)
+        raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
     return Plan(fit_charts(problem.target, atlas, space), History())
 
 

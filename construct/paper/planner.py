@@ -16,7 +16,7 @@ from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_without_target
 from construct.paper.program import program_of, ramp_doublings
 from construct.paper.taylor import paper_atlas, taylor_approximator, taylor_degree
-from construct.planning import History, Search, refused_by_hand
+from construct.planning import History, Search, over_budget
 from construct.problem import Problem, Sizes
 
 SMOOTH_DEGREES = (1, 2, 3, 4)
@@ -67,7 +67,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
         degree = DEFAULT_DEGREE if problem.smoothness is None else taylor_degree(problem.smoothness)
     needed = paper_parameters(atlas, cells, degree)
     if needed > budget:
-        raise refused_by_hand(Sizes(atlas.count, cells, degree), needed, budget)
+        raise over_budget(needed, f"{Sizes(atlas.count, cells, degree)}", budget)
     approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
     return Plan(_with_ramp(approximator, problem.epsilon), History())
 
