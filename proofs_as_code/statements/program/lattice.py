@@ -18,7 +18,7 @@ from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 from construct.errors import InputError
-from construct.program.codes import LatticeCode
+from construct.program.codes import EntryRange, LatticeCode
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.rational import ZERO
@@ -99,6 +99,21 @@ def range_gates(entries: Entries, floor: fmpq) -> Iterator[Found]:
                 yield missed(-total, first <= t <= last, floor), where | {"token": t}
 
 
+def entry_ranges(entries: Entries, floor: fmpq) -> Iterator[Found]:
+    """The same for the tokens whose entry lies between the values that two tokens have."""
+    code = code_of(entries)
+    for i, name in enumerate(NAMES[: len(entries[0])]):
+        values = sorted({e[i] for e in entries})
+        for low, high in ((a, b) for a in values for b in values if a <= b):
+            rows, _ = code.entry_range_gate(EntryRange(name, low, high))
+            if len(rows):
+                relus = rational.relu(stored(code) * rational.matrix(rows).transpose())
+                for t, e in enumerate(entries):
+                    total = sum((relus[t, r] for r in range(len(rows))), ZERO)
+                    where = {"entry": name, "range": (low, high), "token": t}
+                    yield missed(-total, low <= e[i] <= high, floor), where
+
+
 def worst(found: Iterator[Found]) -> Verdict:
     """Exact verdict: nothing misses its claim."""
     every = list(found)
@@ -113,6 +128,7 @@ def check_lattice(entries: Entries, shift: int, floor: int = 1) -> Verdict:
         yield from token_gates(entries, fmpq(floor))
         yield from pair_gates(entries, shift, fmpq(floor))
         yield from range_gates(entries, fmpq(floor))
+        yield from entry_ranges(entries, fmpq(floor))
 
     return worst(found())
 
@@ -150,7 +166,7 @@ STATEMENTS: tuple[Statement, ...] = (
         name="codes.lattice",
         source="ours",
         claim="gates of the lattice code (a token, values of some entries, equal or shifted entries of two tokens, a "
-        "range) are exactly 0 on the tokens they ask for and at least 1 away everywhere else",
+        "range of tokens or of an entry) are exactly 0 on the tokens they ask for and at least 1 away everywhere else",
         latex=r"Gates of the lattice code are exactly $0$ on the tokens that they ask for and at least $1$ away from "
         r"$0$ on all others.",
         hypotheses={
