@@ -17,6 +17,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from construct.arrays import Float
 from construct.errors import InputError
 from construct.program.codes import EntryRange, LatticeCode
 from proofs_as_code import rational
@@ -75,6 +76,14 @@ def pair_gates(entries: Entries, shift: int, floor: fmpq) -> Iterator[Found]:
             yield missed(gates[t, s], meant, floor), {"target": t, "source": s, "entries": chosen, "shift": by}
 
 
+def relu_sums(code: LatticeCode, rows: Float) -> list[fmpq]:
+    """Sum of the relus of functionals (r, rows + 1) at every token; 0 where there are none."""
+    if not len(rows):
+        return [ZERO] * code.tokens
+    relus = rational.relu(stored(code) * rational.matrix(rows).transpose())
+    return [sum((relus[t, r] for r in range(len(rows))), ZERO) for t in range(code.tokens)]
+
+
 def range_gates(entries: Entries, floor: fmpq) -> Iterator[Found]:
     """The sum of a range gate's relus, for every range; refused exactly where no entry tells it from the rest."""
     code, tokens = code_of(entries), len(entries)
@@ -92,11 +101,8 @@ def range_gates(entries: Entries, floor: fmpq) -> Iterator[Found]:
             continue
         if not told:
             yield fmpq(1), where
-        elif len(rows):
-            relus = rational.relu(stored(code) * rational.matrix(rows).transpose())
-            for t in range(tokens):
-                total = sum((relus[t, r] for r in range(len(rows))), ZERO)
-                yield missed(-total, first <= t <= last, floor), where | {"token": t}
+        for t, total in enumerate(relu_sums(code, rows)):
+            yield missed(-total, first <= t <= last, floor), where | {"token": t}
 
 
 def entry_ranges(entries: Entries, floor: fmpq) -> Iterator[Found]:
@@ -106,12 +112,9 @@ def entry_ranges(entries: Entries, floor: fmpq) -> Iterator[Found]:
         values = sorted({e[i] for e in entries})
         for low, high in ((a, b) for a in values for b in values if a <= b):
             rows, _ = code.entry_range_gate(EntryRange(name, low, high))
-            if len(rows):
-                relus = rational.relu(stored(code) * rational.matrix(rows).transpose())
-                for t, e in enumerate(entries):
-                    total = sum((relus[t, r] for r in range(len(rows))), ZERO)
-                    where = {"entry": name, "range": (low, high), "token": t}
-                    yield missed(-total, low <= e[i] <= high, floor), where
+            for t, total in enumerate(relu_sums(code, rows)):
+                where = {"entry": name, "range": (low, high), "token": t}
+                yield missed(-total, low <= entries[t][i] <= high, floor), where
 
 
 def worst(found: Iterator[Found]) -> Verdict:
