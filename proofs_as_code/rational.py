@@ -25,7 +25,7 @@ from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
 from construct.program.layout import TokenLayout
-from construct.transformer.module import Block, Transformer
+from construct.transformer.module import Block, FeedForwardNetwork, Transformer
 from construct.transformer.weights import FeedForward
 from construct.validation import invalid
 
@@ -34,7 +34,7 @@ ZERO = fmpq(0)
 
 
 class HasHeads(Protocol):
-    """Weights (m, w, w) of m heads: `Heads` (numpy) or `Block` (torch)."""
+    """Weights (m, w, w) of m heads: `Heads` (numpy) or `MultiHeadAttention` (torch)."""
 
     @property
     def query(self) -> Any: ...
@@ -108,21 +108,21 @@ def head(query: Any, key: Any, value: Any, state: fmpq_mat) -> fmpq_mat:
 
 
 def attention(heads: HasHeads, state: fmpq_mat) -> fmpq_mat:
-    """What all heads of a batch or block add, (l, w)."""
+    """What all heads of a batch or of a block add, (l, w)."""
     added = fmpq_mat(state.nrows(), state.ncols())
     for query, key, value in zip(array(heads.query), array(heads.key), array(heads.value), strict=True):
         added += head(query, key, value, state)
     return added
 
 
-def layers(ffn: FeedForward | Block) -> list[tuple[fmpq_mat, fmpq_mat]]:
-    """Weights (w, w) and biases (1, w) of a feed-forward network or of a block's."""
-    if isinstance(ffn, Block):
-        return [(matrix(layer.weight), matrix(layer.bias[None])) for layer in ffn.ffn_layers]
+def layers(ffn: FeedForward | FeedForwardNetwork) -> list[tuple[fmpq_mat, fmpq_mat]]:
+    """Weights (w, w) and biases (1, w) of a feed-forward network, numpy or torch."""
+    if isinstance(ffn, FeedForwardNetwork):
+        return [(matrix(layer.weight), matrix(layer.bias[None])) for layer in ffn.affine]
     return [(matrix(weight), matrix(bias[None])) for weight, bias in ffn.layers]
 
 
-def feed_forward(ffn: FeedForward | Block, state: fmpq_mat) -> fmpq_mat:
+def feed_forward(ffn: FeedForward | FeedForwardNetwork, state: fmpq_mat) -> fmpq_mat:
     """What a feed-forward network adds to every token, (l, w); zero if it has no layers."""
     ones = fmpq_mat(state.nrows(), 1, [1] * state.nrows())
     hidden = state
@@ -134,8 +134,8 @@ def feed_forward(ffn: FeedForward | Block, state: fmpq_mat) -> fmpq_mat:
 
 def block(part: Block, state: fmpq_mat) -> fmpq_mat:
     """Hidden state (l, w) after a block that reads `state`."""
-    middle = state + attention(part, state)
-    return middle + feed_forward(part, middle)
+    middle = state + attention(part.attention, state)
+    return middle + feed_forward(part.ffn, middle)
 
 
 def embed(net: Transformer, x: Sequence[Number]) -> fmpq_mat:
@@ -158,8 +158,7 @@ def hidden_states(net: Transformer, x: Sequence[Number]) -> list[fmpq_mat]:
 
 def transformer(net: Transformer, x: Sequence[Number]) -> fmpq:
     """T(x), exactly."""
-    token, row = (int(i) for i in net.readout)
-    return hidden_states(net, x)[-1][token, row]
+    return hidden_states(net, x)[-1][net.output]
 
 
 # -- states -----------------------------------------------------------------------------------------------------
@@ -184,7 +183,7 @@ def state(layout: TokenLayout, values: Sequence[tuple[Number, Number]]) -> fmpq_
         raise invalid("values", f"registers of {layout.count} tokens", got=str(len(values)))
     out = matrix(layout.initial_state())
     for token, pair in enumerate(values):
-        for row, value in zip(layout.registers, pair, strict=True):
+        for row, value in zip(layout.register_rows, pair, strict=True):
             out[token, row] = rational(value)
     return out
 
@@ -201,6 +200,6 @@ def corner_state(layout: TokenLayout, bound: Sequence[Number]) -> tuple[fmpq_mat
     codes = matrix(layout.initial_state())
     rows = [[codes[token, row] for row in range(codes.ncols())] for token in token_of]
     for index, row in enumerate(rows):
-        for register, value in zip(layout.registers, box[index % len(box)], strict=True):
+        for register, value in zip(layout.register_rows, box[index % len(box)], strict=True):
             row[register] = value
     return matrix(rows), token_of

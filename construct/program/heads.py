@@ -123,22 +123,21 @@ def _write_same(query: Float, key: Float, constant: Float, same: tuple[Float, Fl
 
 
 def _write_form(query: Float, key: Float, forms: Float, data_rows: Int, row: int) -> None:
-    """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one row per non-zero row (or column) of G."""
-    entries = range(forms.shape[1])
-    used_rows = [i for i in entries if np.any(forms[:, i, :])]
-    used_columns = [j for j in entries if np.any(forms[:, :, j])]
-    by_row = len(used_rows) <= len(used_columns)
-    chosen = used_rows if by_row else used_columns
-    if row + len(chosen) > query.shape[1]:
-        raise invalid("forms", f"rank <= {query.shape[1] - row} below {row} gate rows", len(chosen))
-    for offset, i in enumerate(chosen):
-        occupied = np.any(forms[:, i, :] if by_row else forms[:, :, i], axis=1).astype(np.float64)
-        if by_row:
-            query[:, row + offset, data_rows[i]] = occupied
-            key[:, row + offset, data_rows] = forms[:, i, :]
-        else:
-            query[:, row + offset, data_rows] = forms[:, :, i]
-            key[:, row + offset, data_rows[i]] = occupied
+    """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one for each non-zero row of a head's G, or for each
+    non-zero column where these are fewer. No head depends on the others of its batch."""
+    rows, columns = (np.any(forms, axis=axis) for axis in (2, 1))
+    by_row = rows.sum(axis=1) <= columns.sum(axis=1)
+    free, needed = query.shape[1] - row, int(np.where(by_row, rows.sum(axis=1), columns.sum(axis=1)).max(initial=0))
+    if needed > free:
+        raise invalid("forms", f"rank <= {free} below {row} gate rows", needed)
+    for chosen, used, own, other, form in (
+        (by_row, rows, query, key, forms),
+        (~by_row, columns, key, query, forms.transpose(0, 2, 1)),
+    ):
+        head, i = np.nonzero(used & chosen[:, None])
+        at = row + (np.cumsum(used, axis=1) - 1)[head, i]
+        own[head, at, data_rows[i]] = 1.0
+        other[head[:, None], at[:, None], data_rows[None, :]] = form[head, i]
 
 
 def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: Float, source: Float) -> Heads:

@@ -214,7 +214,10 @@ def shared(rule: Rule, code: PositionCode) -> tuple[Rule, ...]:
     target, source = rule.target, rule.source
     if not (rule.share and code.pairs and isinstance(target, Tokens) and isinstance(source, Tokens) and rule.count):
         return (rule,)
-    columns = [np.broadcast_to(np.asarray(v, dtype=np.float64), rule.count) for v in rule.value.values()]
+    if target.pair:
+        return (rule,)
+    coefficients = [*rule.value.values(), *(rule.form or {}).values()]
+    columns = [np.broadcast_to(np.asarray(v, dtype=np.float64), rule.count) for v in coefficients]
     heard = np.unique(np.stack([source.numbers, *columns], axis=1), axis=0, return_inverse=True)[1].ravel()
     order = np.lexsort((target.numbers, heard))
     t, h = target.numbers[order], heard[order]

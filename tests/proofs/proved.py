@@ -25,7 +25,7 @@ class Proved:
     certificate: Path
     tensors: dict[str, np.ndarray]
     document: dict[str, Any]
-    net: construct.Transformer
+    net: construct.Network
     target: Expression
     folder: Path
 

@@ -9,14 +9,33 @@ from flint import fmpq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import construct
 from construct.errors import InputError
+from construct.manifolds import Circle
 from construct.program.layout import TokenGroup, TokenLayout
-from construct.transformer import Transformer
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.module import FeedForwardNetwork, MultiHeadAttention, Transformer
+from construct.transformer.weights import FeedForward, Heads, Weights
 from proofs_as_code import rational
-from tests.transformer.networks import circle_network, random_network
 
 SEEDS = st.integers(0, 2**31)
+
+
+def random_network(seed, *, tokens=6, heads=3, layers=2, dtype=torch.float64):
+    """Dense Gaussian weights: two blocks, width 5, three inputs; nothing of a construction in it."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return 0.4 * rng.normal(size=shape)
+
+    blocks = tuple(
+        (
+            Heads(*(draw(heads, 5, 5) for _ in range(3))),
+            FeedForward(tuple((draw(5, 5), draw(5)) for _ in range(layers))),
+        )
+        for _ in range(2)
+    )
+    readout = int(rng.integers(tokens)), int(rng.integers(5))
+    return Transformer(Weights(rng.normal(size=(tokens, 5)), blocks, readout, np.ones(3)), dtype=dtype)
 
 
 def naive(net, x):
@@ -33,7 +52,8 @@ def naive(net, x):
         hidden[token][0] += Fraction(coordinate)
     for part in net.blocks:
         middle = [list(h) for h in hidden]
-        for q, k, v in zip(part.query, part.key, part.value, strict=True):
+        heads = part.attention
+        for q, k, v in zip(heads.query, heads.key, heads.value, strict=True):
             q, k, v = exact(q), exact(k), exact(v)
             for t, h_t in enumerate(hidden):
                 for h_s in hidden:
@@ -43,7 +63,7 @@ def naive(net, x):
         hidden = []
         for z in middle:
             f = z
-            for index, layer in enumerate(part.ffn):
+            for index, layer in enumerate(part.ffn.affine):
                 f = [max(y, Fraction(0)) for y in f] if index else f
                 bias = [Fraction(b) for b in layer.bias.double().tolist()]
                 f = [y + b for y, b in zip(times(exact(layer.weight), f), bias, strict=True)]
@@ -67,24 +87,29 @@ def test_float32_weights_are_taken_as_they_are():
 
 
 def test_the_library_rounds_to_the_exact_value():
-    net = circle_network()
+    net = construct.approximate(lambda x: torch.exp(x[..., 0]) * torch.sin(3 * x[..., 1]), Circle(), charts=5, degree=6)
     angles = torch.linspace(0, 6, 7, dtype=torch.float64)
     points = torch.stack([angles.cos(), angles.sin()], dim=1)
-    exact = [float(rational.transformer(net, point.tolist())) for point in points]
+    exact = [float(rational.transformer(net.transformer, point.tolist())) for point in points]
     assert torch.allclose(net(points), torch.tensor(exact, dtype=torch.float64), atol=1e-12, rtol=0)
-    states = rational.hidden_states(net, points[0].tolist())
-    assert len(states) == len(net.blocks) + 1
-    assert (states[0].nrows(), states[0].ncols()) == tuple(net.hidden0.shape)
+    states = rational.hidden_states(net.transformer, points[0].tolist())
+    traced = net.trace(points[:1]).states
+    assert len(states) == len(traced) == len(net.transformer.blocks) + 1
+    for state, found in zip(states, traced, strict=True):
+        wanted = torch.tensor([float(entry) for entry in state.entries()], dtype=torch.float64)
+        assert torch.allclose(found[0], wanted.reshape(state.nrows(), state.ncols()), atol=1e-11, rtol=0)
 
 
 def test_gadgets_and_blocks_are_the_same_weights():
     rng = np.random.default_rng(0)
     batch = Heads(*(rng.normal(size=(2, 5, 5)) for _ in range(3)))
     ffn = FeedForward(((rng.normal(size=(5, 5)), rng.normal(size=5)),) * 2)
-    net = Transformer(rng.normal(size=(3, 5)), [(batch, ffn)], ambient=1, readout=(0, 0), box=np.ones(1))
+    net = Transformer(Weights(rng.normal(size=(3, 5)), ((batch, ffn),), readout=(0, 0), box=np.ones(1)))
     state = rational.embed(net, [0.5])
-    assert rational.attention(batch, state) == rational.attention(net.stack[0], state)
-    assert rational.feed_forward(ffn, state) == rational.feed_forward(net.stack[0], state)
+    attention = MultiHeadAttention(batch, dtype=torch.float64, device="cpu")
+    assert rational.attention(batch, state) == rational.attention(attention, state)
+    module = FeedForwardNetwork(ffn, dtype=torch.float64, device="cpu")
+    assert rational.feed_forward(ffn, state) == rational.feed_forward(module, state)
     assert rational.largest(rational.feed_forward(FeedForward(), state)) == 0
     assert rational.largest(rational.attention(Heads.none(5), state)) == 0
     middle = state + rational.attention(batch, state)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from flint import fmpq
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from construct.atlas import Atlas
 from construct.manifolds import Circle, Sphere
 from construct.paper.taylor import constant_doublings, paper_atlas
-from construct.program import ffn
+from construct.program.ffn import Ffn
 from construct.program.layout import TokenGroup, TokenLayout
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
@@ -41,7 +42,8 @@ RING_POINTS = 64
 
 def ramp(squared: list[fmpq], radius_squared: float, doublings: int) -> tuple[list[fmpq], fmpq]:
     """What the indicator's FFN adds to R.a for these values of R.b, and the most it adds anywhere else (exactly)."""
-    layer = ffn.indicator_ramp(LAYOUT, LAYOUT.span("R"), radius_squared=radius_squared, doublings=doublings)
+    ramp = Ffn("indicator_ramp", ("R",), {"radius_squared": radius_squared, "doublings": doublings})
+    layer = ramp.weights(LAYOUT, ramp.constant(LAYOUT, lambda row: np.inf))
     row, (first, last) = LAYOUT.row("a"), LAYOUT.span("R")
     found, leaked = [], fmpq(0)
     for value in squared:

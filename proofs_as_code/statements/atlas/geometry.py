@@ -27,16 +27,19 @@ from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.atlas import Atlas, atlas_for
-from construct.compact.geometry import chart_geometry, input_box, network_basis
-from construct.compact.program import CompactAssembler, CompactDesign
+from construct.compact import program as compact
+from construct.compact.basis import network_bases
+from construct.compact.geometry import chart_geometry
+from construct.compact.layout import CompactLayout
 from construct.local import PolynomialSpace
 from construct.manifolds import Circle, Manifold, Sphere
-from construct.paper.layout import paper_design
-from construct.paper.program import PaperAssembler
+from construct.paper import program as paper
+from construct.paper.layout import layout_of
 from construct.paper.taylor import paper_atlas, taylor_approximator
 from construct.program.layout import TokenLayout
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.weights import FeedForward, Heads, Weights
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
@@ -52,13 +55,21 @@ CASES: dict[str, tuple[Callable[[], Manifold], int]] = {
 
 @dataclass(frozen=True)
 class ChartBlocks:
-    """The first blocks of a network, what names its tokens, and the admissible box (D,)."""
+    """The first blocks of a network, and what names its tokens."""
 
     atlas: Atlas
     layout: TokenLayout
-    hidden: np.ndarray[Any, Any]
-    blocks: tuple[tuple[Heads, FeedForward], ...]
-    box: np.ndarray[Any, Any]
+    weights: Weights
+    count: int
+
+    @property
+    def blocks(self) -> tuple[tuple[Heads, FeedForward], ...]:
+        return self.weights.blocks[: self.count]
+
+    @property
+    def box(self) -> Float:
+        """The admissible box (D,)."""
+        return self.weights.box
 
 
 def first_coordinate(x: Tensor) -> Tensor:
@@ -68,20 +79,19 @@ def first_coordinate(x: Tensor) -> Tensor:
 
 @lru_cache
 def built(construction: str, case: str) -> ChartBlocks:
-    """A small network of either construction; only its first blocks are kept."""
+    """A small network of either construction."""
     make, charts = CASES[case]
     manifold = make()
     if construction == "paper":
         atlas = paper_atlas(manifold, charts=charts)
-        design = paper_design(taylor_approximator(first_coordinate, atlas, cells=1, degree=0))
-        builder = PaperAssembler(design, np.ones((len(design.nodes), 1))).assemble()
-        return ChartBlocks(atlas, design.layout, builder.hidden, tuple(builder.blocks[:2]), builder.box)
+        grid = layout_of(taylor_approximator(first_coordinate, atlas, cells=1, degree=0))
+        program, box = paper.program_of(grid, np.ones((len(grid.nodes), 1))), grid.box
+        return ChartBlocks(atlas, program.layout, program.compile(box), 2)
     atlas = atlas_for(manifold, charts=charts)
-    basis = network_basis(PolynomialSpace(manifold.dim, 1)).product
-    compact = CompactDesign(manifold.ambient, chart_geometry(atlas, project=False), basis)
-    coefficients = np.ones((charts, len(basis.left), len(basis.right)))
-    builder = CompactAssembler(compact, coefficients, input_box(atlas)).assemble()
-    return ChartBlocks(atlas, compact.layout, builder.hidden, tuple(builder.blocks[:1]), builder.box)
+    basis = network_bases(PolynomialSpace(manifold.dim, 1))[0].product
+    layout = CompactLayout(chart_geometry(atlas, project=False), basis)
+    program = compact.program_of(layout, np.ones((charts, len(basis.left), len(basis.right))))
+    return ChartBlocks(atlas, program.layout, program.compile(layout.geometry.inputs), 1)
 
 
 def point(parts: ChartBlocks, share: list[fmpq]) -> list[fmpq]:
@@ -91,7 +101,7 @@ def point(parts: ChartBlocks, share: list[fmpq]) -> list[fmpq]:
 
 def run(parts: ChartBlocks, x: list[fmpq], clipped: bool = True) -> list[fmpq_mat]:
     """States after each of the blocks; clipped: with the FFN of block 1."""
-    state = rational.matrix(parts.hidden)
+    state = rational.matrix(parts.weights.hidden0)
     for token, coordinate in enumerate(x):
         state[token, parts.layout.row("a")] += coordinate
     states = []

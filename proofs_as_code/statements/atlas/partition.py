@@ -22,13 +22,16 @@ from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 from construct.atlas import Atlas, atlas_for
-from construct.compact.geometry import chart_geometry, input_box, network_basis
-from construct.compact.program import CompactAssembler, CompactDesign
+from construct.compact.basis import network_bases
+from construct.compact.geometry import chart_geometry
+from construct.compact.layout import CompactLayout
+from construct.compact.program import program_of
 from construct.local import PolynomialSpace
 from construct.manifolds import Circle, FlatTorus, Manifold, Sphere
 from construct.program import products
-from construct.program.compile import NetworkBuilder
-from construct.program.heads import A
+from construct.program.heads import A, B
+from construct.program.layout import TokenLayout
+from construct.transformer.weights import Weights
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.statements.atlas.atlas_covers import Ball, largest, squared_distance
@@ -42,33 +45,32 @@ CASES: dict[str, tuple[Callable[[], Manifold], int]] = {
 
 
 @lru_cache
-def built(case: str, without: int = 0) -> tuple[Atlas, CompactDesign, NetworkBuilder]:
+def built(case: str, without: int = 0) -> tuple[Atlas, TokenLayout, Weights]:
     """A compact network of degree 2; without: how many of the first neighbour pairs are left out (twin)."""
     make, charts = CASES[case]
     atlas = atlas_for(make(), charts=charts)
     geometry = chart_geometry(atlas, project=False)
-    basis = network_basis(PolynomialSpace(atlas.manifold.dim, 2)).product
-    design = CompactDesign(atlas.manifold.ambient, replace(geometry, neighbours=geometry.neighbours[without:]), basis)
-    coefficients = np.ones((charts, len(basis.left), len(basis.right)))
-    return atlas, design, CompactAssembler(design, coefficients, input_box(atlas)).assemble()
+    basis = network_bases(PolynomialSpace(atlas.manifold.dim, 2))[0].product
+    layout = CompactLayout(replace(geometry, neighbours=geometry.neighbours[without:]), basis)
+    program = program_of(layout, np.ones((charts, len(basis.left), len(basis.right))))
+    return atlas, program.layout, program.compile(geometry.inputs)
 
 
 def network_weights(case: str, x: list[fmpq], without: int = 0) -> tuple[list[fmpq], list[fmpq]]:
     """w_n from R.b after block 1 and rho_n from R.a after block 2, exactly."""
-    atlas, design, builder = built(case, without)
-    layout = design.layout
-    state = rational.matrix(builder.hidden)
+    atlas, layout, weights = built(case, without)
+    state = rational.matrix(weights.hidden0)
     for token, coordinate in enumerate(x):
-        state[token, layout.row("a")] += coordinate
+        state[token, layout.row(A)] += coordinate
     states = []
-    for batch, ffn in builder.blocks[:2]:
+    for batch, ffn in weights.blocks[:2]:
         state = state + rational.attention(batch, state)
         state = state + rational.feed_forward(ffn, state)
         states.append(fmpq_mat(state))
     slope = rational.rational(1.0 / (atlas.radius**2 - atlas.core_radius**2))
     tokens = [int(token) for token in layout.tokens("R")]
-    weights = [max(fmpq(0), slope * states[0][token, layout.row("b")]) for token in tokens]
-    return weights, [states[1][token, layout.row("a")] for token in tokens]
+    shares = [max(fmpq(0), slope * states[0][token, layout.row(B)]) for token in tokens]
+    return shares, [states[1][token, layout.row(A)] for token in tokens]
 
 
 def defects(weights: list[fmpq], rho: list[fmpq], total: fmpq) -> Verdict:
@@ -117,8 +119,8 @@ def stick_breaking(weights: list[fmpq], one_wherever_covered: bool = False) -> V
         state = rational.state(layout, [(factor, fmpq(0)) for factor in factors])
         for level in range(1, n.bit_length() + 1):
             i, j = (np.array(column) for column in zip(*products.tree_steps(len(factors), level), strict=True))
-            state = after(products.multiply(layout, i, j, A, UNIT), state)
-        rho.append(state[0, layout.row("a")])
+            state = after(products.multiply(i, j, A), layout, UNIT, state)
+        rho.append(state[0, layout.row(A)])
     rest = fmpq(1)
     for weight in weights:
         rest *= 1 - weight

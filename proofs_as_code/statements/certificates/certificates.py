@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import construct
 from construct import targets
-from construct.certificates.certificate import digest, weights_digest
+from construct.certificates.certificate import digest
+from construct.certificates.weights import weights_digest
 from construct.manifolds import Circle
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
 from proofs_as_code.verifier import verify
@@ -26,7 +27,7 @@ TARGETS = ("exp_sin", "sin_product", "runge", "tanh_front", "kink")
 
 
 @lru_cache
-def certified(charts: int, degree: int, target: str) -> tuple[construct.Transformer, construct.Certificate]:
+def certified(charts: int, degree: int, target: str) -> tuple[construct.Network, construct.Certificate]:
     """A network on the circle with its certificate."""
     function = targets.get(target)
     net = construct.approximate(function, Circle(), charts=charts, degree=degree)
@@ -44,7 +45,7 @@ def check_verified(
     document = dict(certificate.document)
     if moved:
         net = construct.approximate(targets.get(target), Circle(), charts=charts, degree=degree)
-        net.hidden0[chart, 1] += moved  # the last tokens are the coefficient tokens
+        net.transformer.hidden0[chart, 1] += moved  # the last tokens are the coefficient tokens
         document["network"] = {"sha256": weights_digest(net)}
     if lowered != 1.0:
         document["local"], document["bound"] = lowered * certificate.local, lowered * certificate.bound

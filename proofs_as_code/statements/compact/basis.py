@@ -22,12 +22,13 @@ from flint import fmpq, fmpq_mat, fmpq_poly
 from hypothesis import strategies as st
 
 from construct.atlas import atlas_for
-from construct.compact.basis import ATOM_DEGREE, LineBasis, PolynomialAxis, atom_scale, atom_series
-from construct.compact.geometry import chart_geometry, input_box
-from construct.compact.program import PLACES, CompactAssembler, CompactDesign
-from construct.execution.pairs import Intervals
+from construct.compact.atoms import atom_rule, atom_scale, atom_series
+from construct.compact.basis import ATOM_DEGREE, LineBasis, PolynomialAxis
+from construct.compact.geometry import chart_geometry
+from construct.compact.layout import CompactLayout
+from construct.compact.program import program_of
 from construct.manifolds import Circle
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.weights import FeedForward, Heads, Intervals
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.statements.program.trees import interpolated
@@ -35,14 +36,13 @@ from proofs_as_code.subdivision import bounded, centred
 
 CHARTS = 3
 DEGREES = range(1, ATOM_DEGREE + 1)
-REGISTERS = ("a", "b")
 
 
 @dataclass(frozen=True)
 class BasisBlocks:
-    """Blocks 2 and 3 of a compact network, the bounds before them, and the design that names its tokens."""
+    """Blocks 2 and 3 of a compact network, the bounds before them, and the layout that names its tokens."""
 
-    design: CompactDesign
+    layout: CompactLayout
     blocks: tuple[tuple[Heads, FeedForward], ...]
     before: Intervals
 
@@ -51,19 +51,21 @@ class BasisBlocks:
 def built() -> BasisBlocks:
     """A network on the circle that uses all of F_1 .. F_8: giants 1, F8 and babies up to F8."""
     atlas = atlas_for(Circle(), charts=CHARTS)
-    basis = LineBasis(PolynomialAxis(2 * ATOM_DEGREE), giant=ATOM_DEGREE).product
-    design = CompactDesign(2, chart_geometry(atlas, project=False), basis)
-    shape = CHARTS, len(basis.left), len(basis.right)
+    axis = PolynomialAxis(2 * ATOM_DEGREE)
+    pairs = next(line for line in axis.lines() if {giant for giant, _ in line} == {0, ATOM_DEGREE})
+    layout = CompactLayout(chart_geometry(atlas, project=False), LineBasis(axis, pairs).product)
+    shape = CHARTS, len(layout.basis.left), len(layout.basis.right)
     coefficients = np.arange(np.prod(shape), dtype=np.float64).reshape(shape) - 20.0
-    builder = CompactAssembler(design, coefficients, input_box(atlas)).assemble()
-    return BasisBlocks(design, tuple(builder.blocks[1:3]), builder.bounds[1].before)
+    weights = program_of(layout, coefficients).compile(layout.geometry.inputs)
+    assert weights.bounds is not None
+    return BasisBlocks(layout, weights.blocks[1:3], weights.bounds[1].before)
 
 
 def state_before(parts: BasisBlocks, z: list[fmpq], fill: list[fmpq]) -> fmpq_mat:
     """A state (l, w) before block 2: A.a = z_n in both twins, A.b = 1, all else at `fill` within its bounds."""
     lower, upper = (rational.matrix(bound) for bound in (parts.before.lower, parts.before.upper))
     state = fmpq_mat(lower)
-    layout = parts.design.layout
+    layout = parts.layout.tokens
     for token in range(layout.count):
         for row in range(layout.embedding_dim):
             share = fill[(token + row) % len(fill)]
@@ -80,7 +82,7 @@ def basis_registers(z: list[fmpq], fill: list[fmpq], mirrored: bool = False, sil
     mirrored: the values of block 3 with the opposite sign; silent: without the heads of block 3 that write to twins.
     """
     parts = built()
-    layout = parts.design.layout
+    layout = parts.layout.tokens
     state = state_before(parts, z, fill)
     for index, (batch, ffn) in enumerate(parts.blocks):
         if index == 1 and mirrored:
@@ -93,17 +95,15 @@ def basis_registers(z: list[fmpq], fill: list[fmpq], mirrored: bool = False, sil
     for chart in range(CHARTS):
         row = []
         for k in DEGREES:
-            group, register = PLACES[k]
-            tokens = layout.tokens("A" if group == "T" else group)[chart, 0]
-            token = int(tokens[int(group == "T")]) if group in ("A", "T") else int(tokens)
-            row.append(state[token, layout.row(REGISTERS[register])])
+            atom = atom_rule(k)
+            row.append(state[int(parts.layout.held(atom.holder)[chart, 0]), layout.row(atom.register)])
         found.append(row)
     return found
 
 
 def without_squares(batch: Heads) -> Heads:
     """The heads but those whose form is `a_t a_s` alone: K reads `a`, and neither Q nor K the constant in that row."""
-    layout = built().design.layout
+    layout = built().layout.tokens
     a, _, one = layout.data_rows
     data = np.abs(batch.query[:, :, a]) * np.abs(batch.key[:, :, a])
     squares = (data > 0).any(axis=1) & (batch.value[:, layout.row("a"), one] != 0)

@@ -8,7 +8,6 @@ The second compares floating point at points of M and of the box.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from functools import lru_cache
 
@@ -17,16 +16,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from construct.atlas import atlas_for
-from construct.compact.geometry import compact_network
-from construct.execution.bounds import BlockBounds, input_intervals, propagate_block
-from construct.execution.pairs import HeadPairs
-from construct.execution.sparse import block_weights, propagate
+from construct.execution.bounds import input_intervals, propagate_block
+from construct.execution.dense import DenseExecutor
+from construct.execution.sparse import SparseExecutor, block_weights, propagate
 from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Circle, Sphere
-from construct.paper.program import paper_network
+from construct.network import Network
 from construct.paper.taylor import paper_atlas, taylor_approximator
-from construct.transformer import Transformer
-from construct.transformer.weights import Heads
+from construct.theorem import network_of
+from construct.transformer.weights import BlockBounds, HeadPairs
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.statements.execution.sparse import HeadsOnBox, silent, without_one
 
@@ -37,29 +35,29 @@ def exp_sin(x: Tensor) -> Tensor:
 
 
 @lru_cache
-def network(case: str) -> Transformer:
+def network(case: str) -> Network:
     """A small constructed network, without any search for its error."""
     if case == "paper":
-        return paper_network(taylor_approximator(exp_sin, paper_atlas(Circle(), charts=4), cells=1, degree=1))
+        return network_of(taylor_approximator(exp_sin, paper_atlas(Circle(), charts=4), cells=1, degree=1))
     manifold = Sphere() if case == "sphere" else Circle()
     approximator = fit_charts(exp_sin, atlas_for(manifold, charts=4), PolynomialSpace(manifold.dim, 3))
-    code = "trigonometric" if case == "circle, trigonometric" else "integer"
-    return compact_network(approximator, position_code=code)
+    return network_of(approximator, position_code="trigonometric" if case == "circle, trigonometric" else "integer")
 
 
 @lru_cache
 def network_bounds(case: str) -> list[BlockBounds]:
     """Its propagated bounds, block by block."""
-    return propagate(network(case))
+    net = network(case)
+    return propagate(net.transformer, net.box)
 
 
 def network_heads(case: str, block: int) -> HeadsOnBox:
     """The heads of one block with the bounds that were propagated up to it."""
-    net = network(case)
-    attending = [i for i, part in enumerate(net.stack) if len(part.query)]
+    stack = network(case).transformer.stack
+    attending = [i for i, part in enumerate(stack) if len(part.attention.query)]
     index = attending[block % len(attending)]
-    query, key, value, _ = block_weights(net.stack[index])
-    return HeadsOnBox(Heads(query, key, value), network_bounds(case)[index].before, "trigonometric" not in case)
+    batch, _ = block_weights(stack[index])
+    return HeadsOnBox(batch, network_bounds(case)[index].before, "trigonometric" not in case)
 
 
 # -- the two executions -----------------------------------------------------------------------------------------
@@ -68,16 +66,16 @@ def network_heads(case: str, block: int) -> HeadsOnBox:
 def executions(case: str, seed: int, bounds: list[BlockBounds] | None = None) -> Verdict:
     """Dense against sparse at points of M and of the box; bounds: those that the sparse plan uses instead (twin)."""
     net = network(case)
-    if bounds is not None:
-        net = copy.deepcopy(net)
-        net.adopt_bounds(bounds)
+    manifold = net.manifold
+    assert manifold is not None
     generator = torch.Generator().manual_seed(seed)
     scatter = (2 * torch.rand(10, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box
-    x = torch.cat([net.manifold.sample(40, seed), scatter])
-    net.execution = "sparse"
-    sparse = net(x)
-    net.execution = "dense"
-    dense = net(x)
+    x = torch.cat([manifold.sample(40, seed), scatter])
+    other = SparseExecutor()
+    if bounds is not None:
+        other.adopt(net.transformer, net.box, tuple(bounds))
+    sparse = other.forward(net.transformer, net.box, x)
+    dense = DenseExecutor().forward(net.transformer, net.box, x)
     error = (dense - sparse).abs()
     claimed = 1e-9 if "trigonometric" in case else 1e-12
     worst = {"network": case, "x": x[int(error.argmax())].tolist()}
@@ -97,10 +95,11 @@ def bounds_without_readout(case: str) -> list[BlockBounds]:
 def bounds_of_small_box(case: str) -> list[BlockBounds]:
     """Bounds that hold for |x_j| <= B_j/100 only: no chart's ball is within reach there."""
     net = network(case)
-    state = input_intervals(net.hidden0.numpy(), 0.01 * net.box.numpy())
+    state = input_intervals(net.transformer.hidden0.numpy(), 0.01 * net.box.numpy())
     found = []
-    for block in net.stack:
-        found.append(propagate_block(*block_weights(block), state))
+    for block in net.transformer.stack:
+        batch, ffn = block_weights(block)
+        found.append(propagate_block(batch.query, batch.key, batch.value, list(ffn.layers), state))
         state = found[-1].after
     return found
 

@@ -20,11 +20,11 @@ from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
 from construct.arrays import Float
-from construct.execution.pairs import HeadPairs, Intervals, active_pairs
-from construct.program import heads
-from construct.program.heads import ONE, A, B
-from construct.program.layout import TokenGroup, TokenLayout
-from construct.transformer.weights import Heads
+from construct.execution.pairs import active_pairs
+from construct.program.heads import A, B
+from construct.program.layout import ONE, TokenGroup, TokenLayout
+from construct.program.products import narrow
+from construct.transformer.weights import HeadPairs, Heads, Intervals
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
@@ -68,17 +68,15 @@ def random_heads(seed: int) -> HeadsOnBox:
     width = layout.embedding_dim
     loose = Heads(draw(3, width, width), draw(3, width, width), draw(3, width, width))
     t, s = rng.permutation(TOKENS)[:2]
-    gates = {"target": heads.point(layout, [t]), "source": heads.point(layout, [s])}
-    product = heads.interaction(
-        layout, heads.form(1, {(A, A): 1.0}), heads.value(1, {(B, ONE): 1.0}), np.array([2.0, 2.0, 1.0]), **gates
-    )
+    rule = narrow(np.array([t]), np.array([s]), {(A, A): 1.0}, B, 1.0)
+    product = rule.heads(layout, rule.constant(layout, np.array([2.0, 2.0, 1.0])))
     query, key = np.zeros((1, width, width)), np.zeros((1, width, width))
-    query[0, 0, layout.row("one")], key[0, 0, layout.row("a")], key[0, 0, layout.row("one")] = 2.0, 1.0, -1.0
+    query[0, 0, layout.row(ONE)], key[0, 0, layout.row(A)], key[0, 0, layout.row(ONE)] = 2.0, 1.0, -1.0
     value = np.zeros((1, width, width))
-    value[0, layout.row("b"), layout.row("one")] = 1.0
+    value[0, layout.row(B), layout.row(ONE)] = 1.0
     lower = layout.initial_state()
     upper = lower.copy()
-    lower[:, list(layout.registers)], upper[:, list(layout.registers)] = -2.0, 2.0
+    lower[:, list(layout.register_rows)], upper[:, list(layout.register_rows)] = -2.0, 2.0
     return HeadsOnBox(Heads.stack([loose, product, Heads(query, key, value)], width), Intervals(lower, upper), True)
 
 

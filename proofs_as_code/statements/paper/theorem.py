@@ -6,7 +6,6 @@ Built networks of the paper's construction are in `theorem_networks`, errors in 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 import construct
 from construct.local import PolynomialSpace
 from construct.theory import Geometry, paper_block_heads, paper_blocks, paper_cells, paper_error, paper_sizes
-from construct.transformer import Transformer
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.statements.paper.theorem_errors import ERROR_STATEMENTS
 from proofs_as_code.statements.paper.theorem_networks import MANIFOLDS, SIZES, tightest, wave
@@ -83,13 +81,13 @@ def check_compact(case: Compact, blocks: int = 0) -> Verdict:
     """
     manifold = MANIFOLDS[case.manifold]()
     net = _compact(case)
-    a = net.architecture
-    n, d, D = a.charts or 0, manifold.dim, manifold.ambient
+    a, layout = net.architecture, net.program.layout
+    assert net.origin is not None
+    n, d, D = layout.group("R").size, manifold.dim, manifold.ambient
     k, functions = D, case.degree + 1
     total = D * k + n * k * (d + 1) + k + 1 + n * d + n * (n - 1) // 2 + 4 * n * d + 2 * n * functions + 1
     total += n * functions**2
-    projected = re.search(r"\bY\b", net.labels["layout"]) is not None
-    claimed_blocks = 5 + projected + blocks
+    claimed_blocks = 5 + ("Y" in layout) + blocks
     pairs: dict[str, tuple[float, float]] = {
         "blocks": (a.blocks, claimed_blocks),
         "total heads": (a.total_heads, total),
@@ -97,13 +95,13 @@ def check_compact(case: Compact, blocks: int = 0) -> Verdict:
         "FFN depth": (a.ffn_depth, 3),
         "FFN width": (a.ffn_width, 5),
         "parameters": (a.parameters, 75 * total + 7 * 30 + n * (2 * d + 2 + functions)),
-        "coefficients": (net.labels["coefficients"], n * PolynomialSpace(d, case.degree).count),
+        "coefficients": (net.origin.coefficients, n * PolynomialSpace(d, case.degree).count),
     }
     return tightest(pairs, "exact", "integers", dict(vars(case)))
 
 
 @cache
-def _compact(case: Compact) -> Transformer:
+def _compact(case: Compact) -> construct.Network:
     return construct.approximate(wave, MANIFOLDS[case.manifold](), charts=case.charts, degree=case.degree)
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 
 from construct.local import multi_indices
-from construct.measurement import search_sup
+from construct.measurement import absolute_error, search_sup
 from construct.paper.derivatives import partial_derivatives
 from construct.paper.taylor import OwnPartition, kept_nodes, partition_order, taylor_approximator
 from construct.theory import paper_error
@@ -64,11 +64,7 @@ def check_error(case: Approximation, orders: int = 0, holder: float | None = Non
     F = holder_constant(case.manifold, claimed_degree) if holder is None else holder
     geometry = geometry_of(atlas, approximator.inner_radius)
     claimed = paper_error(geometry, claimed_degree + 1.0, F, case.cells)
-
-    def difference(x: torch.Tensor) -> torch.Tensor:
-        return (approximator(x) - TARGETS[case.target](x)).abs()
-
-    found = search_sup(difference, atlas.manifold, SAMPLES)
+    found = search_sup(absolute_error(approximator, TARGETS[case.target]), atlas.manifold, SAMPLES)
     witness = vars(case) | {"x": found.worst_point.tolist(), "F": F}
     return verdict(claimed, found.sup, kind="sampled", points=found.samples, dtype="float64", worst_point=witness)
 

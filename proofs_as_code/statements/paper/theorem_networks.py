@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -17,12 +17,14 @@ import torch
 from hypothesis import strategies as st
 
 from construct.atlas import Atlas
+from construct.execution.sparse import propagate
 from construct.manifolds import Circle, FlatTorus, Manifold, Sphere
+from construct.network import Network
 from construct.paper.grid import TaylorApproximator
-from construct.paper.program import paper_network
+from construct.paper.program import ramp_doublings
 from construct.paper.taylor import paper_atlas, taylor_approximator
+from construct.theorem import network_of
 from construct.theory import Geometry, paper_block_heads, paper_sizes
-from construct.transformer import Transformer
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
 MANIFOLDS: dict[str, Callable[[], Manifold]] = {
@@ -79,16 +81,20 @@ def geometry_of(atlas: Atlas, inner_radius: float) -> Geometry:
 
 
 @cache
-def built(case: Build) -> tuple[TaylorApproximator, Transformer, Geometry, float]:
+def built(case: Build) -> tuple[TaylorApproximator, Network, Geometry, float]:
     """Approximator, network, geometry and F = max |d^alpha g_n| over the nodes and |alpha| <= s."""
-    approximator = taylor_approximator(wave, atlas_of(case.manifold), cells=case.cells, degree=case.degree)
-    net = paper_network(approximator, epsilon=case.epsilon)
+    atlas = atlas_of(case.manifold)
+    approximator = taylor_approximator(wave, atlas, cells=case.cells, degree=case.degree)
+    inner = approximator.inner_radius
+    doublings = ramp_doublings(atlas.radius, inner, case.cells, case.degree, epsilon=case.epsilon)
+    approximator = replace(approximator, doublings=doublings)
+    net = network_of(approximator)
     powers = [
         math.prod(math.factorial(a) for a in alpha) * float(case.cells) ** sum(alpha)
         for alpha in approximator.exponents.tolist()
     ]
     largest = float((approximator.coefficients.abs() * torch.tensor(powers, dtype=torch.float64)).max())
-    return approximator, net, geometry_of(approximator.atlas, approximator.inner_radius), largest
+    return approximator, net, geometry_of(atlas, inner), largest
 
 
 def tightest(pairs: dict[str, tuple[float, float]], kind: str, dtype: str, witness: dict[str, Any]) -> Verdict:
@@ -108,7 +114,8 @@ def check_sizes(case: Build, missing_heads: int = 0, blocks: int = 0) -> Verdict
     approximator, net, geometry, holder = built(case)
     a, s = net.architecture, case.degree
     sizes = paper_sizes(geometry, s + 1.0, holder, epsilon=case.epsilon, cells=case.cells)
-    per_block = [len(block.query) for block in net.stack]
+    stack = net.transformer.stack
+    per_block = [len(block.attention.query) for block in stack]
     claimed_heads = paper_block_heads(geometry, s, case.cells)
     nodes = geometry.charts * geometry.dim * (2 * case.cells + 1)
     claimed_heads[1] -= missing_heads * nodes
@@ -123,7 +130,7 @@ def check_sizes(case: Build, missing_heads: int = 0, blocks: int = 0) -> Verdict
         "FFN width": (a.ffn_width, sizes.ffn_width),
         "embedding dimension": (a.embedding_dim, sizes.embedding_dim),
         "parameters": (a.parameters, sizes.parameters),
-        "FFN layers": (sum(len(b.ffn) for b in net.stack), sizes.ffn_layers),
+        "FFN layers": (sum(len(b.ffn) for b in stack), sizes.ffn_layers),
         "coefficients": (approximator.parameters, grid * math.comb(s + geometry.dim, s)),
     }
     for index, (found, bound) in enumerate(zip(per_block, claimed_heads, strict=True)):
@@ -136,11 +143,12 @@ def check_magnitudes(case: Build, holder_share: float = 1.0, tokens: int = 1) ->
     _, net, geometry, holder = built(case)
     a = net.architecture
     sizes = paper_sizes(geometry, case.degree + 1.0, holder * holder_share, epsilon=case.epsilon, cells=case.cells)
-    states = max(float(state.magnitude().max()) for b in net.sparse_plan().bounds for state in (b.before, b.after))
+    bounds = propagate(net.transformer, net.box)
+    states = max(float(state.magnitude().max()) for b in bounds for state in (b.before, b.after))
     pairs = {
         "kappa": (a.weight_bound, sizes.weight_bound / tokens**2),
         "M": (states, sizes.state_bound / tokens**2),
-        "R": (a.output_bound, sizes.output_bound),
+        "R": (net.output_bound, sizes.output_bound),
     }
     return tightest(pairs, "sampled", "float64", dict(vars(case)))
 

@@ -91,7 +91,7 @@ def _state(layout: TokenLayout, rows: list[tuple[int, fmpq, fmpq]]) -> fmpq_mat:
     codes = rational.matrix(layout.initial_state()).tolist()
     state = rational.matrix([codes[token] for token, _, _ in rows])
     for index, (_, a, b) in enumerate(rows):
-        for register, entry in zip(layout.registers, (a, b), strict=True):
+        for register, entry in zip(layout.register_rows, (a, b), strict=True):
             state[index, register] = entry
     return state
 
@@ -100,8 +100,8 @@ def _difference(
     gadget: Gadget, knobs: Knobs, layout: TokenLayout, added: fmpq_mat, index: int, point: Point, inside: bool
 ) -> fmpq:
     want = gadget.formula(knobs, *point) if inside else (ZERO, ZERO)
-    row_a, row_b = layout.registers
-    others = [abs(added[index, row]) for row in range(added.ncols()) if row not in layout.registers]
+    row_a, row_b = layout.register_rows
+    others = [abs(added[index, row]) for row in range(added.ncols()) if row not in layout.register_rows]
     off_a, off_b = abs(added[index, row_a] - want[0]), abs(added[index, row_b] - want[1])
     if gadget.silences and not inside:
         off_a = max(point[0] + added[index, row_a], ZERO)

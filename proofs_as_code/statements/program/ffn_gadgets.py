@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flint import fmpq
 
 from construct.program import ffn
+from construct.program.constants import range_constant
+from construct.program.layout import ONE as CONSTANT
 from construct.program.layout import TokenLayout
 from construct.transformer.weights import FeedForward
 from proofs_as_code.rational import ZERO, rational
@@ -40,6 +43,26 @@ def everything(knobs: Knobs) -> float:
     return FREE
 
 
+Build = Callable[[TokenLayout, Span, Knobs], FeedForward]
+
+
+def library(
+    name: str,
+    numbers: Callable[[Knobs], dict[str, Any]],
+    outside: Callable[[Knobs], float] = everything,
+    *,
+    gated: bool = True,
+) -> Build:
+    """The library's weights of a gadget, with the constant that its table finds for data within `outside`."""
+
+    def build(tokens: TokenLayout, span: Span, knobs: Knobs) -> FeedForward:
+        gadget, given, where = ffn.GADGETS[name], numbers(knobs), span if gated else None
+        silenced = gadget.silenced(lambda row: outside(knobs), given)
+        return gadget.build(tokens, where, range_constant(tokens.code, where, silenced), **given)
+
+    return build
+
+
 @dataclass(frozen=True)
 class Gadget:
     """A feed-forward gadget and what is claimed of it.
@@ -52,7 +75,7 @@ class Gadget:
     name: str
     claim: str
     latex: str
-    build: Callable[[TokenLayout, Span, Knobs], FeedForward]
+    build: Build
     formula: Callable[[Knobs, fmpq, fmpq], Point]
     kinks: Callable[[Knobs], list[Point]]
     peak: Callable[[Knobs], tuple[float, Point]]
@@ -89,7 +112,7 @@ def _bump_peak(knobs: Knobs) -> tuple[float, Point]:
 
 
 def _affine(knobs: Knobs) -> dict[str, float]:
-    return {"a": knobs.scale, "b": -0.5, "one": 0.25}
+    return {"a": knobs.scale, "b": -0.5, CONSTANT: 0.25}
 
 
 def _clamp(knobs: Knobs, a: fmpq, b: fmpq) -> Point:
@@ -161,7 +184,7 @@ GADGETS: tuple[Gadget, ...] = (
         "hat",
         "b += relu(1 - |c a|)",
         r"$b\mathrel{+}=\mathrm{relu}(1-|ca|)$",
-        lambda layout, span, k: ffn.bump(layout, span, "hat", scale=k.scale),
+        library("bump", lambda k: {"kind": "hat", "scale": k.scale}),
         _hat,
         _bump_kinks,
         _bump_peak,
@@ -170,7 +193,7 @@ GADGETS: tuple[Gadget, ...] = (
         "trapezoid",
         "b += clamp(2 - |c a|, 0, 1)",
         r"$b\mathrel{+}=\mathrm{clamp}(2-|ca|,0,1)$",
-        lambda layout, span, k: ffn.bump(layout, span, "trapezoid", scale=k.scale),
+        library("bump", lambda k: {"kind": "trapezoid", "scale": k.scale}),
         _trapezoid,
         _bump_kinks,
         _bump_peak,
@@ -179,7 +202,7 @@ GADGETS: tuple[Gadget, ...] = (
         "clamp",
         "b += clamp(u, 0, 1), u = c a - b/2 + 1/4",
         r"$b\mathrel{+}=\mathrm{clamp}(u,0,1)$ for affine $u$",
-        lambda layout, span, k: ffn.clamp(layout, span, _affine(k)),
+        library("clamp", lambda k: {"argument": _affine(k)}),
         _clamp,
         _clamp_kinks,
         _clamp_peak,
@@ -188,7 +211,7 @@ GADGETS: tuple[Gadget, ...] = (
         "clip",
         "a <- clip(a, -c, c) on every token",
         r"$a\gets\mathrm{clip}(a,-c,c)$ on every token",
-        lambda layout, span, k: ffn.clip(layout, "a", k.scale),
+        library("clip", lambda k: {"row": "a", "limit": k.scale}, gated=False),
         _clip,
         _clip_kinks,
         _clip_peak,
@@ -199,7 +222,7 @@ GADGETS: tuple[Gadget, ...] = (
         "gated_clip",
         "a <- clip(a, -c, c)",
         r"$a\gets\mathrm{clip}(a,-c,c)$",
-        lambda layout, span, k: ffn.gated_clip(layout, span, _clip_bound(k), "a", k.scale),
+        library("clip", lambda k: {"row": "a", "limit": k.scale}, _clip_bound),
         _clip,
         _clip_kinks,
         _clip_peak,
@@ -209,7 +232,7 @@ GADGETS: tuple[Gadget, ...] = (
         "clear",
         "a <- 0",
         r"$a\gets0$",
-        lambda layout, span, k: ffn.clear(layout, span, k.bound),
+        library("clear", lambda k: {}, lambda k: k.bound),
         lambda knobs, a, b: (-a, ZERO),
         lambda knobs: on_a(fmpq(-2), ZERO, fmpq(2)),
         _at_bound,
@@ -219,7 +242,7 @@ GADGETS: tuple[Gadget, ...] = (
         "telescoping",
         "a = 1 + s becomes min(1, s + w) - min(1, s), w = relu(c b)",
         r"$a=1+s$ becomes $\min(1,s+w)-\min(1,s)$ with $w=\mathrm{relu}(cb)$",
-        lambda layout, span, k: ffn.telescoping_weight(layout, span, slope=k.scale, bound=k.bound + 2),
+        library("telescoping_weight", lambda k: {"slope": k.scale}, lambda k: k.bound),
         _telescoping,
         _telescoping_kinks,
         _telescoping_peak,
@@ -230,7 +253,7 @@ GADGETS: tuple[Gadget, ...] = (
         "silence",
         "a stays, and a <= 0 on every other token",
         r"$a$ stays, and $a\le0$ on every other token",
-        lambda layout, span, k: ffn.silence(layout, span, k.bound),
+        library("silence", lambda k: {}, lambda k: k.bound),
         lambda knobs, a, b: (ZERO, ZERO),
         lambda knobs: on_a(fmpq(-2), ZERO, fmpq(2)),
         _at_bound,
@@ -242,7 +265,7 @@ GADGETS: tuple[Gadget, ...] = (
         "ramp",
         "a += clamp((r^2 - b)/Delta, 0, 1), Delta = r^2 2^-n, in n + 4 layers",
         r"$a\mathrel{+}=\mathrm{clamp}((r^2-b)/\Delta,0,1)$ with $\Delta=2^{-n}r^2$, in $n+4$ layers",
-        lambda layout, span, k: ffn.indicator_ramp(layout, span, radius_squared=k.square, doublings=k.doublings),
+        library("indicator_ramp", lambda k: {"radius_squared": k.square, "doublings": k.doublings}),
         _ramp,
         _ramp_kinks,
         _bump_peak,

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 
 from construct.arrays import Float
 from construct.program import heads
+from construct.program.constants import gate_constant
+from construct.program.layout import ONE
 from proofs_as_code import instances, rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
 from proofs_as_code.instances import MOST_TOKENS, Site
@@ -46,15 +48,16 @@ def check_shift(
     offset: int = 0,
     factor: float | None = None,
 ) -> Verdict:
-    """The library's shifted head: token t hears t + shift, for every t; nothing else is heard.
+    """The head of a gate of equal entries, shifted: token t hears t + shift, for every t; nothing else is heard.
 
     The form's row of b is emptied (rank 2). offset: of the shift that is claimed; factor: of the least gate constant,
     in place of the library's.
     """
     layout, form = site.layout(code), form * np.array([1.0, 0.0, 1.0])[:, None]
     shift = shift % site.tokens if shift >= 0 else -(-shift % site.tokens)
-    head = heads.shifted(layout, form, value, bound, shift)
     constant = constant_of(layout, form, bound)
+    same = layout.code.same_gate(layout.code.entries, shift)
+    head = heads.interaction(layout, form, value, np.array([constant]), same=same)
     if factor is not None:
         least = float(rational.fraction(form_bound(form[0], bound.tolist()))) / layout.code.gap
         head = with_constant(head, 3, factor * least / constant)
@@ -82,10 +85,11 @@ def check_flagged(
     gated: the library's head, or one without its gate; slip: token 0 carries a positive flag but is not wanted.
     """
     layout, at = site.layout("integer"), site.source if side == "target" else site.target
-    entry = (heads.B, heads.ONE) if side == "target" else (heads.ONE, heads.B)
+    entry = (heads.B, ONE) if side == "target" else (ONE, heads.B)
     form, gate = heads.form(1, {entry: 1.0}), heads.point(layout, [at])
-    gates = {"target": None, "source": gate} if side == "target" else {"target": gate, "source": None}
-    head = heads.interaction(layout, form, value, bound, **gates)
+    constant = gate_constant(form, bound, layout.code.gap)
+    sides = (None, gate) if side == "target" else (gate, None)
+    head = heads.interaction(layout, form, value, constant, target=sides[0], source=sides[1])
     if not gated:
         head = with_constant(head, 1, 0.0)
     drawn = instances.scaled(units, bound, site.tokens)
@@ -104,7 +108,7 @@ FLAGS = Hypothesis(
 )
 ALL_FLAGS = Hypothesis("every flag is positive", st.just((True,) * MOST_TOKENS))
 SHIFTS = Hypothesis("shift k, |k| < l", st.integers(-MOST_TOKENS, MOST_TOKENS))
-OPEN_FORM = Hypothesis("the form u_t^T G u_s = 1", st.just(heads.form(1, {(heads.ONE, heads.ONE): 1.0})))
+OPEN_FORM = Hypothesis("the form u_t^T G u_s = 1", st.just(heads.form(1, {(ONE, ONE): 1.0})))
 COMMON = {"bound": instances.BOUNDS, "units": instances.units()}
 
 

@@ -102,10 +102,10 @@ def _output(
     leak, output, token = ZERO, ZERO, 0
     for t in range(layout.count):
         for row in range(layout.embedding_dim):
-            if row not in layout.registers or not heard[t]:
+            if row not in layout.register_rows or not heard[t]:
                 leak = max(leak, abs(added[t, row]))
                 continue
-            off = abs(added[t, row] - lemma[t, layout.registers.index(row)])
+            off = abs(added[t, row] - lemma[t, layout.register_rows.index(row)])
             if off > output:
                 output, token = off, t
     return leak, output, token

@@ -45,8 +45,9 @@ Units = Sequence[tuple[fmpq, fmpq]]
 
 def point_head(layout: TokenLayout, site: Site, form: Float, value: Float, bound: Float) -> Heads:
     """The library's head for one ordered pair."""
-    gates = {"target": heads.point(layout, [site.target]), "source": heads.point(layout, [site.source])}
-    return heads.interaction(layout, form, value, bound, **gates)
+    target, source = heads.point(layout, [site.target]), heads.point(layout, [site.source])
+    constant = constants.gate_constant(form, bound, layout.code.gap)
+    return heads.interaction(layout, form, value, constant, target=target, source=source)
 
 
 def constant_of(layout: TokenLayout, form: Float, bound: Float) -> float:

@@ -7,19 +7,24 @@ fill all tokens: a head that leaked into another token would be seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from flint import fmpq, fmpq_mat
 from hypothesis import strategies as st
 
+from construct.arrays import Float
 from construct.program import products
-from construct.program.heads import ONE, A, B
-from construct.program.layout import TokenGroup, TokenLayout
+from construct.program.heads import A, B
+from construct.program.layout import ONE, TokenGroup, TokenLayout
+from construct.program.rules import Rule
 from construct.transformer.weights import Heads
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
 Registers = list[tuple[fmpq, fmpq]]
 BOUND = 4  # of |a|, |b| in the states that are drawn
+LIMITS = np.array([BOUND, BOUND, 1.0])
 UNIT = np.ones(3)  # all registers of a tree stay in [-1, 1]
 
 
@@ -28,9 +33,14 @@ def layout_of(tokens: int) -> TokenLayout:
     return TokenLayout((TokenGroup("U", (tokens,), ("j",)),))
 
 
-def after(batch: Heads, state: fmpq_mat) -> fmpq_mat:
-    """State after one block of heads, exactly."""
-    return state + rational.attention(batch, state)
+def heads_of(rules: Sequence[Rule], layout: TokenLayout, bound: Float) -> Heads:
+    """The heads of rules that read the same state, for registers within the bound."""
+    return Heads.stack([rule.heads(layout, rule.constant(layout, bound)) for rule in rules], layout.embedding_dim)
+
+
+def after(rules: Sequence[Rule], layout: TokenLayout, bound: Float, state: fmpq_mat) -> fmpq_mat:
+    """State after one block of the rules' heads, exactly."""
+    return state + rational.attention(heads_of(rules, layout, bound), state)
 
 
 def compare(found: fmpq_mat, wanted: fmpq_mat) -> Verdict:
@@ -49,33 +59,31 @@ def square(values: Registers, understated: float = 1.0) -> Verdict:
     """`b_t += a_t^2` in every token by one self-gated head: the form a_t a_s with gate -(t-s)^2."""
     layout = layout_of(len(values))
     state = rational.state(layout, values)
-    bound = np.array([BOUND, BOUND, 1.0]) * [understated, understated, 1.0]
+    bound = LIMITS * [understated, understated, 1.0]
     wanted = fmpq_mat(state)
     for token, (a, b) in enumerate(values):
         wanted[token, layout.row("b")] = b + a * a
-    return compare(after(products.square(layout, bound), state), wanted)
+    return compare(after([products.square()], layout, bound, state), wanted)
 
 
 def signed_read(values: Registers, weight: fmpq, keep: slice = slice(None)) -> Verdict:
-    """`b_0 += weight a_1` by `weight relu(a_s) - weight relu(-a_s)`; keep: which heads of the pair are there."""
+    """`b_0 += weight a_1` by `weight relu(a_s) - weight relu(-a_s)`; keep: which rules of the pair are there."""
     layout = layout_of(len(values))
     state = rational.state(layout, values)
-    target, source = np.array([0]), np.array([1])
-    bound = np.array([BOUND, BOUND, 1.0])
-    batch = products.signed(layout, target, source, {(ONE, A): 1.0}, B, float(weight), bound)
+    rules: Sequence[Rule] = products.signed(np.array([0]), np.array([1]), {(ONE, A): 1.0}, B, float(weight))
     wanted = fmpq_mat(state)
     wanted[0, layout.row("b")] = values[0][1] + weight * values[1][0]
-    return compare(after(Heads(batch.query[keep], batch.key[keep], batch.value[keep]), state), wanted)
+    return compare(after(rules[keep], layout, LIMITS, state), wanted)
 
 
 def in_place(values: Registers, keep: slice = slice(None)) -> Verdict:
     """`a_0 <- a_0 a_1`: the pair `+-relu(+-a_0 (a_1 - 1))` adds `a_0 a_1 - a_0`."""
     layout = layout_of(len(values))
     state = rational.state(layout, values)
-    batch = products.multiply(layout, np.array([0]), np.array([1]), A, np.array([BOUND, BOUND, 1.0]))
+    rules: Sequence[Rule] = products.multiply(np.array([0]), np.array([1]), A)
     wanted = fmpq_mat(state)
     wanted[0, layout.row("a")] = values[0][0] * values[1][0]
-    return compare(after(Heads(batch.query[keep], batch.key[keep], batch.value[keep]), state), wanted)
+    return compare(after(rules[keep], layout, LIMITS, state), wanted)
 
 
 def product_tree(factors: list[fmpq], dropped: int = 0) -> Verdict:
@@ -85,7 +93,7 @@ def product_tree(factors: list[fmpq], dropped: int = 0) -> Verdict:
     levels = (len(factors) - 1).bit_length()
     for level in range(1, levels + 1 - dropped):
         i, j = (np.array(column) for column in zip(*products.tree_steps(len(factors), level), strict=True))
-        state = after(products.multiply(layout, i, j, A, UNIT), state)
+        state = after(products.multiply(i, j, A), layout, UNIT, state)
     product = fmpq(1)
     for factor in factors:
         product *= factor

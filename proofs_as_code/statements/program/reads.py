@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from construct.arrays import Float
 from construct.program import constants, heads
-from construct.program.layout import TokenLayout
+from construct.program.layout import ONE, TokenLayout
 from construct.transformer.weights import Heads
 from proofs_as_code import instances
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
@@ -25,17 +25,18 @@ from proofs_as_code.rational import ZERO
 from proofs_as_code.statements.program.head_checks import compare, with_constant
 from proofs_as_code.statements.program.heads import Units, allowed_error, judged
 
-CONSTANT_FORM = heads.form(1, {(heads.ONE, heads.ONE): 1.0})
+CONSTANT_FORM = heads.form(1, {(ONE, ONE): 1.0})
 
 
 def read_head(layout: TokenLayout, site: Site, value: Float, constant: float | None) -> Heads:
     """The library's linear read, or a read whose gates have the given constant."""
-    gates = {"target": heads.point(layout, [site.target]), "source": heads.point(layout, [site.source])}
+    target, source = heads.point(layout, [site.target]), heads.point(layout, [site.source])
     if constant is None:
-        return heads.linear_read(layout, value, **gates)
-    built = heads.interaction(layout, CONSTANT_FORM, value, np.ones(3), **gates)
-    taken = float(constants.gate_constant(CONSTANT_FORM, np.ones(3), layout.code.gap)[0])
-    return with_constant(built, 2, constant / taken)
+        least = constants.linear_read_constant(layout.code, 1)
+        return heads.linear_read(layout, value, least, target=target, source=source)
+    taken = constants.gate_constant(CONSTANT_FORM, np.ones(3), layout.code.gap)
+    built = heads.interaction(layout, CONSTANT_FORM, value, taken, target=target, source=source)
+    return with_constant(built, 2, constant / float(taken[0]))
 
 
 def check_read(
@@ -47,7 +48,7 @@ def check_read(
     """
     layout = site.layout(code)
     head = read_head(layout, site, value, constant)
-    registers = list(layout.registers)
+    registers = list(layout.register_rows)
     if np.any(head.query[:, :, registers]) or np.any(head.key[:, :, registers]):
         return verdict(0, 1, kind="exact", points=1, dtype="rational", worst_point={"reason": "data in the relu"})
     bound = np.array([size, size, 1.0])
@@ -64,9 +65,14 @@ def check_pair(
     """Pair gate on one side of a linear read: `width` tokens from there + offset are served, or summed (width 2)."""
     layout = site.layout("integer")
     target, source = (min(token, site.tokens - max(width, 2)) for token in (site.target, site.source))
-    gates = {"target": heads.point(layout, [target]), "source": heads.point(layout, [source])}
-    gates[side] = heads.pair(layout, [target if side == "target" else source])
-    head = heads.linear_read(layout, value, **gates)
+    gate = {name: heads.pair if name == side else heads.point for name in ("target", "source")}
+    head = heads.linear_read(
+        layout,
+        value,
+        constants.linear_read_constant(layout.code, 1),
+        target=gate["target"](layout, [target]),
+        source=gate["source"](layout, [source]),
+    )
     targets, sources = range(target, target + 1), range(source, source + 1)
     if side == "target":
         targets = range(target + offset, target + offset + width)

@@ -29,15 +29,15 @@ from hypothesis import strategies as st
 
 from construct.arrays import Float
 from construct.execution.dense import attention
-from construct.program import heads
 from construct.program.layout import TokenLayout
-from construct.transformer.module import Block
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.module import MultiHeadAttention
+from construct.transformer.weights import Heads
 from proofs_as_code import instances, rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
+from proofs_as_code.instances import Site
 from proofs_as_code.rational import ZERO
 from proofs_as_code.statements.program.head_checks import form_bound
-from proofs_as_code.statements.program.heads import constant_of
+from proofs_as_code.statements.program.heads import constant_of, point_head
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 DRAWS = 3  # heads of one instance
@@ -48,7 +48,7 @@ def gamma(n: int, unit: float) -> float:
     return n * unit / (1 - n * unit)
 
 
-def generic_constant(head: Heads, constant: float, factor: float) -> Heads:
+def generic_constant(head: Heads, factor: float) -> Heads:
     """All of C beside the gate, times a factor: no power of two any more, so that gate coefficients are rounded."""
     query, key, one = head.query.copy(), head.key.copy(), head.query.shape[2] - 1
     query[0, 0] *= factor * key[0, 0, one]
@@ -80,19 +80,20 @@ def check_rounding(
         bound = np.array([rng.integers(1, 40) / 8, rng.integers(1, 40) / 8, 1.0])
         # pairs away from the centre, where the codes are largest
         target, source = (int(t) for t in rng.integers(3 * tokens // 4, tokens, 2))
-        gates = {"target": heads.point(layout, [target]), "source": heads.point(layout, [source])}
         state = torch.as_tensor(layout.initial_state()).to(DTYPES[dtype])
-        state[:, list(layout.registers)] = torch.as_tensor(rng.uniform(-1, 1, (tokens, 2)) * bound[:2]).to(state.dtype)
+        registers = torch.as_tensor(rng.uniform(-1, 1, (tokens, 2)) * bound[:2])
+        state[:, list(layout.register_rows)] = registers.to(state.dtype)
         form = form * _sign(layout, state, form, target, source)  # an open head
-        head = heads.interaction(layout, form, value, bound, **gates)
+        constant = constant_of(layout, form, bound)
+        head = point_head(layout, Site(tokens, target, source), form, value, bound)
         if factor != 1.0:
-            head = generic_constant(head, constant_of(layout, form, bound), factor)
+            head = generic_constant(head, factor)
         error, leak = _errors(layout, head, form, value, state, (target, source))
         unit = torch.finfo(state.dtype).eps / 2
         size = float(rational.fraction(form_bound(form[0], bound.tolist())))
         allowed = gamma(10, unit) * size
         if (bound_of or code) == "trigonometric":
-            allowed = 21 * constant_of(layout, form, bound) * unit + gamma(16, unit) * size
+            allowed = 21 * constant * unit + gamma(16, unit) * size
         allowed *= float((np.abs(value[0]) @ bound).max())
         ratio = error / allowed if leak == 0 else np.inf
         if not ratio <= worst:
@@ -111,14 +112,14 @@ def _errors(
 ) -> tuple[float, float]:
     """Error of the registers at the target against rational arithmetic, and the largest entry added elsewhere."""
     target = pair[0]
-    added = attention(Block(head, FeedForward(), dtype=state.dtype, device="cpu"), state[None])[0]
+    added = attention(MultiHeadAttention(head, dtype=state.dtype, device="cpu"), state[None])[0]
     u = [rational.matrix(state[t, list(layout.data_rows)][None]) for t in pair]
     share = (u[0] * rational.matrix(form[0]) * u[1].transpose())[0, 0]
     writes = u[1] * rational.matrix(value[0]).transpose()
     error = ZERO
-    for i, row in enumerate(layout.registers):
+    for i, row in enumerate(layout.register_rows):
         error = max(error, abs(rational.rational(float(added[target, row])) - max(share, ZERO) * writes[0, i]))
-    added[target, list(layout.registers)] = 0.0
+    added[target, list(layout.register_rows)] = 0.0
     return float(rational.fraction(error)), float(added.abs().max())
 
 

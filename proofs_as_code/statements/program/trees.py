@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from construct.program import products
 from construct.program.heads import A
 from construct.program.layout import TokenLayout
-from construct.transformer.weights import Heads
+from construct.program.rules import Rule
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.statements.program.products import UNIT, after, layout_of
@@ -24,20 +24,23 @@ from proofs_as_code.statements.program.products import UNIT, after, layout_of
 # -- the trees ------------------------------------------------------------------------------------------------------
 
 
-def power_level(layout: TokenLayout, degree: int, level: int) -> Heads:
-    """Heads of one level of the power tree, tokens U_0 .. U_degree."""
+def power_level(layout: TokenLayout, degree: int, level: int) -> tuple[Rule, ...]:
+    """Rules of one level of the power tree, tokens U_0 .. U_degree."""
     steps = products.power_steps(degree, level)
     j, partner = (np.array(column) for column in zip(*steps, strict=True))
-    return products.multiply(layout, j, partner, A, UNIT)
+    return products.multiply(j, partner, A)
 
 
-def chebyshev_level(layout: TokenLayout, degree: int, level: int) -> Heads:
-    """Heads of one level of the Chebyshev tree."""
-    return products.chebyshev_level(layout, layout.tokens("U"), degree, level, UNIT)
+def chebyshev_level(layout: TokenLayout, degree: int, level: int) -> tuple[Rule, ...]:
+    """Rules of one level of the Chebyshev tree."""
+    return products.chebyshev_level(layout.tokens("U"), degree, level)
 
 
 ONE = fmpq(1)
-LEVELS: dict[str, Callable[[TokenLayout, int, int], Heads]] = {"powers": power_level, "chebyshev": chebyshev_level}
+LEVELS: dict[str, Callable[[TokenLayout, int, int], tuple[Rule, ...]]] = {
+    "powers": power_level,
+    "chebyshev": chebyshev_level,
+}
 
 
 def tree_registers(tree: str, degree: int, u: fmpq, levels: int) -> list[list[fmpq]]:
@@ -50,7 +53,7 @@ def tree_registers(tree: str, degree: int, u: fmpq, levels: int) -> list[list[fm
     found = [state]
     for level in range(1, levels + 1):
         if products.power_steps(degree, level):
-            state = after(LEVELS[tree](layout, degree, level), state)
+            state = after(LEVELS[tree](layout, degree, level), layout, UNIT, state)
         found.append(state)
     return [[one[j, layout.row("a")] for j in range(degree + 1)] for one in found]
 

@@ -32,7 +32,7 @@ from proofs_as_code.statements.program.heads import constant_of
 FACTOR = fmpq(406, 100)  # 2 * 2.03
 
 
-def in_one_entry(head: Heads, constant: float) -> Heads:
+def in_one_entry(head: Heads) -> Heads:
     """The same scores with all of C on the side of the gate: the paper's place for it."""
     query, key = head.query.copy(), head.key.copy()
     one = query.shape[2] - 1
@@ -58,9 +58,10 @@ def check_weights(
     layout = instances.layout(tokens, code)
     token = round(position * (tokens - 1))
     gate = heads.point(layout, [token])
-    head = heads.interaction(layout, form, value, bound, target=gate, source=gate)
+    constant = constant_of(layout, form, bound)
+    head = heads.interaction(layout, form, value, np.array([constant]), target=gate, source=gate)
     if not balanced:
-        head = in_one_entry(head, constant_of(layout, form, bound))
+        head = in_one_entry(head)
     size = form_bound(form[0], bound.tolist())
     entries = [rational.rational(float(np.abs(x).max())) ** 2 for x in (form, value)]
     if code == "trigonometric":

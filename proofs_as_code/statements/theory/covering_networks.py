@@ -6,6 +6,7 @@ heads are silent, which absolute values cannot see), for a network of positive w
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from hypothesis import strategies as st
 import construct
 from construct.manifolds import Circle, Sphere
 from construct.theory import network_log_lipschitz
-from construct.transformer import Transformer
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.weights import FeedForward, Heads, Weights
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 
 SAMPLES = 8
@@ -40,7 +40,7 @@ def exp_sin(x: torch.Tensor) -> torch.Tensor:
     return torch.exp(x[..., 0]) * torch.sin(3 * x[..., 1])
 
 
-CONSTRUCTED: dict[str, Callable[[], Transformer]] = {
+CONSTRUCTED: dict[str, Callable[[], construct.Network]] = {
     "circle": lambda: construct.approximate(exp_sin, Circle(), charts=4, degree=3),
     "circle_paper": lambda: construct.approximate(exp_sin, Circle(), cells=2, degree=0, construction="paper"),
     "sphere": lambda: construct.approximate(exp_sin, Sphere(2), charts=4, degree=1),
@@ -48,21 +48,19 @@ CONSTRUCTED: dict[str, Callable[[], Transformer]] = {
 
 
 @cache
-def network(name: str) -> Transformer:
+def network(name: str) -> construct.Network:
     """circle, circle_paper, sphere: constructed; positive: all weights and states > 0, so that all changes add up."""
     if name in CONSTRUCTED:
-        net = CONSTRUCTED[name]()
-        net.execution = "dense"  # moved weights close no gate: the sparse plan would have to be found again
-        return net
+        return CONSTRUCTED[name]()
     rng = np.random.default_rng(0)
     weights = [0.2 + 0.2 * rng.random((2, 3, 3)) for _ in range(3)]
     layers = tuple((0.2 + 0.2 * rng.random((3, 3)), 0.2 + 0.2 * rng.random(3)) for _ in range(2))
     state = np.broadcast_to(0.5 + rng.random(3), (4, 3)).copy()
-    blocks = [(Heads(*weights), FeedForward(layers))] * 2
-    return Transformer(state, blocks, ambient=1, readout=(1, 2), box=np.zeros(1))
+    block = Heads(*weights), FeedForward(layers)
+    return construct.Network(Weights(state, (block, block), readout=(1, 2), box=np.zeros(1)))
 
 
-def points_of(net: Transformer, count: int, seed: int) -> torch.Tensor:
+def points_of(net: construct.Network, count: int, seed: int) -> torch.Tensor:
     """Points of the manifold, or of the box."""
     if net.manifold is not None:
         return torch.as_tensor(net.manifold.sample(count, seed=seed), dtype=torch.float64)
@@ -73,36 +71,30 @@ def points_of(net: Transformer, count: int, seed: int) -> torch.Tensor:
 def output_change(case: Moved) -> float:
     """Largest |T - T'| over some points."""
     net = network(case.network)
-    x = points_of(net, SAMPLES, case.seed)
-    parameters = [p.detach().clone() for p in net.parameters()]
-    names = [name for name, _ in net.named_parameters()]
+    x, formula = points_of(net, SAMPLES, case.seed), net.transformer
+    parameters = [p.detach().clone() for p in formula.parameters()]
+    names = [name for name, _ in formula.named_parameters()]
     generator = torch.Generator().manual_seed(case.seed)
     signs = [torch.randint(0, 2, p.shape, generator=generator).double() * 2 - 1 for p in parameters]
     if case.adversarial:
         leaves = {name: p.clone().requires_grad_(True) for name, p in zip(names, parameters, strict=True)}
-        value = torch.func.functional_call(net, leaves, (x[:1],)).sum()
+        value = torch.func.functional_call(formula, leaves, (x[:1],)).sum()
         gradients = torch.autograd.grad(
             value, [leaves[name] for name in names], allow_unused=True, materialize_grads=True
         )
         signs = [torch.where(g >= 0, 1.0, -1.0).double() for g in gradients]
     moved = {n: p + case.eta * s for n, p, s in zip(names, parameters, signs, strict=True)}
     with torch.no_grad():
-        before = net(x)
-        after = torch.func.functional_call(net, moved, (x,))
+        before = formula(x)
+        after = torch.func.functional_call(formula, moved, (x,))
     return float((before - after).abs().max())
 
 
 def check_network(case: Moved, blocks: int | None = None) -> Verdict:
     """|T - T'| <= Lambda eta, Lambda from the weights of T for this eta. blocks: how many of T's the claim knows of."""
     net = network(case.network)
-    known = net
-    if blocks is not None:
-        parts = [
-            (Heads(*(t.numpy() for t in (b.query, b.key, b.value))), FeedForward(tuple((f.weight.numpy(),
-            f.bias.numpy()) for f in b.ffn_layers))) for b in net.stack[:blocks]
-        ]  # fmt: skip
-        readout = int(net.readout[0]), int(net.readout[1])
-        known = Transformer(net.hidden0.numpy(), parts, ambient=net.ambient, readout=readout, box=net.box.numpy())
+    known = copy.deepcopy(net)
+    known.transformer.blocks = known.transformer.blocks[:blocks]
     measured = output_change(case)
     log_claim = network_log_lipschitz(known, case.eta) + math.log(case.eta)
     claimed = math.exp(min(log_claim, 700.0))
