@@ -61,7 +61,7 @@ class PaperStages:
         return self.layout.tokens.tokens(group)
 
     def registers(self) -> dict[tuple[str, str], Float | float]:
-        """Z.a = -(V^T c)/scale - (V^T B)/scale, which turns relu(x_j + B_j) into x_j; H.a = U_j.a = -k - N, U_0.a = 1."""
+        """Z.a = -V^T (c + B)/scale, which turns relu(x_j + B_j) into x_j; H.a = U_j.a = -k - N, U_0.a = 1."""
         g = self.layout
         shift = -(g.univariate[:, 2] + g.cells).astype(np.float64)
         powers = np.tile(shift[:, None], (1, g.degree + 1))
