@@ -5,7 +5,7 @@ import torch
 
 import construct
 from construct.manifolds import Circle, Sphere
-from construct.transformer import Transformer
+from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 
 
@@ -18,17 +18,16 @@ def random_network(
     def draw(*shape):
         return scale * rng.normal(size=shape) * (rng.uniform(size=shape) >= sparse)
 
-    parts = [
+    parts = tuple(
         (
             Heads(*(draw(heads, width, width) for _ in range(3))),
             FeedForward(tuple((draw(width, width), draw(width)) for _ in range(layers))),
         )
         for _ in range(blocks)
-    ]
-    readout = int(rng.integers(tokens)), int(rng.integers(width))
-    return Transformer(
-        rng.normal(size=(tokens, width)), parts, ambient=ambient, readout=readout, box=np.ones(ambient), dtype=dtype
     )
+    readout = int(rng.integers(tokens)), int(rng.integers(width))
+    weights = Weights(rng.normal(size=(tokens, width)), parts, readout, np.ones(ambient))
+    return construct.Network(weights, dtype=dtype)
 
 
 def exp_sin(x):
