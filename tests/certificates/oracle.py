@@ -11,9 +11,8 @@ import torch
 from flint import arb, fmpq
 
 import construct
-from construct import manifolds, targets
+from construct import Network, manifolds, targets
 from construct.certificates.polynomials import Polynomial, Quantity
-from construct.transformer import Transformer
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,7 +77,7 @@ class AtPoint:
 
 
 @cache
-def _built(name: str, target: str, dtype: torch.dtype, code: str, ambient: int, sizes: tuple[Any, ...]) -> Transformer:
+def _built(name: str, target: str, dtype: torch.dtype, code: str, ambient: int, sizes: tuple[Any, ...]) -> Network:
     manifold = manifolds.get(name, **({"ambient": ambient} if ambient else {}))
     return construct.approximate(targets.get(target), manifold, position_code=code, dtype=dtype, **dict(sizes))
 
@@ -91,7 +90,7 @@ def network(
     code: str = "integer",
     ambient: int = 0,
     **sizes: int,
-) -> Transformer:
+) -> Network:
     """A small network, built once and to be left as it is."""
     return _built(name, target, dtype, code, ambient, tuple(sorted(sizes.items())))
 

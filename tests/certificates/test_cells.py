@@ -153,8 +153,8 @@ def test_chart_without_its_polynomial():
     name = "circle"
     net, target = copy.deepcopy(network(**NETWORKS[name])), target_of(name)
     whole = divided(cell_bounds(net, target)).bound
-    written = net.hidden0[:, 1].nonzero()[:, 0]
-    net.hidden0.data[int(written[-1]), 1] = 0
+    written = net.transformer.hidden0[:, 1].nonzero()[:, 0]
+    net.transformer.hidden0.data[int(written[-1]), 1] = 0
     net.execution = "dense"
     bounds = cell_bounds(net, target)
     found = divided(bounds)
@@ -166,13 +166,13 @@ def test_head_of_a_neighbour_removed():
     """Without the earlier chart in its prefix sum a chart is counted twice where both are: never proved small."""
     net, target = copy.deepcopy(network(**NETWORKS["circle"])), target_of("circle")
     small = divided(cell_bounds(net, target)).bound
-    block = net.stack[1]
+    block = net.transformer.stack[1].attention
     steepest = block.value[:, 0, 4].max()
     reads = (block.value[:, 0, 4] == steepest).nonzero()[:, 0].tolist()
     worse = []
     for head in reads:
         changed = copy.deepcopy(net)
-        changed.stack[1].value.data[head] = 0
+        changed.transformer.stack[1].attention.value.data[head] = 0
         changed.execution = "dense"
         worst = errors(changed, target, np.linspace(0, 2 * np.pi, 999)[:, None]).max()
         assert worst <= divided(cell_bounds(changed, target), most=200).bound

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from construct import Network, targets
+from construct.architecture import architecture_of
 from construct.atlas import Atlas
 from construct.errors import InputError, PrecisionError
 from construct.manifolds import Circle, Cube, FlatTorus, Helix, Manifold, Sphere
@@ -21,6 +21,7 @@ from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_appro
 from construct.problem import Sizes
 from construct.program.compile import Program
 from construct.theorem import network_of
+from construct.transformer import Transformer
 
 EXP_SIN = targets.get("exp_sin")
 
@@ -74,14 +75,9 @@ SMALL = [
 COUNTED = [*SMALL, *((manifold, 1, degree) for manifold in (Circle(), Circle(ambient=5)) for degree in (0, 3))]
 
 
-@cache
-def built(case: int, code: str) -> Network:
-    return paper_network(approximator(*COUNTED[case]), position_code=code)
-
-
-@pytest.mark.parametrize("case", range(len(SMALL)), ids=lambda i: str(SMALL[i]))
-def test_network_is_the_formula_with_the_integer_code(case: int) -> None:
-    assert difference(built(case, "integer")) < 1e-12
+@pytest.mark.parametrize(("manifold", "cells", "degree"), SMALL, ids=str)
+def test_network_is_the_formula_with_the_integer_code(manifold: Manifold, cells: int, degree: int) -> None:
+    assert difference(paper_network(approximator(manifold, cells, degree))) < 1e-12
 
 
 @pytest.mark.parametrize("degree", range(4))
@@ -159,19 +155,19 @@ def test_number_of_blocks(dim: int, degree: int, blocks: int) -> None:
         assert layout.blocks == blocks == len(program_for(layout).stages)
 
 
-@pytest.mark.parametrize("case", range(len(COUNTED)), ids=lambda i: str(COUNTED[i]))
+@pytest.mark.parametrize(("manifold", "cells", "degree"), COUNTED, ids=str)
 @pytest.mark.parametrize("code", ["integer", "trigonometric"])
-def test_counts_are_those_of_the_network(case: int, code: str) -> None:
+def test_counts_are_those_of_the_network(manifold: Manifold, cells: int, degree: int, code: str) -> None:
     """A program is counted before any constant is known; the network is counted from its tensors."""
-    net, (_, cells, degree) = built(case, code), COUNTED[case]
-    found = asdict(net.architecture)
+    t = with_ramp(approximator(manifold, cells, degree))
+    layout = layout_of(t, code)
+    program = program_of(layout, t.coefficients.numpy())
+    found = asdict(architecture_of(Transformer(program.compile(layout.box))))
     assert found.pop("weight_bound") > 0 and found["embedding_dim"] == found["ffn_width"] == 5
-    assert asdict(net.program.counts) == found
-    assert net.program.parameters == net.program.counts.parameters
-    assert net.approximator is not None
-    assert net.program.counts.parameters <= paper_parameters(net.approximator.atlas, cells, degree)
-    again = Program.from_json(net.program.to_json())
-    assert again.to_json() == net.program.to_json() and again.counts == net.program.counts
+    assert asdict(program.counts) == found
+    assert program.parameters == program.counts.parameters <= paper_parameters(t.atlas, cells, degree)
+    again = Program.from_json(program.to_json())
+    assert again.to_json() == program.to_json() and again.counts == program.counts
 
 
 def test_what_a_budget_counts_is_the_network_when_no_node_is_dropped() -> None:
