@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 
 import torch
@@ -10,8 +14,10 @@ import torch
 from construct.transformer.module import Transformer
 from construct.validation import invalid
 
+PACKAGES = ("onnx", "onnxscript")
 EXAMPLE_POINTS = 2
 OPSET = 18
+EXPORTER_LOG = "torch.onnx._internal.exporter"
 
 
 def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
@@ -20,20 +26,36 @@ def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
     Raises:
         InputError: the packages of the `onnx` extra are not installed.
     """
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         needed = "the packages of the onnx extra (pip install 'construct-transformer[onnx]')"
         raise invalid("export_onnx", needed, got=f"no {' and no '.join(missing)}")
     example = torch.zeros(EXAMPLE_POINTS, net.ambient, dtype=net.dtype, device=net.device)
-    program = torch.onnx.export(
-        net.eval(),
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["x"],
-        output_names=["y"],
-        dynamic_shapes=({0: torch.export.Dim("points")},),
-        verbose=False,
-    )
+    with _quiet():
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_shapes=({0: torch.export.Dim("points")},),
+            verbose=False,
+        )
     assert program is not None
     program.save(str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of its own code: deprecations in torch, packages that it could have used."""
+    log = logging.getLogger(EXPORTER_LOG)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        log.setLevel(level)

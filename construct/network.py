@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -60,7 +60,7 @@ class Origin:
     coefficients: int
     nonzero_coefficients: int
     manifold: Manifold | None = None
-    history: History = History()
+    history: History = field(default_factory=History)
 
     @property
     def layout(self) -> TokenLayout:
@@ -130,6 +130,7 @@ class Network(nn.Module):
         self.claim, self.certificate = claim, certificate
         self._execution: Execution = DEFAULT_EXECUTION
         self._executors: dict[str, Executor] = {}
+        self.eval()
         if weights.bounds is not None and dtype == torch.float64:
             for name in EXECUTORS:
                 self._executor(name).adopt(self.transformer, self.box, weights.bounds)

@@ -1,7 +1,7 @@
 """Planning: the search for the fewest numbers within epsilon, and what it remembers.
 
-Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the budget,
-the history of what was tried, the best error, and the two texts of failure.
+Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the
+budget, the history of what was tried, the best error, and the two texts of failure.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from io import StringIO
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
@@ -78,19 +79,9 @@ class History(Sequence[Trial]):
         return table
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=_Nowhere(), color_system=None)
-        console.print(self.table)
-        return "\n".join(line.rstrip() for line in console.export_text().splitlines())
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return
+        text = StringIO()
+        Console(width=120, file=text, color_system=None).print(self.table)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 class Ranked(Protocol):
@@ -166,17 +157,27 @@ class Search:
             marked[same[-1]] = Trial(**(asdict(marked[same[-1]]) | {"outcome": "chosen"}))
         return History(tuple(marked))
 
-    def cheapest(self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], Found | None]) -> Found:
-        """What `settle` makes of the cheapest candidate that it can, round by round.
+    def cheapest(
+        self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], tuple[Found, int] | None]
+    ) -> Found:
+        """The cheapest of what `settle` makes of the candidates of the first round in which it succeeds.
+
+        `settle` gives what was found and its cost, which may be above the candidate's; candidates are settled in the
+        order of their costs, as long as these are below the best cost found.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: no candidate of any round was settled.
         """
         for candidates in rounds:
+            best: tuple[Found, int] | None = None
             for candidate in sorted(candidates, key=lambda c: c.cost):
+                if best is not None and candidate.cost >= best[1]:
+                    break
                 found = settle(candidate)
-                if found is not None:
-                    return found
+                if found is not None and (best is None or found[1] < best[1]):
+                    best = found
+            if best is not None:
+                return best[0]
         raise self.failure()
 
     def fewest(
@@ -192,8 +193,9 @@ class Search:
     ) -> tuple[Found, int] | None:
         """(Almost) the smallest number of cells whose error is at most `goal`, where errors fall like `N^-order`.
 
-        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the bracket is a
-        `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be tried.
+        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
+        bracket is a `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be
+        tried.
         """
         failed, cells = 0, first
         found: tuple[Found, int] | None = None

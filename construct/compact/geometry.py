@@ -51,29 +51,15 @@ class ChartGeometry:
 
 def chart_geometry(atlas: Atlas, *, project: bool) -> ChartGeometry:
     """In R^D, or with `project` in the affine hull R^k, into which the network projects first."""
-    centres, frames, hull = atlas.centres.numpy(), atlas.frames.numpy(), None
+    centres, frames = atlas.centres.numpy(), atlas.frames.numpy()
+    hull: Float | None = None
     if project:
         hull = atlas.manifold.frame.numpy()
-        centres, frames = _restricted(centres, frames, hull)
-    return _geometry(atlas, centres, frames, input_box(atlas), hull)
-
-
-def canonical_geometry(atlas: Atlas) -> ChartGeometry:
-    """On the canonical form of the manifold, as if it lay in R^k: nothing here depends on D."""
-    hull = atlas.manifold.frame.numpy()
-    centres, frames = _restricted(atlas.centres.numpy(), atlas.frames.numpy(), hull)
-    return _geometry(atlas, centres, frames, np.abs(hull).T @ input_box(atlas), None)
-
-
-def _restricted(centres: Float, frames: Float, hull: Float) -> tuple[Float, Float]:
-    return centres @ hull, np.einsum("Dk,nDd->nkd", hull, frames)
-
-
-def _geometry(atlas: Atlas, centres: Float, frames: Float, inputs: Float, hull: Float | None) -> ChartGeometry:
+        centres, frames = centres @ hull, np.einsum("Dk,nDd->nkd", hull, frames)
     return ChartGeometry(
         centres=_cleaned(centres),
         frames=_cleaned(frames),
-        inputs=inputs,
+        inputs=input_box(atlas),
         radius=atlas.radius,
         core=atlas.core_radius,
         scale=atlas.scale,

@@ -3,7 +3,7 @@
 Candidates are pairs of an atlas (few large charts first) and a local space: polynomials of one total degree, or
 continuous piecewise-linear splines where the target is rough. A candidate is judged by its fit on the nodes; the
 cheapest ones are then blended and their error searched for on the manifold. What a candidate costs is counted from its
-program, exactly; candidates are ranked on the canonical form of the manifold, so that the choice does not depend on D.
+program, exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases
-from construct.compact.program import canonical_program, compact_program
+from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
 from construct.planning import History, Search, refused_by_hand
 from construct.problem import Problem, Sizes
@@ -46,7 +46,7 @@ COEFFICIENTS_PER_HEAD = 2  # at most
 class Candidate:
     """An atlas and a local space with what they cost and how well they fit on the nodes.
 
-    parameters: dense count in R^D, for the budget. cost: non-zeros on the canonical form.
+    parameters: dense count, for the budget. cost: non-zeros, by which candidates are ranked.
     """
 
     atlas: Atlas
@@ -128,7 +128,7 @@ class CompactPlanner:
     def plan(self) -> Plan:
         rough = self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
         rounds = iter([self.spline_candidates()]) if rough else self.polynomial_rounds()
-        approximator = self.search.cheapest(rounds, self.settle)
+        approximator = self.search.cheapest(rounds, self.settled)
         return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space)))
 
     # -- candidates -------------------------------------------------------------------------------
@@ -137,19 +137,13 @@ class CompactPlanner:
         self, atlas: Atlas, space: LocalSpace, fitted: float, coefficients: Tensor | None = None
     ) -> Candidate | None:
         """Counted from its program; None over the budget."""
-        parameters = least_parameters(atlas, space, coefficients)
-        note = ", at least"
-        if self.search.budget is None or parameters <= self.search.budget:
-            program = compact_program(_sample(atlas, space, coefficients))
-            parameters, note = program.parameters, ""
-        if not self.search.affordable(sizes_of(atlas, space), parameters, note):
+        sizes, least = sizes_of(atlas, space), least_parameters(atlas, space, coefficients)
+        if not self.search.affordable(sizes, least, ", at least"):
             return None
-        return Candidate(atlas, space, parameters, self._cost(atlas, space, coefficients), fitted)
-
-    def _cost(self, atlas: Atlas, space: LocalSpace, coefficients: Tensor | None = None) -> int:
-        """Non-zeros on the canonical form."""
-        values = _sample(atlas, space, coefficients).coefficients.numpy()
-        return canonical_program(atlas, space, values).counts.nonzero_parameters
+        program = compact_program(_sample(atlas, space, coefficients))
+        if not self.search.affordable(sizes, program.parameters):
+            return None
+        return Candidate(atlas, space, program.parameters, program.counts.nonzero_parameters, fitted)
 
     def polynomial_rounds(self) -> Iterator[list[Candidate]]:
         """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
@@ -198,7 +192,7 @@ class CompactPlanner:
             if top <= tried:
                 break
             degrees = range(tried + 1 if tried else 0, top + 1)
-            if cheapest is not None and self._cost(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
+            if cheapest is not None and _cost(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
             found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
             sups = found.sups
@@ -277,6 +271,11 @@ class CompactPlanner:
 
     # -- from a candidate to a measured approximator ---------------------------------------------
 
+    def settled(self, candidate: Candidate) -> tuple[PiecewiseApproximator, int] | None:
+        """What `settle` makes of a candidate, and the non-zeros of its network."""
+        found = self.settle(candidate)
+        return None if found is None else (found, compact_program(found).counts.nonzero_parameters)
+
     def settle(self, candidate: Candidate) -> PiecewiseApproximator | None:
         """Blend, search for the error, and change the size until it is just within epsilon.
 
@@ -325,6 +324,11 @@ def least_parameters(atlas: Atlas, space: LocalSpace, coefficients: Tensor | Non
     """Fewer dense parameters than any network of this pair has: a head brings at most two coefficients."""
     numbers = atlas.count * space.count if coefficients is None else int(coefficients.count_nonzero())
     return DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
+
+
+def _cost(atlas: Atlas, space: LocalSpace) -> int:
+    """Non-zeros with all coefficients."""
+    return compact_program(_sample(atlas, space, None)).counts.nonzero_parameters
 
 
 def _parameters(atlas: Atlas, space: LocalSpace, budget: int) -> int:

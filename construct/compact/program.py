@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.atlas import Atlas
 from construct.compact.atoms import POWERS_FORM, POWERS_VALUE, Atom, atom_scale, basis_rules
 from construct.compact.basis import network_bases
-from construct.compact.geometry import ChartGeometry, canonical_geometry, chart_geometry
+from construct.compact.geometry import ChartGeometry, chart_geometry
 from construct.compact.layout import CompactLayout
 from construct.local import LocalSpace, PiecewiseApproximator
 from construct.program.compile import Program, Stage
@@ -48,14 +47,6 @@ def compact_program(approximator: PiecewiseApproximator, position_code: str = "i
     projected = _cheapest(chart_geometry(atlas, project=True), space, coefficients, position_code)
     pays = projected.counts.nonzero_parameters < PROJECT_BELOW * direct.counts.nonzero_parameters
     return projected if pays else direct
-
-
-def canonical_program(atlas: Atlas, space: LocalSpace, coefficients: Float) -> Program:
-    """The program on the canonical form of the manifold, in R^k: what candidates are ranked by, whatever D is.
-
-    coefficients: (n, c), local.
-    """
-    return _cheapest(canonical_geometry(atlas), space, coefficients, "integer")
 
 
 def _cheapest(geometry: ChartGeometry, space: LocalSpace, coefficients: Float, position_code: str) -> Program:

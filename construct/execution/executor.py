@@ -1,8 +1,8 @@
 """Executors: ways to evaluate the same weights, by name.
 
-An executor sees the formula's module and the admissible box, nothing of who built them. It may keep what it derived from
-the weights, as long as it notices when they change. A new one subclasses `Executor`, sets `name`, and is imported by
-`construct.execution`.
+An executor sees the formula's module and the admissible box, nothing of who built them. It may keep what it derived
+from the weights, as long as it notices when they change. A new one subclasses `Executor`, sets `name`, and is imported
+by `construct.execution`.
 """
 
 from __future__ import annotations

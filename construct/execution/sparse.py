@@ -225,7 +225,12 @@ class PairPlan:
     def forward(self, net: Transformer, x: Tensor) -> Tensor:
         """Evaluate points (P, D) inside the box -> (P,)."""
         token, row = net.output
-        return torch.cat([list(self._states(net, part))[-1][:, token, row] for part in _in_chunks(x, self.size)])
+        return torch.cat([self._last(net, part)[:, token, row] for part in _in_chunks(x, self.size)])
+
+    def _last(self, net: Transformer, x: Tensor) -> Tensor:
+        for hidden in self._states(net, x):  # noqa: B007, the last one is wanted
+            pass
+        return hidden
 
     def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
         """Hidden states (P, l, w) around the blocks."""

@@ -51,6 +51,7 @@ class LocalSpace(ABC):
         count: number of basis functions c.
         degree: of the functions, in each cell.
         cells: number of cells in each coordinate, 1 where the functions are smooth.
+        indices: (c, dim) for every basis function the numbers of its univariate factors.
     """
 
     name: ClassVar[str]
@@ -58,6 +59,7 @@ class LocalSpace(ABC):
     count: int
     degree: int
     cells: int
+    indices: Tensor
 
     @property
     @abstractmethod

@@ -30,7 +30,7 @@ from construct.paper.grid import TaylorApproximator, constant_doublings
 from construct.paper.layout import PaperLayout, layout_of
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
-from construct.program.heads import A, B
+from construct.program.heads import A, B, Entries
 from construct.program.layout import ONE
 from construct.program.products import multiply, narrow, signed
 from construct.program.rules import Rule
@@ -61,7 +61,7 @@ class PaperStages:
         return self.layout.tokens.tokens(group)
 
     def registers(self) -> dict[tuple[str, str], Float | float]:
-        """Z.a = -V^T (c + B)/scale, which turns relu(x_j + B_j) into x_j; H.a = U_j.a = -k - N, U_0.a = 1."""
+        """H.a = U_j.a = -k - N, U_0.a = 1; Z.a = -V^T (c + B)/scale, which turns the sum of relu(x_j + B_j) into z."""
         g = self.layout
         shift = -(g.univariate[:, 2] + g.cells).astype(np.float64)
         powers = np.tile(shift[:, None], (1, g.degree + 1))
@@ -98,7 +98,7 @@ class PaperStages:
         z = self.tokens("Z")[g.univariate[:, 0], g.univariate[:, 1]]
         targets = np.concatenate([self.tokens("H")[:, None], self.tokens("U")[:, 1:]], axis=1)
         shift = narrow(targets, z[:, None], {(ONE, A): 1.0, (ONE, ONE): 1.0}, A, float(g.cells))
-        form = {(ONE, B): 1.0, (ONE, A): -2.0 * g.centres, (ONE, ONE): g.centres * g.centres}
+        form: Entries = {(ONE, B): 1.0, (ONE, A): -2.0 * g.centres, (ONE, ONE): g.centres * g.centres}
         distance = narrow(self.tokens("R")[:, None], self.tokens("x")[None, :], form, B, 1.0)
         return Stage("nodes", (shift, distance), _clip("H", "U"))
 

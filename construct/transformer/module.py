@@ -39,20 +39,19 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         for name in ("query", "key", "value"):
             setattr(self, name, _frozen(getattr(heads, name), dtype, device))
+        self.count, self.width = len(heads), int(heads.query.shape[1])  # numbers, not shapes: tracing keeps no test
 
     def forward(self, hidden: Tensor) -> Tensor:
         """What the heads add to hidden states (..., l, w)."""
-        return self.heads(hidden, slice(None))
+        return self.heads(hidden, slice(None)) if self.count else torch.zeros_like(hidden)
 
     def heads(self, hidden: Tensor, window: slice) -> Tensor:
-        """What some of the heads add."""
+        """What some of the heads add, at least one."""
         query, key, value = self.query[window], self.key[window], self.value[window]
-        if query.shape[0] == 0:
-            return torch.zeros_like(hidden)
         tokens = hidden.unsqueeze(-3)  # (..., 1, l, w)
         q, k, v = tokens @ query.mT, tokens @ key.mT, tokens @ value.mT
         score = q[..., 0].unsqueeze(-1) * k[..., 0].unsqueeze(-2)
-        for row in range(1, hidden.shape[-1]):
+        for row in range(1, self.width):
             score = score + q[..., row].unsqueeze(-1) * k[..., row].unsqueeze(-2)
         return (torch.relu(score) @ v).sum(dim=-3)
 
@@ -126,8 +125,9 @@ class Transformer(nn.Module):
         first[0] = 1.0
         self.register_buffer("input_row", first, persistent=False)
         self.blocks = nn.ModuleList(Block(h, f, dtype=dtype, device=device) for h, f in weights.blocks)
-        self.ambient = weights.ambient
+        self.ambient, self.tokens = weights.ambient, int(weights.hidden0.shape[0])
         self.output = weights.readout
+        self.eval()  # nothing here behaves otherwise in training
 
     @property
     def stack(self) -> list[Block]:
@@ -144,7 +144,7 @@ class Transformer(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Hidden states (..., l, w) before the first block, for points (..., D)."""
-        column = nn.functional.pad(x, (0, self.hidden0.shape[0] - self.ambient))
+        column = nn.functional.pad(x, (0, self.tokens - self.ambient))
         return self.hidden0 + column.unsqueeze(-1) * self.input_row
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import torch
 
 import construct
 from construct.manifolds import Circle, Sphere
-from construct.transformer import Weights
-from construct.transformer.weights import FeedForward, Heads
+from construct.network import Network
+from construct.transformer.weights import FeedForward, Heads, Weights
 
 
 def random_network(
@@ -26,8 +26,7 @@ def random_network(
         for _ in range(blocks)
     )
     readout = int(rng.integers(tokens)), int(rng.integers(width))
-    weights = Weights(rng.normal(size=(tokens, width)), parts, readout, np.ones(ambient))
-    return construct.Network(weights, dtype=dtype)
+    return Network(Weights(rng.normal(size=(tokens, width)), parts, readout, np.ones(ambient)), dtype=dtype)
 
 
 def exp_sin(x):
