@@ -202,4 +202,4 @@ def test_a_coarse_epsilon_ends_with_a_low_degree(epsilon: float) -> None:
     target, circle = construct.targets.get("exp_sin"), Circle()
     net = construct.approximate(target, circle, epsilon)
     assert construct.measure(net, target, circle, samples=2000, seed=3).sup <= epsilon
-    assert net.architecture.degree is not None and net.architecture.degree <= 1
+    assert net.origin is not None and net.origin.sizes.degree is not None and net.origin.sizes.degree <= 1

@@ -95,7 +95,7 @@ def network(
     return _built(name, target, dtype, code, ambient, tuple(sorted(sizes.items())))
 
 
-def box_of(net: Transformer) -> Array:
+def box_of(net: Network) -> Array:
     """Half-widths of a box around the manifold."""
     return np.asarray(1.1 * net.manifold.box.double().numpy())
 
