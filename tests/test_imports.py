@@ -61,6 +61,7 @@ ONLY_IN = {
     "sklearn": {"baselines"},
     "typer": {"cli"},
 }
+DEFERRED = {"proofs_as_code/__main__.py"}  # starts the verifier where neither the library nor torch is installed
 LONGEST_FILE = 450
 LONG_FUNCTION = 60
 LONG_FUNCTIONS = 5
@@ -180,7 +181,7 @@ def test_imports_go_down(path: Path) -> None:
 
 @every_file
 def test_imports_stand_at_the_top(path: Path) -> None:
-    assert hidden(path.read_text()) == []
+    assert hidden(path.read_text()) == [] or relative(path) in DEFERRED
 
 
 @pytest.mark.parametrize("files", [MODULES, PROOFS], ids=["construct", "proofs_as_code"])

@@ -107,7 +107,9 @@ def test_float32_with_the_trigonometric_code_is_refused_where_it_would_miss_epsi
 
 
 def test_an_epsilon_below_rounding_is_refused_with_the_best_error():
-    with pytest.raises(EpsilonNotReached, match=r"^epsilon: expected an error that .*, got 1e-17; the best sup error reached is") as caught:
+    with pytest.raises(
+        EpsilonNotReached, match=r"^epsilon: expected an error that .*, got 1e-17; the best sup error reached is"
+    ) as caught:
         construct.approximate(exp_sin, CIRCLE, epsilon=1e-17)
     assert 0 < caught.value.best < 1e-9
 
@@ -126,7 +128,10 @@ def test_the_budget_is_respected():
         ({"epsilon": 0.0}, "epsilon: expected a finite real number > 0, got 0.0"),
         ({"epsilon": -1.0}, "epsilon"),
         ({"epsilon": math.nan}, "epsilon"),
-        ({"epsilon": None}, "epsilon: expected a finite real number > 0 unless charts, cells or degree is given, got None"),
+        (
+            {"epsilon": None},
+            "epsilon: expected a finite real number > 0 unless charts, cells or degree is given, got None",
+        ),
         ({"smoothness": 0.0}, "smoothness: expected a finite real number > 0"),
         ({"smoothness": -0.5}, "smoothness"),
         ({"charts": 0}, "charts: expected an integer >= 1, got 0"),

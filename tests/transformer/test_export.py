@@ -16,9 +16,7 @@ from tests.transformer.networks import circle_network, exp_sin, sphere_network
 NETWORKS = {
     "compact circle": circle_network,
     "compact sphere": sphere_network,
-    "paper circle": lambda: construct.approximate(
-        exp_sin, Circle(), charts=4, cells=2, degree=2, construction="paper"
-    ),
+    "paper circle": lambda: construct.approximate(exp_sin, Circle(), charts=4, cells=2, degree=2, construction="paper"),
 }
 
 
