@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from construct import Network
 from construct.errors import InputError, OffManifoldError
+from construct.execution import executor
 from construct.execution.sparse import SparseExecutor, propagate
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
@@ -42,9 +43,14 @@ def test_executions_agree_with_the_naive_oracle(seed, blocks, heads, layers, spa
     net = random_network(seed, blocks=blocks, heads=heads, layers=layers, sparse=sparse, width=width)
     x = torch.rand(4, 3, dtype=torch.float64) * 2 - 1
     want = torch.tensor([naive(net, row.numpy())[0] for row in x])
+    assert torch.allclose(net.transformer(x), want, rtol=1e-11, atol=1e-12)
+    states = [torch.tensor(np.stack(s)) for s in zip(*(naive(net, row.numpy())[1] for row in x), strict=True)]
     for execution in ("dense", "sparse"):
         net.execution = execution
         assert torch.allclose(net(x), want, rtol=1e-11, atol=1e-12)
+        found = executor(execution).states(net.transformer, net.box, x)
+        assert len(found) == len(states)
+        assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-11) for a, b in zip(found, states, strict=True))
 
 
 @settings(max_examples=25, deadline=None)
@@ -233,3 +239,29 @@ def test_architecture_is_counted_from_the_tensors():
     assert float(net(x).abs().max()) <= net.output_bound
     text = repr(net)
     assert "5 blocks" in text and "none trained" in text and "Sphere" in text
+
+
+@pytest.mark.parametrize("build", [circle_network, sphere_network])
+def test_traces_name_what_the_states_hold(build):
+    net = build()
+    x = net.manifold.sample(7, seed=8)
+    traces = []
+    for execution in ("dense", "sparse"):
+        net.execution = execution
+        traces.append(net.trace(x))
+    dense, sparse = traces
+    assert list(dense) == ["input", *net.origin.stages] and len(dense) == 1 + len(net.origin.stages)
+    for stage in dense:
+        for slot, values in dense[stage].items():
+            assert values.shape == (7, *net.origin.layout.group(slot.split(".")[0]).shape)
+            assert torch.allclose(values, sparse[stage][slot], rtol=1e-11, atol=1e-12)
+    assert torch.equal(dense["input"]["x.a"], x)
+    rho = dense["partition of unity"]["R.a"]
+    assert dense.axes("R.a") == ("point", "chart") and float((rho.sum(dim=1) - 1).abs().max()) <= 1e-12
+    assert torch.allclose(dense["read-out"]["out.b"][:, 0], net(x), rtol=0, atol=1e-12)
+    with pytest.raises(InputError, match=r"^stage: expected one of .*, got 'nowhere'$"):
+        dense["nowhere"]
+    with pytest.raises(InputError, match=r"^slot: expected one of .*, got 'R.c'$"):
+        dense["input"]["R.c"]
+    with pytest.raises(InputError, match=r"^x: expected points within the box, .*, got 1 outside$"):
+        net.trace(100 * x[:1])
