@@ -13,7 +13,7 @@ from construct import BudgetExceeded, ConstructError, EpsilonNotReached, InputEr
 from construct.local import PolynomialSpace
 from construct.manifolds import Circle, Cube, FlatTorus, Sphere
 from construct.problem import Sizes
-from tests.transformer.networks import exp_sin
+from tests.transformer.networks import coefficients_of, exp_sin
 
 CIRCLE = Circle()
 
@@ -182,7 +182,7 @@ def test_trimming_changes_no_row_by_more_than_its_tolerance(rows, columns, toler
 def test_a_target_of_one_coordinate_keeps_few_coefficients():
     torus = FlatTorus(2)
     net = construct.approximate(lambda x: torch.sin(3 * x[..., 0]), torus, epsilon=1e-3)
-    full = net.approximator.coefficients.numel()
+    full = coefficients_of(net).numel()
     assert net.origin is not None and net.origin.nonzero_coefficients < 0.9 * full
     assert net.origin.coefficients == full
 
@@ -192,7 +192,7 @@ def test_the_number_of_coefficients_does_not_depend_on_the_ambient_dimension(dim
     manifold = Sphere(2, ambient=dimension)
     net = construct.approximate(lambda x: exp_sin(manifold.restrict(x)), manifold, epsilon=1e-2)
     reference = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2)
-    assert net.approximator.coefficients.shape == reference.approximator.coefficients.shape
+    assert coefficients_of(net).shape == coefficients_of(reference).shape
 
 
 def test_a_rough_target_at_a_small_epsilon_exceeds_the_budget():

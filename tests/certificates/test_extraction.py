@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,11 +28,13 @@ from construct.certificates.polynomials import PRECISION, Polynomial, Quantities
 from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.execution.dense import attention
+from construct.network import Execution
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 from proofs_as_code import rational as exactly
 from tests.certificates.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
 from tests.certificates.random_networks import random_network, tampered
+from tests.transformer.networks import manifold_of
 
 SEEDS = st.integers(0, 2**31)
 ZERO, ZERO_Q = arb(0), fmpq(0)
@@ -72,7 +74,7 @@ def formula_of(name: str, unit: float) -> NetworkFormula:
 
 def evaluated(net: Network, execution: str, x: list[fmpq]) -> fmpq:
     """The number that the floating-point network returns."""
-    net.execution = execution
+    net.execution = cast("Execution", execution)
     try:
         return rational(float(net(tensor(x, net.dtype))))
     finally:
@@ -99,7 +101,7 @@ def test_error_covers_rounding(name, execution):
     net = network(**{**SMALL, **LARGER, **LARGEST}[name])
     formula = formula_of(name, UNITS[net.dtype])
     with ctx.workprec(200):
-        on = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(10, seed=3).tolist()]
+        on = [[rational(round(v * 512) / 512) for v in row] for row in manifold_of(net).sample(10, seed=3).tolist()]
         for x in [*on, *points_in(box_of(net), 4, seed=2)]:
             value = AtPoint(formula.quantities.table, x).formula(formula)
             assert abs(arb(value - evaluated(net, execution, x))) <= formula.error
@@ -111,7 +113,7 @@ def test_error_is_not_absurd(name):
     """Within a factor 10^6 of what is really lost: a bound that is always huge would pass every other test."""
     net = small(name)
     formula = formula_of(name, UNITS[net.dtype])
-    sample = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(40, seed=4).tolist()]
+    sample = [[rational(round(v * 512) / 512) for v in row] for row in manifold_of(net).sample(40, seed=4).tolist()]
     lost = [
         abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - evaluated(net, "dense", x))) for x in sample
     ]

@@ -20,8 +20,8 @@ BOUND = np.array([4.0, 4.0, 1.0])
 
 def interaction(target, source, entries, register, weight):
     form, value = heads.form(1, entries), heads.value(1, {(register, ONE): weight})
-    gates = {"target": heads.point(LAYOUT, np.array([target])), "source": heads.point(LAYOUT, np.array([source]))}
-    return heads.interaction(LAYOUT, form, value, gate_constant(form, BOUND, LAYOUT.code.gap), **gates)
+    at, of = heads.point(LAYOUT, np.array([target])), heads.point(LAYOUT, np.array([source]))
+    return heads.interaction(LAYOUT, form, value, gate_constant(form, BOUND, LAYOUT.code.gap), target=at, source=of)
 
 
 def signed(target, source, entries, register, weight):

@@ -22,6 +22,7 @@ from construct.problem import Sizes
 from construct.program.compile import Program
 from construct.theorem import network_of
 from construct.transformer import Transformer
+from tests.transformer.networks import manifold_of
 
 EXP_SIN = targets.get("exp_sin")
 
@@ -54,8 +55,8 @@ def program_for(layout: PaperLayout) -> Program:
 
 def difference(net: Network, points: int = 300) -> float:
     """Largest difference between a network and the formula it is to compute, relative to the formula's size."""
-    assert net.manifold is not None and net.approximator is not None
-    x = net.manifold.sample(points, seed=2)
+    assert net.approximator is not None
+    x = manifold_of(net).sample(points, seed=2)
     exact = net.approximator(x)
     return float((net(x) - exact).abs().max() / exact.abs().max())
 
@@ -105,7 +106,7 @@ def test_high_degrees() -> None:
 
 def test_the_error_is_that_of_the_approximation() -> None:
     net = paper_network(approximator(Circle(), 32, 3))
-    x = net.manifold.sample(2000, seed=0)
+    x = manifold_of(net).sample(2000, seed=0)
     assert float((net(x) - EXP_SIN(x)).abs().max()) < 2e-4
 
 
@@ -128,14 +129,15 @@ def test_far_off_the_manifold_the_network_is_finite() -> None:
 
 def test_float32_runs() -> None:
     net = paper_network(approximator(Circle(), 4, 1), dtype=torch.float32)
-    x = net.manifold.sample(100, seed=0)
+    x = manifold_of(net).sample(100, seed=0)
+    assert net.approximator is not None
     assert float((net(x.float()).double() - net.approximator(x)).abs().max()) < 1e-4
 
 
 def test_the_zero_function() -> None:
     t = taylor_approximator(lambda x: 0 * x[..., 0], paper_atlas(Circle()), cells=4, degree=2)
     net = paper_network(t)
-    assert bool((net(net.manifold.sample(20, seed=0)) == 0).all())
+    assert bool((net(manifold_of(net).sample(20, seed=0)) == 0).all())
 
 
 # -- shape ------------------------------------------------------------------------------------------------
@@ -247,8 +249,7 @@ def test_origin_and_layout() -> None:
 
 
 def outputs(net: Network) -> Tensor:
-    assert net.manifold is not None
-    return net(net.manifold.sample(50, seed=0))
+    return net(manifold_of(net).sample(50, seed=0))
 
 
 @pytest.mark.parametrize("block", range(7))
@@ -281,7 +282,7 @@ def test_without_the_clip_idle_registers_spoil_the_gates() -> None:
     values = torch.randn(int(few.sum()), 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     net = paper_network(replace(t, degree=4, charts=t.charts[few], nodes=t.nodes[few], coefficients=values))
     net.execution = "dense"  # without the clip most pairs are active
-    x = net.manifold.sample(5, seed=0)
+    x = manifold_of(net).sample(5, seed=0)
     exact = net(x)
     for layer in net.transformer.stack[1].ffn.affine:
         layer.weight.zero_()

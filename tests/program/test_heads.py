@@ -50,8 +50,8 @@ def test_interaction_acts_on_one_pair_and_exactly_nowhere_else(tokens, code, see
     t, s = data.draw(st.integers(0, tokens - 1)), data.draw(st.integers(0, tokens - 1))
     hidden = random_state(layout, rng, 10 ** rng.uniform(-2, 2))
     forms, values = rng.normal(size=(1, 3, 3)), rng.normal(size=(1, 2, 3))
-    gates = {"target": heads.point(layout, [t]), "source": heads.point(layout, [s])}
-    head = heads.interaction(layout, forms, values, gate_constant(layout, forms, hidden), **gates)
+    target, source = heads.point(layout, [t]), heads.point(layout, [s])
+    head = heads.interaction(layout, forms, values, gate_constant(layout, forms, hidden), target=target, source=source)
     added = head_output(head.query[0], head.key[0], head.value[0], hidden)
     want = expected(forms, values, hidden, t, s)
     size = bound_of(hidden) @ np.abs(forms[0]) @ bound_of(hidden) * np.abs(values[0]).sum() * bound_of(hidden).max()

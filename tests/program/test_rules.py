@@ -122,7 +122,10 @@ def test_sharing_changes_heads_and_nothing_else(targets, seed):
     want[target, 1] = weight * hidden[source, 0]
     assert np.allclose(added(LAYOUT, parts, hidden), want, atol=1e-13)
     assert sum(part.count for part in parts) <= targets
-    served = [n for part in parts for n in part.target.numbers for n in ((n, n + 1) if part.target.pair else (n,))]
+    served: list[int] = []
+    for part in parts:
+        assert isinstance(part.target, Tokens)
+        served += [*part.target.numbers, *(part.target.numbers + 1 if part.target.pair else [])]
     assert sorted(served) == target.tolist()
 
 
