@@ -1,87 +1,136 @@
-"""The command line: `python -m construct approximate | certify | evaluate | info | manifolds | targets`.
+"""The command line: `construct approximate | certify | evaluate | export | info | manifolds | targets`.
 
-Exit codes: 0 done; 1 built and saved, but the measured error is above epsilon; 2 refused, with one line on
-stderr.
+Also as `python -m construct`. Standard output holds the answer and nothing else, with `--json` as one JSON object
+(null for what is not finite). Exit codes: 0 done; 1 done and saved, but the error is above epsilon; 2 refused, with
+one line on stderr.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
-from collections.abc import Callable, Iterator
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec
 
 import numpy as np
-import rich.progress
 import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from safetensors import SafetensorError
 
 import construct
-from construct import manifolds, plotting, targets
-from construct.architecture import Architecture
-from construct.errors import ConstructError, InputError
+from construct import manifolds, plotting, report, targets
+from construct.errors import ConstructError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
-from construct.progress import Progress
-from construct.transformer import Transformer
+from construct.validation import finite_points, integer, invalid, one_of, positive_integer
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Transformers that approximate a function on a manifold, every weight assigned.",
-)
-
+DEFAULT_EPSILON = 1e-3
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+PICTURES = (".pdf", ".png", ".svg")
+PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
+LARGEST_SEED = 2**63 - 2  # its successor is the seed of the measurement
 
-MEANINGS = {
-    "blocks": "transformer blocks",
-    "heads": "attention heads, most in a block",
-    "total_heads": "attention heads in all blocks",
-    "ffn_depth": "layers of the deepest feed-forward network",
-    "ffn_width": "its width",
-    "embedding_dim": "rows of a token",
-    "tokens": "tokens",
-    "weight_bound": "largest |weight|",
-    "output_bound": "interval bound of |output|",
-    "parameters": "dense parameters, as the paper counts",
-    "nonzero_parameters": "those that are not zero",
-    "code_entries": "position codes and ones, counted in neither",
-    "charts": "charts of the atlas",
-    "cells": "cells per chart and coordinate",
-    "degree": "polynomial degree",
-}
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+NetworkFile = Annotated[Path, typer.Argument(help="Network written by `approximate --out`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 P = ParamSpec("P")
 
 
-def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """`command`, with every error of the library or of a file as one line on stderr and exit code 2."""
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say.
+
+    Attributes:
+        shown: text and tables, for people.
+        record: the same for programs.
+        as_json: which of the two is printed.
+        missed: why the result is not what was asked for; exit code 1 if there is anything to say.
+    """
+
+    shown: Sequence[str | Table]
+    record: dict[str, Any]
+    as_json: bool = False
+    missed: str | None = None
+
+    def print(self) -> None:
+        """Write the answer to stdout."""
+        if self.as_json:
+            typer.echo(report.json_text(self.record))
+            return
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=PIPE_WIDTH)
+        for part in self.shown:
+            if isinstance(part, Table):
+                console.print(part)
+            else:
+                typer.echo(part)
+
+
+def answered(command: Callable[P, Answer]) -> Callable[P, None]:
+    """`command`, its answer printed, every error of the library or of a file as one line on stderr and exit code 2.
+
+    What is printed while it runs (a user's target may) goes to stderr.
+    """
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-        except (ConstructError, OSError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2) from None
+            with contextlib.redirect_stdout(sys.stderr):
+                answer = command(*args, **kwargs)
+            answer.print()
+        except BrokenPipeError:
+            raise  # typer leaves without a word when nobody reads on
+        except (ConstructError, OSError, SafetensorError) as error:
+            _leave(str(error), code=2)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            _leave("memory: expected a task that fits into it, got one that asks for more than there is", code=2)
+        if answer.missed is not None:
+            _leave(answer.missed, code=1)
 
     return guarded
 
 
-@app.command()
-@one_line_errors
-def approximate(
+def _leave(text: str, *, code: int) -> NoReturn:
+    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    raise typer.Exit(code) from None
+
+
+# -- commands -----------------------------------------------------------------------------------------
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"construct {construct.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Transformers that approximate a function on a manifold, every weight assigned."""
+
+
+@app.command("approximate")
+@answered
+def approximate_command(
     manifold: Annotated[str, typer.Option(help="A name listed by `manifolds`.")],
     target: Annotated[str, typer.Option(help="A name listed by `targets`, or module:function.")] = "exp_sin",
-    epsilon: Annotated[float | None, typer.Option(help="Sup error allowed; 1e-3 unless set by hand.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Sup error allowed; 1e-3 unless sizes are given.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the network to (.safetensors).")] = None,
     plot: Annotated[Path | None, typer.Option(help="File to draw atlas and error to (d <= 2).")] = None,
     dim: Annotated[int | None, typer.Option(help="Intrinsic dimension d, where the manifold has a choice.")] = None,
@@ -93,247 +142,291 @@ def approximate(
     charts: Annotated[int | None, typer.Option(help="Charts, instead of what epsilon needs.")] = None,
     cells: Annotated[int | None, typer.Option(help="Cells per chart and coordinate, likewise.")] = None,
     degree: Annotated[int | None, typer.Option(help="Polynomial degree, likewise.")] = None,
-    bound: Annotated[
-        str, typer.Option(help="What epsilon bounds: the measured or the rigorous (proved) error.")
-    ] = "measured",
+    bound: Annotated[str, typer.Option(help="Error that epsilon bounds: measured, or rigorous (proved).")] = "measured",
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the construction and of the measurement.")] = 0,
     samples: Annotated[int, typer.Option(help="Points of the measurement before its search.")] = 20_000,
-) -> None:
+    as_json: AsJson = False,
+) -> Answer:
     """Build the network for a target on a manifold, measure it, and write it down."""
-    if dtype not in DTYPES:
-        raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device: expected a torch device of this machine, got {device!r}") from error
-    space = build_manifold(manifold, dim, ambient, option or [])
-    function = targets.load_target(target)
-    if smoothness is None and isinstance(function, targets.Target) and not function.smooth:
-        smoothness = function.smoothness
-    for file in (out, plot):
-        if file is not None and not file.resolve().parent.is_dir():
-            raise InputError(f"{'out' if file is out else 'plot'}: expected a file in an existing folder, got {file}")
+    files = output_files(out, plot, bound)
+    space, function = build_manifold(manifold, dim, ambient, option or []), targets.load_target(target)
     if plot is not None:
         plotting.require(space)
-    console = Console()
-    by_hand = any(given is not None for given in (charts, cells, degree))
-    if epsilon is None and not by_hand:
-        epsilon = 1e-3
-    asked = "resolution by hand" if epsilon is None else f"epsilon {epsilon:g}"
-    typer.echo(f"{space!r}, target {target}, {asked}")
-    with progress_on(Console(stderr=True)) as progress:
-        net = construct.approximate(
-            function,
-            space,
-            epsilon=epsilon,
-            smoothness=smoothness,
-            construction=construction,
-            position_code=position_code,
-            charts=charts,
-            cells=cells,
-            degree=degree,
-            bound=bound,
-            dtype=DTYPES[dtype],
-            device=device,
-            seed=seed,
-            progress=progress,
-            max_parameters=max_parameters,
-        )
+    positive_integer(samples, "samples")
+    sizes: dict[str, Any] = {"charts": charts, "cells": cells, "degree": degree}
+    if epsilon is None and all(size is None for size in sizes.values()):
+        epsilon = DEFAULT_EPSILON
+    options: dict[str, Any] = {
+        "smoothness": stated_smoothness(function) if smoothness is None else smoothness,
+        "construction": construction,
+        "position_code": position_code,
+        "bound": bound,
+        "max_parameters": max_parameters,
+        "dtype": DTYPES[one_of(dtype, "dtype", tuple(DTYPES))],
+        "device": usable_device(device, DTYPES[dtype]),
+        "seed": integer(seed, "seed", maximum=LARGEST_SEED),
+    }
+    with report.progress_bar(Console(stderr=True)) as progress:
+        net = construct.approximate(function, space, epsilon, **sizes, **options, progress=progress)
         progress("measuring", None)
         # another seed than the builder's: its own points have already been seen
         measured = construct.measure(net, function, space, samples=samples, seed=seed + 1)
-    console.print(architecture_table(net))
-    console.print(error_table(net, measured))
-    if out is not None:
-        net.save(out)
-        typer.echo(f"network written to {out}")
-        if net.certificate is not None:
-            certificate = out.with_suffix(".json")
-            net.certificate.save(certificate)
-            typer.echo(f"certificate written to {certificate}")
-    if plot is not None:
-        plotting.figure(net, function, space, measurement=measured).savefig(plot, dpi=150)
-        typer.echo(f"figure written to {plot}")
-    if epsilon is not None and not measured.sup <= epsilon:
-        typer.echo(f"error: measured sup error {measured.sup:.3e} is above epsilon = {epsilon:g}", err=True)
-        raise typer.Exit(1)
+        progress("writing", None)
+        write_files(files, net, function, space, measured)
+    return approximate_answer(net, target, epsilon, measured, files, as_json)
 
 
-@app.command()
-@one_line_errors
-def certify(
-    file: Annotated[Path, typer.Argument(help="Network written by `approximate --out`, on a named manifold.")],
+@app.command("certify")
+@answered
+def certify_command(
+    file: NetworkFile,
     target: Annotated[str, typer.Option(help="A name listed by `targets`, or module:expression.")],
     out: Annotated[Path | None, typer.Option(help="File to write the certificate to (.json).")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Stop when this is proved.")] = None,
     tolerance: Annotated[float, typer.Option(help="Otherwise stop this close to an error that is attained.")] = 0.2,
     max_cells: Annotated[int, typer.Option(help="Most cells.")] = 200_000,
-) -> None:
+    as_json: AsJson = False,
+) -> Answer:
     """Prove a bound of a saved network's error; check it with `python -m proofs_as_code verify`."""
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError(f"out: expected a file in an existing folder, got {out}")
+    files = {} if out is None else {"certificate": output_file(out, "out", besides=(file,))}
     net = construct.load(file)
     if net.manifold is None:
-        raise InputError(f"file: expected a network that knows its manifold, {file} holds none")
+        raise invalid("file", "a network that knows its manifold", got=f"{file}, which holds none")
     function = targets.load_target(target)
-    with progress_on(Console(stderr=True)) as progress:
-        certificate = construct.certify(
-            net,
-            function,
-            net.manifold,
-            epsilon=epsilon,
-            tolerance=tolerance,
-            max_cells=max_cells,
-            progress=progress,
-        )
-    typer.echo(repr(certificate))
+    with report.progress_bar(Console(stderr=True)) as progress:
+        limits: dict[str, Any] = {"epsilon": epsilon, "tolerance": tolerance, "max_cells": max_cells}
+        certificate = construct.certify(net, function, net.manifold, **limits, progress=progress)
     if out is not None:
         certificate.save(out)
-        typer.echo(f"certificate written to {out}")
-    if epsilon is not None and not certificate.bound <= epsilon:
-        typer.echo(f"error: proved bound {certificate.bound:.3e} is above epsilon = {epsilon:g}", err=True)
-        raise typer.Exit(1)
+    within = None if epsilon is None else certificate.bound <= epsilon
+    record = {
+        "file": str(file),
+        "target": target,
+        "epsilon": epsilon,
+        "within_epsilon": within,
+        "certificate": report.certificate_record(certificate),
+        "files": _names(files),
+    }
+    missed = f"proved bound {certificate.bound:.3e} is above epsilon = {epsilon:g}" if within is False else None
+    return Answer([repr(certificate), *_written(files)], record, as_json, missed)
 
 
-@app.command()
-@one_line_errors
-def evaluate(
-    file: Annotated[Path, typer.Argument(help="Network written by `approximate --out`.")],
+@app.command("evaluate")
+@answered
+def evaluate_command(
+    file: NetworkFile,
     points: Annotated[Path, typer.Option(help="Points (n, D), a .npy file.")],
     out: Annotated[
-        Path | None, typer.Option(help="Write the values (n,) to this .npy file; printed if absent.")
+        Path | None, typer.Option(help="Write the values (n,) to this .npy file, do not print them.")
     ] = None,
-) -> None:
+    as_json: AsJson = False,
+) -> Answer:
     """Values of a saved network at points."""
+    files = {} if out is None else {"values": output_file(out, "out", besides=(file, points))}
     net = construct.load(file)
-    try:
-        x = np.load(points, allow_pickle=False)
-    except ValueError as error:
-        raise InputError(f"points: expected a .npy file of numbers, got {points} ({error})") from error
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
-        raise InputError(f"points: expected real numbers, got {getattr(x, 'dtype', type(x).__name__)}")
-    parameter = next(net.parameters())
-    values = net(torch.from_numpy(x.astype(np.float64)).to(parameter)).cpu().numpy()
+    x = load_points(points, net.ambient)
+    values = net(x.to(device=net.device, dtype=net.dtype)).cpu().numpy()
+    record = {"file": str(file), "shape": list(values.shape), "files": _names(files)}
     if out is None:
-        for value in values.reshape(-1):
-            typer.echo(repr(float(value)))
-    else:
-        np.save(out, values)
+        return Answer([repr(float(value)) for value in values.flat], record | {"values": values.tolist()}, as_json)
+    with out.open("wb") as stream:  # numpy adds an ending to a name, not to a stream
+        np.save(stream, values)
+    return Answer(_written(files), record, as_json)
 
 
-@app.command()
-@one_line_errors
-def info(file: Annotated[Path, typer.Argument(help="Network written by `approximate --out`.")]) -> None:
-    """What a saved network is."""
+@app.command("export")
+@answered
+def export_command(
+    file: NetworkFile, onnx: Annotated[Path, typer.Option(help="File to write the ONNX graph to (.onnx).")]
+) -> Answer:
+    """Write a saved network in another format; needs the `onnx` extra."""
+    files = {"onnx": output_file(onnx, "onnx", besides=(file,))}
+    construct.load(file).export_onnx(onnx)
+    return Answer(_written(files), {})
+
+
+@app.command("info")
+@answered
+def info_command(
+    file: NetworkFile,
+    program: Annotated[bool, typer.Option("--program", help="Print the program, whole.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Print what the planner tried.")] = False,
+    as_json: AsJson = False,
+) -> Answer:
+    """What a saved network is, what it does (--program), and how its sizes were found (--history)."""
     net = construct.load(file)
-    typer.echo(repr(net))
-    Console().print(architecture_table(net))
+    shown: list[str | Table] = []
+    if program:
+        shown.append(str(net.program))
+    if history:
+        if net.origin is None:
+            raise invalid("file", "a network that knows its planner", got=f"{file}, which holds weights alone")
+        shown.append(str(net.origin.history) if net.origin.history else "nothing was tried: sizes given by hand")
+    if as_json:
+        record = {"file": str(file), **report.network_record(net)}
+        return Answer([], record | ({"program": json.loads(net.program.to_json())} if program else {}), as_json)
+    return Answer(shown or [repr(net), report.architecture_table(net)], {})
 
 
 @app.command("manifolds")
-def list_manifolds() -> None:
-    """The named manifolds and their arguments (give them as --dim, --ambient, --option key=number)."""
-    table = Table("name", "manifold", "arguments", box=None)
-    for name in manifolds.names():
-        family = manifolds.family(name)
-        described = (inspect.getdoc(family) or "").split("\n", 1)[0]
-        table.add_row(name, escape(described), escape(_signature(family)))
-    Console().print(table)
+@answered
+def manifolds_command() -> Answer:
+    """The named manifolds and their arguments; `--dim`, `--ambient`, `--option key=number` set them."""
+    return Answer([report.manifolds_table()], {})
 
 
 @app.command("targets")
-def list_targets() -> None:
+@answered
+def targets_command() -> Answer:
     """The built-in targets."""
-    table = Table("name", "function", "beta", "length scale", box=None)
-    for name in targets.names():
-        target = targets.get(name)
-        scale = "" if target.length_scale is None else f"{target.length_scale:g}"
-        beta = "analytic" if target.smooth else f"{target.smoothness:g}"
-        table.add_row(name, escape(target.description), beta, scale)
-    Console().print(table)
+    return Answer([report.targets_table()], {})
 
 
-def build_manifold(name: str, dim: int | None, ambient: int | None, options: list[str]) -> Manifold:
+# -- what goes in -------------------------------------------------------------------------------------
+
+
+def build_manifold(name: str, dim: int | None, ambient: int | None, options: Sequence[str]) -> Manifold:
     """The named manifold; `options` are `key=number`. Raises `InputError` for what it does not take."""
-    arguments: dict[str, Any] = {"dim": dim, "ambient": ambient}
-    arguments = {key: value for key, value in arguments.items() if value is not None}
+    arguments: dict[str, int | float] = {}
+    if dim is not None:
+        arguments["dim"] = dim
+    if ambient is not None:
+        arguments["ambient"] = ambient
     for entry in options:
-        key, equals, value = entry.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"option: expected key=number, got {entry!r}")
-        arguments[key] = _number(entry, value)
-    if name not in manifolds.names():
-        raise InputError(f"manifold: expected one of {', '.join(manifolds.names())}, got {name!r}")
-    return manifolds.get(name, **arguments)
+        key, _, text = entry.partition("=")
+        value = _number(text)
+        if not key.isidentifier() or value is None:
+            raise invalid("option", "key=number", entry)
+        if key in arguments:
+            raise invalid("option", "each argument once", got=f"{key!r} again in {entry!r}")
+        arguments[key] = value
+    return manifolds.get(one_of(name, "manifold", manifolds.names()), **arguments)
 
 
-def architecture_table(net: Transformer) -> Table:
-    """`net.architecture`, our names beside the paper's symbols."""
-    table = Table("architecture", "paper", "value", "", box=None)
-    table.columns[2].justify = "right"
-    for field, meaning in MEANINGS.items():
-        value = _shown(getattr(net.architecture, field))
-        table.add_row(field, Architecture.SYMBOLS.get(field, ""), value, meaning)
-    return table
+def usable_device(device: str, dtype: torch.dtype) -> str:
+    """A device that computes in this dtype here. Raises `InputError` for any other."""
+    try:
+        torch.ones(1, dtype=dtype, device=device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise invalid("device", f"a torch device of this machine with {dtype}", device) from error
+    return device
 
 
-def error_table(net: Transformer, measured: Measurement) -> Table:
-    """What is claimed beside what was measured."""
-    table = Table("error", "value", "kind", box=None)
-    if net.claim is not None:
-        if net.claim.epsilon is not None:
-            table.add_row("epsilon asked for", f"{net.claim.epsilon:.3e}", "")
-        table.add_row("sup error claimed", f"{net.claim.bound:.3e}", net.claim.kind)
-    table.add_row("sup error", f"{measured.sup:.3e}", f"{measured.kind}, {measured.samples:,} points")
-    table.add_row("rms error", f"{measured.rms:.3e}", measured.kind)
-    return table
+def stated_smoothness(target: Callable[..., Any]) -> float | None:
+    """The Hölder exponent that a target states, None where it is smooth or says nothing."""
+    return target.smoothness if isinstance(target, targets.Target) and not target.smooth else None
 
 
-@contextlib.contextmanager
-def progress_on(console: Console) -> Iterator[Progress]:
-    """A callable `(stage, fraction)` that shows both and the time since the start; silent off a terminal."""
-    columns = (
-        SpinnerColumn(),
-        TimeElapsedColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-    )
-    hidden = not console.is_terminal
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("building", total=1.0)
-
-        def report(stage: str, fraction: float | None = None) -> None:
-            bar.update(task, description=stage, completed=fraction)
-
-        yield report
+def load_points(path: Path, ambient: int) -> torch.Tensor:
+    """Points (..., D) of a .npy file, float64. Raises `InputError` where there are none."""
+    try:
+        with path.open("rb") as stream:
+            x = np.lib.format.read_array(stream, allow_pickle=False)
+    except FileNotFoundError:
+        raise invalid("points", "a file", got=f"{path}, which does not exist") from None
+    except (OSError, ValueError) as error:
+        raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
+    if x.dtype.kind not in "fiu":
+        raise invalid("points", "an array of real numbers", x)
+    return finite_points(torch.from_numpy(x.astype(np.float64)), "points", ambient)
 
 
-def _number(entry: str, text: str) -> int | float:
+def _number(text: str) -> int | float | None:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)
-    raise InputError(f"option: expected key=number, got {entry!r}")
+    return None
 
 
-def _shown(value: int | float | None) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}"
+# -- what comes out -----------------------------------------------------------------------------------
 
 
-def _signature(family: Callable[..., Any]) -> str:
-    shown = []
-    for parameter in inspect.signature(family).parameters.values():
-        empty = parameter.default is inspect.Parameter.empty
-        shown.append(parameter.name if empty else f"{parameter.name}={parameter.default}")
-    return ", ".join(shown)
+def output_file(path: Path, name: str, *, endings: Sequence[str] = (), besides: Sequence[Path] = ()) -> Path:
+    """A path that can be written. Raises `InputError` for any other, before work is done for it.
+
+    Args:
+        endings: allowed ones, none: any.
+        besides: files that the same command reads or writes.
+    """
+    whole = path.resolve()
+    if path.is_dir() or not whole.parent.is_dir():
+        raise invalid(name, "a file in an existing folder", got=str(path))
+    if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
+        raise invalid(name, "a file that can be written", got=str(path))
+    if endings and path.suffix.lower() not in endings:
+        raise invalid(name, f"a name that ends in one of {endings}", got=str(path))
+    if whole in [other.resolve() for other in besides]:
+        raise invalid(name, "a file that is not used otherwise", got=str(path))
+    return path
+
+
+def output_files(out: Path | None, plot: Path | None, bound: str) -> dict[str, Path]:
+    """The files that `approximate` is to write, by what they hold."""
+    files = {}
+    if out is not None:
+        files["network"] = output_file(out, "out")
+        if bound == "rigorous":
+            files["certificate"] = output_file(out.with_suffix(".json"), "out", besides=(out,))
+    if plot is not None:
+        files["figure"] = output_file(plot, "plot", endings=PICTURES, besides=tuple(files.values()))
+    return files
+
+
+def write_files(
+    files: dict[str, Path], net: construct.Network, target: Callable[..., Any], space: Manifold, measured: Measurement
+) -> None:
+    """Write what `approximate` made."""
+    if "network" in files:
+        net.save(files["network"])
+    if "certificate" in files and net.certificate is not None:
+        net.certificate.save(files["certificate"])
+    if "figure" in files:
+        plotting.figure(net, target, space, measurement=measured).savefig(files["figure"], dpi=150)
+
+
+def approximate_answer(
+    net: construct.Network,
+    target: str,
+    epsilon: float | None,
+    measured: Measurement,
+    files: dict[str, Path],
+    as_json: bool,
+) -> Answer:
+    """What `approximate` says of the network that it made."""
+    asked = "sizes given by hand" if epsilon is None else f"epsilon {epsilon:g}"
+    heading = f"{net.manifold!r}, target {target}, {asked}"
+    shown: list[str | Table] = [
+        heading,
+        report.architecture_table(net),
+        report.error_table(net, measured),
+        *_written(files),
+    ]
+    within = None if epsilon is None else measured.sup <= epsilon
+    missed = f"measured sup error {measured.sup:.3e} is above epsilon = {epsilon:g}" if within is False else None
+    record = {
+        "target": target,
+        "epsilon": epsilon,
+        "within_epsilon": within,
+        "network": report.network_record(net),
+        "measured": report.measurement_record(measured),
+        "files": _names(files),
+    }
+    return Answer(shown, record, as_json, missed)
+
+
+def _names(files: dict[str, Path]) -> dict[str, str]:
+    return {kind: str(path) for kind, path in files.items()}
+
+
+def _written(files: dict[str, Path]) -> list[str]:
+    return [f"{kind} written to {path}" for kind, path in files.items()]
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="python -m construct")
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does, for targets of the form module:function
+    app()

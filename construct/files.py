@@ -14,12 +14,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from construct.transformer.module import Transformer
@@ -29,7 +30,7 @@ from construct.validation import invalid
 FORMAT = 2
 PROGRAM = "program"
 
-Path = str | PathLike[str]
+FileName = str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Saved:
     origin: dict[str, Any] | None
 
 
-def write_dense(net: Transformer, path: Path) -> None:
+def write_dense(net: Transformer, path: FileName) -> None:
     """Write the weights and nothing else; thirty lines of numpy can evaluate them.
 
     `hidden0` is the hidden state at x = 0, to whose row 0 of token j the coordinate x_j is added (j < D). Head:
     `V H relu((K H)^T (Q H))` with tokens as columns; block: `Z + FFN(Z)`, `Z = H + sum of heads`.
     """
-    save_file(_tensors(net), str(path))
+    Path(path).write_bytes(serialised(_tensors(net)))
 
 
 def write_saved(
-    net: Transformer, box: Tensor, path: Path, *, program: str | None, origin: Mapping[str, Any] | None
+    net: Transformer, box: Tensor, path: FileName, *, program: str | None, origin: Mapping[str, Any] | None
 ) -> None:
     """Write a network that `read_saved` reads."""
     tensors = _tensors(net)
@@ -63,21 +64,21 @@ def write_saved(
         "box": json.dumps(box.detach().to("cpu", torch.float64).tolist()),
         "origin": json.dumps(origin),
     }
-    save_file(tensors, str(path), metadata=metadata)
+    Path(path).write_bytes(serialised(tensors, metadata))
 
 
-def read_saved(path: Path) -> Saved:
+def read_saved(path: FileName) -> Saved:
     """Read a network's file.
 
     Raises:
         InputError: no such file, no safetensors file, another format, or weights that are not a network's.
     """
+    if not Path(path).is_file():
+        raise invalid("path", "a file", got=f"{path}, which is {'a folder' if Path(path).is_dir() else 'not there'}")
     try:
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise invalid("path", "a file", got=f"{path}, which does not exist") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise invalid("path", "a safetensors file", got=f"{path} ({error})") from error
     _check_format(metadata.get("format"), path)
@@ -89,7 +90,7 @@ def read_saved(path: Path) -> Saved:
         raise invalid("path", "a network of this library", got=f"{path} ({type(error).__name__}: {error})") from error
 
 
-def _check_format(found: str | None, path: Path) -> None:
+def _check_format(found: str | None, path: FileName) -> None:
     if found == str(FORMAT):
         return
     if found is not None and found.startswith("construct-transformer/"):

@@ -220,16 +220,11 @@ class Search:
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error found."""
         problem = self.problem
-        best = f"the best sup error reached is {self.best_error:.3g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
-            expected = f"a budget of at least {needed:,} parameters, the smallest candidate of {self.subject} that was "
-            expected += f"refused for epsilon = {problem.wanted:g} on {problem.manifold!r} ({sizes})"
-            text = message("max_parameters", expected, got=f"{self.budget:,}; {best}")
-            return BudgetExceeded(text, self.best_error)
-        expected = f"an error that {self.subject} reaches on {problem.manifold!r}"
-        got = f"{problem.wanted:g}; {best} in {len(self.trials)} trials"
-        return EpsilonNotReached(message("epsilon", expected, got=got), self.best_error)
+            what = f"{sizes}, the smallest candidate of {self.subject} refused for epsilon = {problem.wanted:g}"
+            return over_budget(needed, f"{what} on {problem.manifold!r}", self.budget or 0, self.best_error)
+        return not_reached(problem, self.best_error, f"{self.subject} reaches in {len(self.trials)} trials")
 
 
 def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
@@ -237,13 +232,15 @@ def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
     return replace(planned, epsilon=planned.wanted * SHRINK * min(wanted / proved, 1.0))
 
 
-def missed(problem: Problem, reached: float, how: str) -> EpsilonNotReached:
-    """What to raise for a network that is there and misses epsilon."""
-    text = message("epsilon", f"an error that {how}", got=f"{problem.wanted:g}; its error is {reached:.3g}")
-    return EpsilonNotReached(text, reached)
+def not_reached(problem: Problem, best: float, who: str) -> EpsilonNotReached:
+    """What to raise when epsilon is missed: `who` says what reached the best error."""
+    expected = f"an error that {who} on {problem.manifold!r}"
+    text = message("epsilon", expected, got=f"{problem.wanted:g}; the best sup error reached is {best:.3g}")
+    return EpsilonNotReached(text, best)
 
 
-def refused_by_hand(sizes: Sizes, parameters: int, budget: int) -> BudgetExceeded:
-    """What to raise for sizes given by hand that are over the budget."""
-    expected = f"a budget of {parameters:,} parameters or more, which {sizes} need"
-    return BudgetExceeded(message("max_parameters", expected, got=f"{budget:,}"), math.inf)
+def over_budget(needed: int, what: str, budget: int, best: float = math.inf) -> BudgetExceeded:
+    """What to raise when `what` needs more dense parameters than there may be."""
+    reached = f"; the best sup error reached is {best:.3g}" if math.isfinite(best) else ""
+    expected = f"at least {needed:,}, the parameters of {what}"
+    return BudgetExceeded(message("max_parameters", expected, got=f"{budget:,}{reached}"), best)

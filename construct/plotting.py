@@ -185,10 +185,11 @@ def _title(net: Any, target: Callable[..., Any], manifold: Manifold, measurement
     epsilon = _epsilon(net)
     asked = "" if epsilon is None else f"epsilon {epsilon:g}, "
     title = f"{getattr(target, 'name', 'target')} on {manifold!r}: {asked}{measurement}"
-    a = getattr(net, "architecture", None)
+    a, origin = getattr(net, "architecture", None), getattr(net, "origin", None)
     if a is None:
         return title
+    sizes = "" if origin is None else f"{origin.sizes}, "
     return (
-        f"{title}\n{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens, degree {a.degree},"
+        f"{title}\n{sizes}{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens,"
         f" {a.nonzero_parameters:,} non-zero parameters, largest weight {a.weight_bound:.4g}"
     )

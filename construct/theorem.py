@@ -25,7 +25,7 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_of
 from construct.paper.program import paper_program
-from construct.planning import DEFAULT_BUDGET, History, missed, tightened
+from construct.planning import DEFAULT_BUDGET, History, not_reached, tightened
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, printed, silent
@@ -184,7 +184,7 @@ def _measured(net: Network, problem: Problem) -> Network:
     if problem.epsilon is not None and not found.sup <= problem.epsilon:
         code = "" if net.origin is None else f" with the {net.origin.code} code"
         hint = "; float64 has more room" if net.dtype != torch.float64 else ""
-        raise missed(problem, found.sup, f"a network in {net.dtype}{code} keeps{hint}")
+        raise not_reached(problem, found.sup, f"a network in {net.dtype}{code} keeps{hint}")
     return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples))
 
 
@@ -209,4 +209,4 @@ def _proved(problem: Problem, choices: Choices) -> Network:
         if choices.sizes:
             break
         planned = tightened(planned, problem.epsilon, certificate.bound)
-    raise missed(problem, certificate.bound, "can be proved")
+    raise not_reached(problem, certificate.bound, "can be proved")

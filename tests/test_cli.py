@@ -1,21 +1,32 @@
 """The command line does what the library does, and refuses in one line."""
 
+import ast
 import io
+import json
+import math
+import os
 import subprocess
 import sys
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 import construct
 from construct import manifolds, targets
-from construct.cli import MEANINGS, app, build_manifold, progress_on
+from construct.architecture import Architecture
+from construct.cli import app, build_manifold
 from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
+from construct.problem import Sizes
+from construct.report import MEANINGS, json_text, progress_bar
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,8 +40,21 @@ def refused(*arguments: object) -> str:
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
-    assert "Traceback" not in result.output
+    assert result.stdout == "" and "Traceback" not in result.stderr
     return result.stderr
+
+
+def said_as_json(*arguments: object, code: int = 0) -> dict[str, Any]:
+    """What a command says with `--json`: one object, with none of the constants that JSON has not."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == code, result.output
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    said = json.loads(result.stdout, parse_constant=refuse)
+    assert isinstance(said, dict)
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +89,100 @@ def test_approximate_draws(circle_file: Path) -> None:
     assert (circle_file.parent / "circle.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_meanings_cover_the_architecture(circle_file: Path) -> None:
-    from dataclasses import fields
-
-    assert set(MEANINGS) == {field.name for field in fields(construct.load(circle_file).architecture)}
+def test_meanings_cover_the_architecture_and_the_sizes() -> None:
+    shown = {field.name for part in (Architecture, Sizes) for field in fields(part)} | {"output_bound"}
+    assert set(MEANINGS) == shown
 
 
 def test_info_is_the_repr(circle_file: Path) -> None:
     result = run("info", circle_file)
     assert result.exit_code == 0
-    assert repr(construct.load(circle_file)).split("\n")[0][:60] in result.stdout
+    assert repr(construct.load(circle_file)) in result.stdout
     assert "nonzero_parameters" in result.stdout
+
+
+def test_info_prints_the_whole_program_and_the_history(circle_file: Path) -> None:
+    net = construct.load(circle_file)
+    assert net.origin is not None and len(net.origin.history) > 1
+    program, history = str(net.program), str(net.origin.history)
+    assert run("info", "--program", circle_file).stdout == f"{program}\n"
+    assert run("info", circle_file, "--history").stdout == f"{history}\n"
+    assert run("info", circle_file, "--history", "--program").stdout == f"{program}\n{history}\n"
+
+
+def test_info_of_sizes_by_hand_has_no_history(tmp_path: Path) -> None:
+    out = tmp_path / "hand.safetensors"
+    made = run("approximate", "--manifold", "circle", "--degree", 3, "--samples", 500, "--out", out)
+    assert made.exit_code == 0 and "sizes given by hand" in made.stdout and "epsilon" not in made.stdout
+    assert "sizes given by hand" in run("info", "--history", out).stdout
+    assert said_as_json("info", out)["origin"]["history"] == []
+
+
+def test_info_as_json_is_all_that_is_known(circle_file: Path) -> None:
+    net = construct.load(circle_file)
+    assert net.origin is not None and net.claim is not None
+    said = said_as_json("info", circle_file)
+    assert "program" not in said
+    assert said["architecture"] == asdict(net.architecture) and said["output_bound"] == net.output_bound
+    assert said["claim"] == asdict(net.claim) and (said["ambient"], said["dtype"]) == (4, "float64")
+    assert said["origin"]["sizes"] == asdict(net.origin.sizes)
+    assert said["origin"]["history"] == net.origin.history.records()
+    assert said["origin"]["position_code"] == "integer" and len(said["origin"]["stages"]) == net.architecture.blocks
+    assert said["manifold"]["specification"]["name"] == "circle" and said["manifold"]["reach"] == 1.0
+    with_program = said_as_json("info", circle_file, "--program")
+    assert with_program["program"] == json.loads(net.program.to_json())
+
+
+def test_approximate_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that prints cannot spoil the object, and the files are named in it."""
+    (tmp_path / "loud.py").write_text("import torch\n\ndef f(x):\n    print('hello')\n    return x[..., 0].sin()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out, plot = tmp_path / "net.safetensors", tmp_path / "net.png"
+    arguments = ("--manifold", "circle", "--target", "loud:f", "--epsilon", "1e-2", "--samples", 500)
+    said = said_as_json("approximate", *arguments, "--out", out, "--plot", plot)
+    assert said["files"] == {"network": str(out), "figure": str(plot)} and out.exists() and plot.exists()
+    assert said["within_epsilon"] is True and said["epsilon"] == 1e-2 and said["target"] == "loud:f"
+    assert said["measured"]["sup"] <= 1e-2 and len(said["measured"]["worst_point"]) == 2
+    assert said["network"]["architecture"] == asdict(construct.load(out).architecture)
+    assert said["network"]["certificate"] is None
+
+
+def test_a_proved_network_comes_with_its_certificate(tmp_path: Path) -> None:
+    out = tmp_path / "net.safetensors"
+    arguments = ("--manifold", "circle", "--epsilon", "1e-2", "--bound", "rigorous", "--samples", 500)
+    said = said_as_json("approximate", *arguments, "--out", out)
+    assert said["files"]["certificate"] == str(tmp_path / "net.json")
+    certificate = construct.load_certificate(tmp_path / "net.json")
+    assert said["network"]["certificate"]["bound"] == certificate.bound == said["network"]["claim"]["bound"] <= 1e-2
+    again = said_as_json("certify", out, "--target", "exp_sin", "--out", tmp_path / "again.json")
+    assert again["files"] == {"certificate": str(tmp_path / "again.json")} and again["within_epsilon"] is None
+    assert again["certificate"]["network_sha256"] == certificate.document["network"]["sha256"]
+    overwriting = ("--out", tmp_path / "net.json", "--bound", "rigorous")
+    assert "out: expected a file that is not used" in refused("approximate", "--manifold", "circle", *overwriting)
+
+
+def test_an_epsilon_that_is_not_proved_is_exit_code_1(circle_file: Path) -> None:
+    asked = ("certify", circle_file, "--target", "exp_sin", "--epsilon", "1e-9", "--max-cells", 100)
+    result = run(*asked)
+    assert result.exit_code == 1 and "Certificate(rigorous" in result.stdout
+    assert result.stderr.startswith("error: proved bound") and result.stderr.count("\n") == 1
+    assert said_as_json(*asked, code=1)["within_epsilon"] is False
+
+
+def test_a_network_that_misses_epsilon_is_saved_with_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = construct.Measurement(math.inf, math.nan, torch.zeros(2), 7)
+    monkeypatch.setattr(construct, "measure", lambda *args, **kwargs: found)
+    asked = ("approximate", "--manifold", "circle", "--epsilon", "1e-1", "--out", tmp_path / "net.safetensors")
+    said = said_as_json(*asked, code=1)
+    assert said["within_epsilon"] is False and said["measured"]["sup"] is said["measured"]["rms"] is None
+    assert "above epsilon = 0.1" in run(*asked).stderr and (tmp_path / "net.safetensors").exists()
+
+
+def test_json_has_no_number_that_is_not_finite() -> None:
+    record = {"a": math.nan, "b": [1.5, -math.inf, (math.inf, 2)], "c": {"d": True, "e": None}}
+    assert json.loads(json_text(record)) == {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": True, "e": None}}
 
 
 def test_evaluate_prints_or_writes_the_values(circle_file: Path, tmp_path: Path) -> None:
@@ -86,56 +193,175 @@ def test_evaluate_prints_or_writes_the_values(circle_file: Path, tmp_path: Path)
     assert [float(line) for line in printed.stdout.split()] == want.tolist()
     assert run("evaluate", circle_file, "--points", tmp_path / "x.npy", "--out", tmp_path / "y.npy").exit_code == 0
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "y.npy")), want)
+    said = said_as_json("evaluate", circle_file, "--points", tmp_path / "x.npy")
+    assert said["values"] == want.tolist() and said["shape"] == [5]
+    said = said_as_json("evaluate", circle_file, "--points", tmp_path / "x.npy", "--out", tmp_path / "values")
+    assert said["files"] == {"values": str(tmp_path / "values")} and "values" not in said
+    assert np.load(tmp_path / "values").tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4,), (2, 3, 4)])
+def test_evaluate_takes_points_of_any_number(circle_file: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape))
+    said = said_as_json("evaluate", circle_file, "--points", tmp_path / "x.npy")
+    assert said["shape"] == list(shape[:-1]) == list(np.shape(said["values"]))
+
+
+@pytest.mark.slow
+def test_export_writes_the_same_function(circle_file: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert run("export", circle_file, "--onnx", tmp_path / "net.onnx").exit_code == 0
+    x = Circle(ambient=4).sample(7, seed=1)
+    values = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"x": x.numpy()})[0]
+    assert np.abs(values - construct.load(circle_file)(x).numpy()).max() <= 1e-10
+
+
+def test_export_goes_to_the_file_named(circle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(construct.Network, "export_onnx", lambda self, path: written.append(path))
+    said = run("export", circle_file, "--onnx", tmp_path / "net.onnx")
+    assert written == [tmp_path / "net.onnx"] and said.stdout == f"onnx written to {written[0]}\n"
 
 
 def test_evaluate_refuses_points_that_are_none(circle_file: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "wrong.npy", np.zeros((5, 3)))
-    assert "4" in refused("evaluate", circle_file, "--points", tmp_path / "wrong.npy")
-    np.save(tmp_path / "text.npy", np.array(["a"]))
-    assert "points: expected real numbers" in refused("evaluate", circle_file, "--points", tmp_path / "text.npy")
+    def said(name: str) -> str:
+        return refused("evaluate", circle_file, "--points", tmp_path / name)
+
+    for name, array in {
+        "wrong": np.zeros((5, 3)),
+        "scalar": np.zeros(()),
+        "nan": np.full((1, 4), np.nan),
+        "text": np.array(["a"]),
+        "complex": np.zeros((1, 4), dtype=np.complex128),
+        "object": np.array([{}]),
+    }.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "archive.npz", x=np.zeros((1, 4)))
     (tmp_path / "not.npy").write_text("hello")
-    assert "points: expected a .npy file" in refused("evaluate", circle_file, "--points", tmp_path / "not.npy")
-    np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
-    assert "points: expected a .npy file" in refused("evaluate", circle_file, "--points", tmp_path / "object.npy")
-    assert "none.npy" in refused("evaluate", circle_file, "--points", tmp_path / "none.npy")
+    (tmp_path / "empty.npy").touch()
+    assert "points: expected a tensor of shape (..., 4), got" in said("wrong.npy")
+    assert "points: expected a tensor of shape (..., 4), got" in said("scalar.npy")
+    assert "points: expected finite points" in said("nan.npy")
+    for name in ("text.npy", "complex.npy"):
+        assert "points: expected an array of real numbers, got" in said(name)
+    for name in ("not.npy", "empty.npy", "archive.npz", "object.npy", "."):
+        assert "points: expected a .npy file of numbers, got" in said(name)
+    assert "none.npy, which does not exist" in said("none.npy")
 
 
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+def saved(path: Path, **metadata: str) -> Path:
+    save_file({"hidden0": torch.zeros(3, 5), "readout": torch.tensor([0, 1])}, path, metadata=metadata or None)
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("info",),
+        ("info", "--json", "--program"),
+        ("evaluate", "--points", "x.npy"),
+        ("certify", "--target", "exp_sin"),
+        ("export", "--onnx", "x.onnx"),
+    ],
+)
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "not.safetensors").write_text("hello, this is not a network")
-    refused("info", tmp_path / "not.safetensors")
-    refused("info", tmp_path / "missing.safetensors")
+    (tmp_path / "empty.safetensors").touch()
+    for name in ("not", "empty"):
+        assert "path: expected a safetensors file" in refused(*command, tmp_path / f"{name}.safetensors")
+    assert "which does not exist" in refused(*command, tmp_path / "missing.safetensors")
+    assert "path: expected a safetensors file" in refused(*command, tmp_path)
+    old = saved(tmp_path / "old.safetensors", format="construct-transformer/1")
+    assert "build the network again" in refused(*command, old)
+    assert "got format None" in refused(*command, saved(tmp_path / "plain.safetensors"))
+    half = saved(tmp_path / "half.safetensors", format="2", box="[1, 2]")
+    assert "path: expected a network of this library" in refused(*command, half)
+
+
+def test_weights_alone_have_no_program(tmp_path: Path) -> None:
+    bare = saved(tmp_path / "bare.safetensors", format="2", box="[1, 2]", origin="null")
+    assert run("info", bare).exit_code == 0 and "charts" not in run("info", bare).stdout
+    assert said_as_json("info", bare)["origin"] is None
+    assert "net: expected a network of known origin" in refused("info", bare, "--program")
+    assert "file: expected a network that knows its planner" in refused("info", bare, "--history")
+    assert "file: expected a network that knows its manifold" in refused("certify", bare, "--target", "exp_sin")
+
+
+def test_no_command_writes_over_what_it_reads(circle_file: Path, tmp_path: Path) -> None:
+    before = circle_file.read_bytes()
+    np.save(tmp_path / "x.npy", np.zeros((1, 4)))
+    points = ("evaluate", circle_file, "--points", tmp_path / "x.npy")
+    for command in (
+        (*points, "--out", circle_file),
+        (*points, "--out", tmp_path / "x.npy"),
+        ("certify", circle_file, "--target", "exp_sin", "--out", circle_file),
+        ("export", circle_file, "--onnx", circle_file),
+    ):
+        assert "expected a file that is not used otherwise" in refused(*command)
+    assert circle_file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--manifold", "ball"), "manifold: expected one of circle"),
+        (("--manifold", "ball"), "manifold: expected one of ('circle'"),
         (("--manifold", "circle", "--target", "nope"), "target: expected one of ('exp_sin'"),
         (("--manifold", "circle", "--target", "no_such_module:f"), "importable module"),
         (("--manifold", "circle", "--target", "__import__('os')"), "target: expected"),
-        (("--manifold", "circle", "--epsilon", "0"), "epsilon"),
-        (("--manifold", "circle", "--epsilon", "-1"), "epsilon"),
+        (("--manifold", "circle", "--epsilon", "0"), "epsilon: expected a finite real number > 0"),
+        (("--manifold", "circle", "--epsilon", "-1"), "epsilon: expected a finite real number > 0"),
+        (("--manifold", "circle", "--epsilon", "nan"), "epsilon: expected a finite real number > 0"),
+        (("--manifold", "circle", "--epsilon", "-1", "--json"), "epsilon: expected a finite real number > 0"),
         (("--manifold", "circle", "--smoothness", "0"), "smoothness"),
-        (("--manifold", "circle", "--dtype", "bfloat16"), "dtype: expected one of float64, float32"),
+        (("--manifold", "circle", "--smoothness", "nan"), "smoothness"),
+        (("--manifold", "circle", "--charts", "0"), "charts: expected an integer >= 1"),
+        (("--manifold", "circle", "--charts", "2"), "charts: expected enough to cover"),
+        (("--manifold", "circle", "--cells", "0"), "cells: expected an integer >= 1"),
+        (("--manifold", "circle", "--degree", "-1"), "degree: expected an integer >= 0"),
+        (("--manifold", "circle", "--cells", "4", "--degree", "3"), "degree: expected 1"),
+        (("--manifold", "circle", "--samples", "0"), "samples: expected an integer >= 1"),
+        (("--manifold", "circle", "--seed", "-1"), "seed: expected an integer >= 0"),
+        (("--manifold", "circle", "--seed", str(2**80)), "seed: expected an integer >= 0"),
+        (("--manifold", "circle", "--dtype", "bfloat16"), "dtype: expected one of ('float64', 'float32')"),
         (("--manifold", "circle", "--ambient", "1"), "ambient"),
         (("--manifold", "circle", "--dim", "2"), "dim"),
         (("--manifold", "circle", "--option", "radius"), "option: expected key=number"),
         (("--manifold", "circle", "--option", "radius=__import__('os')"), "option: expected key=number"),
         (("--manifold", "circle", "--option", "radius=-1"), "radius"),
+        (("--manifold", "circle", "--option", "radius=nan"), "radius"),
         (("--manifold", "circle", "--option", "colour=1"), "colour"),
-        (
-            ("--manifold", "circle", "--out", "no/such/folder/x.safetensors"),
-            "out: expected a file in an existing folder",
-        ),
+        (("--manifold", "sphere", "--dim", "2", "--option", "dim=3"), "option: expected each argument once"),
+        (("--manifold", "circle", "--out", "no/such/x.safetensors"), "out: expected a file in an existing folder"),
+        (("--manifold", "circle", "--out", "."), "out: expected a file in an existing folder"),
+        (("--manifold", "circle", "--plot", "."), "plot: expected a file in an existing folder"),
+        (("--manifold", "circle", "--plot", "x.txt"), "plot: expected a name that ends in one of"),
+        (("--manifold", "circle", "--out", "x.png", "--plot", "x.png"), "plot: expected a file that is not used"),
         (("--manifold", "sphere", "--dim", "3", "--plot", "x.png"), "manifold: expected dimension 1 or 2"),
         (("--manifold", "circle", "--max-parameters", "10"), "parameters"),
         (("--manifold", "circle", "--device", "nowhere"), "device: expected a torch device of this machine"),
+        (("--manifold", "circle", "--device", "meta"), "device: expected a torch device of this machine"),
         (("--manifold", "circle", "--construction", "other"), "construction"),
         (("--manifold", "circle", "--position-code", "other"), "position_code"),
+        (("--manifold", "circle", "--bound", "rigorous", "--construction", "paper"), "construction: expected"),
     ],
 )
 def test_approximate_refuses_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     assert message in refused("approximate", *arguments)
+
+
+def test_errors_after_the_work_are_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(error: Exception) -> Any:
+        def approximate(*args: Any, **kwargs: Any) -> None:
+            raise error
+
+        return approximate
+
+    asked = ("approximate", "--manifold", "circle")
+    for error in (SafetensorError("I/O error:\ndisk full"), MemoryError(), RuntimeError("can't allocate memory")):
+        monkeypatch.setattr(construct, "approximate", fails(error))
+        refused(*asked)
+    monkeypatch.setattr(construct, "approximate", fails(RuntimeError("a mistake of ours")))
+    assert isinstance(run(*asked).exception, RuntimeError)
 
 
 def test_an_unknown_option_is_refused_by_usage() -> None:
@@ -158,7 +384,7 @@ def test_a_function_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_is_shown_on_a_terminal_only(terminal: bool) -> None:
     text = io.StringIO()
-    with progress_on(Console(file=text, force_terminal=terminal)) as progress:
+    with progress_bar(Console(file=text, force_terminal=terminal)) as progress:
         progress("fitting [charts]", 0.5)
         progress("measuring", None)
     assert ("measuring" in text.getvalue()) is terminal
@@ -180,11 +406,36 @@ def test_build_manifold() -> None:
         build_manifold("sphere", 2, None, ["=3"])
 
 
+def shell(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+
+
 def test_it_is_a_module() -> None:
-    command = [sys.executable, "-m", "construct"]
-    shown = subprocess.run([*command, "targets"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert shown.returncode == 0 and "exp_sin" in shown.stdout
-    wrong = subprocess.run(
-        [*command, "approximate", "--manifold", "ball"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = (sys.executable, "-m", "construct")
+    shown = shell(*command, "targets")
+    assert shown.returncode == 0 and "exp_sin" in shown.stdout and shown.stderr == ""
+    assert shell(*command, "--version").stdout == f"construct {construct.__version__}\n"
+    wrong = shell(*command, "approximate", "--manifold", "ball")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: manifold: expected one of")
+
+
+def test_it_is_a_script_that_finds_the_targets_of_this_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("number = 3\n")
+    script = tmp_path / "bin" / "construct"
+    script.parent.mkdir()
+    script.write_text("from construct.cli import main\nmain()\n")
+    said = shell(
+        sys.executable, str(script), *["approximate", "--manifold", "circle", "--target", "mine:number"], cwd=tmp_path
+    )
+    assert said.stderr == "error: target: expected a callable, got 'mine:number' of type int\n"
+
+
+def test_no_public_function_has_the_name_of_one_of_the_library() -> None:
+    def public(path: Path) -> set[str]:
+        found = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        return {node.name for node in found if not node.name.startswith("_")}
+
+    face = ROOT / "construct"
+    others = [path for path in face.rglob("*.py") if path.name != "cli.py"]
+    assert public(face / "cli.py").isdisjoint(set().union(*map(public, others)))

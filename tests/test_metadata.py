@@ -1,5 +1,6 @@
 """Version, licence and dependencies say the same everywhere."""
 
+import importlib
 import re
 import tomllib
 from itertools import chain
@@ -8,7 +9,8 @@ from pathlib import Path
 import construct
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -52,5 +54,28 @@ def test_constraints_pin_every_dependency_exactly() -> None:
     assert {normalised(r) for r in wanted} <= {normalised(pin) for pin in pins}
 
 
-def test_package_is_typed() -> None:
-    assert (ROOT / "construct" / "py.typed").exists()
+def test_every_python_since_the_oldest_is_named() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=3.")
+    named = [
+        c.rpartition(" 3.")[2] for c in PROJECT["classifiers"] if c.startswith("Programming Language") and "." in c
+    ]
+    assert named == [oldest, "12", "13"] and oldest == "11"
+
+
+def test_the_tests_install_every_extra() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert set(chain(*extras.values())) == set(extras["test"])
+
+
+def test_the_script_is_the_command_line() -> None:
+    assert PROJECT["scripts"] == {"construct": "construct.cli:main"}
+    module, _, function = PROJECT["scripts"]["construct"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_packages_are_typed() -> None:
+    built = PYPROJECT["tool"]["hatch"]["build"]["targets"]
+    assert built["wheel"]["packages"] == ["construct", "proofs_as_code"]
+    assert set(built["wheel"]["packages"]) <= set(built["sdist"]["include"])
+    assert all((ROOT / package / "py.typed").exists() for package in built["wheel"]["packages"])
+    assert all((ROOT / included).exists() for included in built["sdist"]["include"])

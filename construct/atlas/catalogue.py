@@ -16,6 +16,8 @@ from construct.validation import invalid, positive_integer, positive_real
 THIN, WIDE = 1.02, 1.05
 THIN_UP_TO = 64
 GROWTH = 1.3
+MOST_CHARTS = 100_000
+"""By hand: more than fit into any network that can be evaluated."""
 WORTH = 0.98
 """An optimised cover has to shrink the core radius by this factor to become a candidate."""
 
@@ -51,7 +53,7 @@ def atlas_for(
     """
     bound = manifold.chart_radius_bound
     if charts is not None:
-        charts = positive_integer(charts, "charts")
+        charts = positive_integer(charts, "charts", maximum=MOST_CHARTS)
     for name, given in (("core_radius", core_radius), ("radius", radius)):
         if given is not None and not positive_real(given, name) < bound:
             raise invalid(name, injective_below(manifold), got=f"{given:.6g}")

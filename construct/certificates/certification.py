@@ -160,11 +160,8 @@ def _charts(weights: NetworkWeights, manifold: Manifold, box: list[float]) -> tu
 def _local_target(epsilon: float | None, error: float, weights: NetworkWeights) -> float:
     """The bound of |T - f| in exact arithmetic that suffices for epsilon; below 0, which none is, without one."""
     if epsilon is not None and error >= epsilon:
-        raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} cannot be proved, what gates and rounding in {weights.dtype} lose is bounded by "
-            f"{error:.3g} only",
-            error,
-        )
+        expected = f"more than {error:.3g}, the bound on what gates and rounding in {weights.dtype} lose"
+        raise EpsilonNotReached(message("epsilon", expected, got=f"{epsilon:g}"), error)
     return (epsilon or 0.0) / LOCAL_MARGIN - error
 
 

@@ -89,6 +89,17 @@ def holders(indices: set[int]) -> tuple[str, ...]:
     return tuple(holder for holder in found if holder not in TWINS)
 
 
+def has_twin(indices: set[int]) -> bool:
+    """Whether an atom of these degrees is kept in the twin of `A`."""
+    return any(rule.holder == TWINS[1] for rule in ATOMS if rule.index in indices)
+
+
+def holder_role(*names: str) -> str:
+    """What holders keep, in words: `(F5, F4)`; 0 in a register that keeps no atom."""
+    kept = {(rule.holder, rule.register): f"F{rule.index}" for rule in ATOMS}
+    return " and ".join(f"({', '.join(kept.get((name, row), '0') for row in (A, B))})" for name in names)
+
+
 def basis_rules(indices: set[int]) -> list[tuple[str, Entries, Entries]]:
     """`(holder, form, value)` of stage *basis*: one rule makes all the atoms of a holder that have the same form."""
     merged: dict[str, tuple[Entries, dict[tuple[str, str], float | Float]]] = {}

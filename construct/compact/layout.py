@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from construct.arrays import Int
-from construct.compact.atoms import ATOMS, TWINS, Atom, atom_rule, holders
+from construct.compact.atoms import TWINS, Atom, atom_rule, has_twin, holder_role, holders
 from construct.compact.basis import ProductBasis
 from construct.compact.geometry import ChartGeometry
 from construct.program.heads import A
@@ -48,7 +48,7 @@ class CompactLayout:
     @cached_property
     def twins(self) -> int:
         """2 where A has a twin."""
-        return 1 + any(rule.holder == TWINS[1] for rule in ATOMS if rule.index in self.indices)
+        return 1 + has_twin(self.indices)
 
     @cached_property
     def tokens(self) -> TokenLayout:
@@ -60,9 +60,9 @@ class CompactLayout:
         ]
         if self.geometry.hull is not None:
             groups.append(TokenGroup("Y", (self.geometry.centres.shape[1],), ("k",), "coordinates of the affine hull"))
-        groups.append(TokenGroup("A", (n, d, self.twins), (*per_chart, "twin"), "z, then (T3, T2); twin (F6, F8)"))
+        groups.append(TokenGroup("A", (n, d, self.twins), (*per_chart, "twin"), holder_role(*TWINS)))
         for holder in self.holders:
-            groups.append(TokenGroup(holder, (n, d), per_chart, _role(holder)))
+            groups.append(TokenGroup(holder, (n, d), per_chart, holder_role(holder)))
         if self.products:
             groups.append(TokenGroup("X", (n, len(self.products)), ("chart", "product"), "products of right factors"))
         groups.append(TokenGroup("R", (n,), ("chart",), "cut-off: r^2 - dist^2, then rho"))
@@ -81,8 +81,3 @@ class CompactLayout:
         if rule is None or not self.powers:
             return self.held("A")[:, atom.coordinate], A
         return self.held(rule.holder)[:, atom.coordinate], rule.register
-
-
-def _role(holder: str) -> str:
-    kept = {rule.register: f"F{rule.index}" for rule in ATOMS if rule.holder == holder}
-    return "(" + ", ".join(kept.get(register, "0") for register in ("a", "b")) + ")"

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases
+from construct.compact.basis import LARGEST_DEGREE
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
-from construct.planning import History, Search, refused_by_hand
+from construct.planning import History, Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -91,6 +92,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
         BudgetExceeded: the network would have more than `budget` dense parameters.
     """
     dim = problem.manifold.dim
+    _check_by_hand(sizes, dim, budget)
     space: LocalSpace
     if sizes.cells is not None and sizes.cells > 1:
         if sizes.degree not in (None, 1):
@@ -101,8 +103,19 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     atlas = atlas_for(problem.manifold, charts=sizes.charts)
     parameters = _parameters(atlas, space, budget)
     if parameters > budget:
-        raise refused_by_hand(sizes_of(atlas, space), parameters, budget)
+        raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
     return Plan(fit_charts(problem.target, atlas, space), History())
+
+
+def _check_by_hand(sizes: Sizes, dim: int, budget: int) -> None:
+    """Refuse what no network can have, before an atlas is sought or a space is spanned."""
+    if sizes.degree is not None and sizes.degree > LARGEST_DEGREE:
+        raise invalid("degree", f"at most {LARGEST_DEGREE} for the compact construction", sizes.degree)
+    if sizes.cells is not None:
+        numbers = (sizes.charts or 1) * (sizes.cells + 1) ** dim
+        least = DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
+        if least > budget:
+            raise over_budget(least, f"{sizes} at least", budget)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from construct.validation import integer, invalid, one_of, positive_integer
 
 BUMPS = ("trapezoid", "hat")
 CHUNK_ENTRIES = 2**22
+MOST_DEGREE = 32  # derivatives beyond that are nobody's
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,7 +171,7 @@ def constant_doublings(radius: float, inner_radius: float) -> int:
 
 def check_resolution(cells: int, degree: int, bump: str, modified: bool) -> None:
     positive_integer(cells, "cells")
-    integer(degree, "degree")
+    integer(degree, "degree", maximum=MOST_DEGREE)
     one_of(bump, "bump", BUMPS)
     if modified and bump != "hat":
         expected = "bump='hat' (with trapezoids the factors 1 - j/(s+1) lose the order)"

@@ -8,22 +8,25 @@ several are tried and the one with the fewest parameters is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import comb
 
 import numpy as np
 
 from construct.atlas import Atlas
-from construct.paper.grid import TaylorApproximator
+from construct.paper.grid import MOST_DEGREE, TaylorApproximator
 from construct.paper.layout import layout_without_target
 from construct.paper.program import program_of, ramp_doublings
 from construct.paper.taylor import paper_atlas, taylor_approximator, taylor_degree
-from construct.planning import History, Search, refused_by_hand
+from construct.planning import History, Search, over_budget
 from construct.problem import Problem, Sizes
+from construct.validation import integer
 
 SMOOTH_DEGREES = (1, 2, 3, 4)
 DEFAULT_CELLS, DEFAULT_DEGREE = 8, 1
 FIRST_CELLS = 4
 MOST_STEPS = 12
 SEARCH_SAMPLES = 8_000
+LEAST_PER_TERM = 150  # dense parameters: two heads bring a term to its chart
 AIM = 0.95  # of epsilon: what a step to another N aims at
 
 
@@ -61,13 +64,17 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     Raises:
         BudgetExceeded: the network would have more than `budget` dense parameters.
     """
-    atlas = paper_atlas(problem.manifold, charts=sizes.charts)
     degree, cells = sizes.degree, DEFAULT_CELLS if sizes.cells is None else sizes.cells
     if degree is None:
         degree = DEFAULT_DEGREE if problem.smoothness is None else taylor_degree(problem.smoothness)
+    integer(degree, "degree", maximum=MOST_DEGREE)
+    least = LEAST_PER_TERM * (sizes.charts or 1) * comb(problem.manifold.dim + degree, degree)
+    if least > budget:  # before an atlas is sought: one node a chart has as many terms
+        raise over_budget(least, f"{Sizes(sizes.charts, cells, degree)} at least", budget)
+    atlas = paper_atlas(problem.manifold, charts=sizes.charts)
     needed = paper_parameters(atlas, cells, degree)
     if needed > budget:
-        raise refused_by_hand(Sizes(atlas.count, cells, degree), needed, budget)
+        raise over_budget(needed, f"{Sizes(atlas.count, cells, degree)}", budget)
     approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
     return Plan(_with_ramp(approximator, problem.epsilon), History())
 

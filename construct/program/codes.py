@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
 from construct.errors import PrecisionError
@@ -29,6 +30,19 @@ from construct.validation import invalid, message, one_of, positive_integer
 def significand_bits(dtype: torch.dtype) -> int:
     """Bits of the significand, the hidden one included (53 for float64, 24 for float32)."""
     return 1 - round(float(np.log2(torch.finfo(dtype).eps))) if dtype.is_floating_point else 0
+
+
+@dataclass(frozen=True)
+class EntryRange:
+    """The tokens whose named code entry is in `first..last`."""
+
+    entry: str
+    first: int
+    last: int
+
+
+Span = tuple[int, int] | EntryRange
+"""A range of tokens, by number (first, last) or by a code entry."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,29 @@ class PositionCode(ABC):
     def range_gate(self, first: int, last: int) -> tuple[Float, float]:
         """At most two functionals (r, rows + 1) and a floor `g`: the sum of their ReLUs is exactly 0 on the tokens
         `first..last` and at least `g > 0` on every other token."""
+
+    def entry_values(self, entry: str) -> Int:
+        """The named entry of every token, (l,)."""
+        _check_entries((entry,), self.entries)
+        return np.arange(self.tokens, dtype=np.int64)
+
+    def entry_range_gate(self, span: EntryRange) -> tuple[Float, float]:
+        """As `range_gate`, for the tokens whose entry is in a range."""
+        _check_entries((span.entry,), self.entries)
+        return self.range_gate(span.first, span.last)
+
+    def span_gate(self, span: Span) -> tuple[Float, float]:
+        """The gate of a range of tokens, however it is given."""
+        return self.entry_range_gate(span) if isinstance(span, EntryRange) else self.range_gate(*span)
+
+    def inside(self, span: Span) -> NDArray[np.bool_]:
+        """Which tokens are in a range, (l,)."""
+        if isinstance(span, EntryRange):
+            values = self.entry_values(span.entry)
+            return (span.first <= values) & (values <= span.last)
+        mask = np.zeros(self.tokens, dtype=bool)
+        mask[span[0] : span[1] + 1] = True
+        return mask
 
     @abstractmethod
     def check(self, dtype: torch.dtype) -> None:
@@ -289,20 +326,28 @@ class LatticeCode(PositionCode):
     def range_gate(self, first: int, last: int) -> tuple[Float, float]:
         """By the first entry whose values on the range are an interval that no other token's value meets."""
         _check_range(first, last, self.tokens)
-        inside = np.zeros(self.tokens, dtype=bool)
-        inside[first : last + 1] = True
-        for i in range(len(self.named)):
-            v = self.integers[:, i]
-            low, high = v[inside].min(), v[inside].max()
-            outside = v[~inside]
-            if not np.any((low <= outside) & (outside <= high)):
-                rows = []
-                for sign, edge, beyond in ((-1.0, low, outside < low), (1.0, high, outside > high)):
-                    if beyond.any():
-                        rows.append(np.zeros(2 * len(self.named) + 1))
-                        rows[-1][2 * i], rows[-1][-1] = sign, -sign * float(edge)
-                return np.array(rows).reshape(-1, 2 * len(self.named) + 1), 1.0
+        inside = self.inside((first, last))
+        for name in self.named:
+            v = self.entry_values(name)
+            span = EntryRange(name, int(v[inside].min()), int(v[inside].max()))
+            if np.array_equal(self.inside(span), inside):
+                return self.entry_range_gate(span)
         raise invalid("range", "tokens that one entry of the code tells from all others", got=f"{first}..{last}")
+
+    def entry_values(self, entry: str) -> Int:
+        _check_entries((entry,), self.named)
+        return self.integers[:, self.named.index(entry)]
+
+    def entry_range_gate(self, span: EntryRange) -> tuple[Float, float]:
+        v, at = self.entry_values(span.entry), 2 * self.named.index(span.entry)
+        if not self.inside(span).any():
+            raise invalid("range", f"a range of {span.entry} that some token is in", got=f"{span.first}..{span.last}")
+        rows = []
+        for sign, edge, beyond in ((-1.0, span.first, v < span.first), (1.0, span.last, v > span.last)):
+            if beyond.any():
+                rows.append(np.zeros(2 * len(self.named) + 1))
+                rows[-1][at], rows[-1][-1] = sign, -sign * float(edge)
+        return np.array(rows).reshape(-1, 2 * len(self.named) + 1), 1.0
 
     def check(self, dtype: torch.dtype) -> None:
         # partial sums of a gate are at most sum 2 |e| |e0| + e^2 + e0^2 <= 4 sum max e^2, integers

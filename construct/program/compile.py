@@ -20,8 +20,9 @@ import torch
 from construct.arrays import Float
 from construct.errors import PrecisionError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
+from construct.program.codes import Span
 from construct.program.constants import GATE_TOLERANCE, check_gate_constant, check_range_constant
-from construct.program.ffn import Ffn, Span, ffn_from_json
+from construct.program.ffn import Ffn, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
 from construct.progress import Progress, silent
@@ -245,13 +246,12 @@ def register_bound(layout: TokenLayout, state: Intervals) -> Float:
     return np.array([*(magnitude[:, row].max() for row in layout.register_rows), 1.0])
 
 
-def largest_outside(layout: TokenLayout, state: Intervals, span: Span, register: str = "a") -> float:
+def largest_outside(layout: TokenLayout, state: Intervals, span: Span | None, register: str = "a") -> float:
     """Largest absolute value of a register over the tokens outside a range."""
-    magnitude = state.magnitude()[:, layout.row(register)].copy()
     if span is None:
         return 0.0
-    magnitude[span[0] : span[1] + 1] = 0.0
-    return float(magnitude.max())
+    magnitude = state.magnitude()[:, layout.row(register)]
+    return float(np.where(layout.code.inside(span), 0.0, magnitude).max())
 
 
 def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from construct.arrays import Float
 from construct.errors import PrecisionError
-from construct.program.codes import PositionCode
+from construct.program.codes import PositionCode, Span
 from construct.validation import message
 
 SAFETY = 1.01
@@ -51,11 +51,11 @@ def linear_read_constant(code: PositionCode, count: int) -> Float:
     return np.ones(count) if code.exact else gate_constant(np.ones((count, 1, 1)), np.ones(1), code.gap)
 
 
-def range_constant(code: PositionCode, span: tuple[int, int] | None, bound: float) -> float:
+def range_constant(code: PositionCode, span: Span | None, bound: float) -> float:
     """Constant that silences FFN values up to `bound` outside a range of tokens; 0 where all tokens are meant."""
     if span is None:
         return 0.0
-    constant = max(bound, 0.0) * SAFETY / code.range_gate(*span)[1]
+    constant = max(bound, 0.0) * SAFETY / code.span_gate(span)[1]
     return float(2.0 ** np.ceil(np.log2(constant))) if constant > 0 else 1.0
 
 

@@ -12,20 +12,20 @@ an `Ffn`, which is data, and `GADGETS` says what each name builds and which boun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from construct.arrays import Float
+from construct.program.codes import EntryRange, Span
 from construct.program.constants import range_constant
 from construct.program.layout import ONE, TokenLayout
 from construct.transformer.weights import FeedForward
 from construct.validation import invalid, one_of
 
 Affine = Mapping[str, float]  # row name -> coefficient; ONE is the constant
-Span = tuple[int, int] | None  # first and last token, None for all
 Outside = Callable[[str], float]  # row name -> largest absolute value over the tokens outside the range
 
 
@@ -68,13 +68,13 @@ def affine_layers(
     return FeedForward(tuple(layers))
 
 
-def _gate(layout: TokenLayout, span: Span) -> list[Float]:
+def _gate(layout: TokenLayout, span: Span | None) -> list[Float]:
     """Gate functionals of a range."""
-    return [] if span is None else list(layout.code.range_gate(*span)[0])
+    return [] if span is None else list(layout.code.span_gate(span)[0])
 
 
 def clip(
-    layout: TokenLayout, span: Span = None, constant: float = 0.0, *, row: str = "a", limit: float = 1.0
+    layout: TokenLayout, span: Span | None = None, constant: float = 0.0, *, row: str = "a", limit: float = 1.0
 ) -> FeedForward:
     """`row <- clip(row, -limit, limit)`: `+ relu(-limit - r) - relu(r - limit)`, exact.
 
@@ -90,7 +90,7 @@ def clip(
     return affine_layers(layout, [*first, *gate], [middle], added)
 
 
-def clear(layout: TokenLayout, span: Span, constant: float, *, row: str = "a") -> FeedForward:
+def clear(layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a") -> FeedForward:
     """`row <- 0` on a range; `C floor >= |row|` over the tokens outside. Three layers."""
     gate = _gate(layout, span)
     first: list[Affine | Float] = [{row: 1.0}, {row: -1.0}, *gate]
@@ -101,7 +101,7 @@ def clear(layout: TokenLayout, span: Span, constant: float, *, row: str = "a") -
 
 def bump(
     layout: TokenLayout,
-    span: Span,
+    span: Span | None,
     constant: float,
     *,
     kind: str,
@@ -121,7 +121,9 @@ def bump(
     return affine_layers(layout, first, [middle], {target: np.array([1.0, 0.0])})
 
 
-def clamp(layout: TokenLayout, span: Span, constant: float, *, argument: Affine, target: str = "b") -> FeedForward:
+def clamp(
+    layout: TokenLayout, span: Span | None, constant: float, *, argument: Affine, target: str = "b"
+) -> FeedForward:
     """`target += clamp(u, 0, 1)` on a range, `u` affine in the rows: `relu(1 - relu(1 - u))`. Three layers.
 
     Exactly 1 where u >= 1 and exactly 0 where u <= 0; the gated value never exceeds 1.
@@ -136,7 +138,7 @@ def clamp(layout: TokenLayout, span: Span, constant: float, *, argument: Affine,
 
 def indicator_ramp(
     layout: TokenLayout,
-    span: Span,
+    span: Span | None,
     constant: float,
     *,
     radius_squared: float,
@@ -160,7 +162,7 @@ def indicator_ramp(
     return affine_layers(layout, first, [double] * doublings + [flip, close], {target: np.array([1.0, 0.0])})
 
 
-def telescoping_weight(layout: TokenLayout, span: Span, constant: float, *, slope: float) -> FeedForward:
+def telescoping_weight(layout: TokenLayout, span: Span | None, constant: float, *, slope: float) -> FeedForward:
     """On a range, `a = 1 + s` and `b` become `a = rho`, with `w = relu(slope b)`:
 
         rho = min(1, s + w) - min(1, s) = relu(1 - s) - relu(1 - s - w)            (partition of unity, ours)
@@ -176,7 +178,7 @@ def telescoping_weight(layout: TokenLayout, span: Span, constant: float, *, slop
     return affine_layers(layout, first, [middle], {"a": np.array([1.0, -1.0, -1.0, 0.0])})
 
 
-def silence(layout: TokenLayout, span: Span, constant: float, *, row: str = "a") -> FeedForward:
+def silence(layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a") -> FeedForward:
     """Push `row` of every token outside a range to at most 0: `row -= C g`, `C floor >= |row|` there."""
     gate = _gate(layout, span)
     if not gate:
@@ -227,20 +229,24 @@ class Ffn:
 
     Attributes:
         gadget: a key of `GADGETS`.
-        groups: side by side in the layout; none: every token.
+        groups: side by side in the layout; none: every token, or those of `where`.
         numbers: keyword arguments of the gadget.
+        where: a range of a code entry, instead of groups.
     """
 
     gadget: str
     groups: tuple[str, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    where: EntryRange | None = None
 
     def __post_init__(self) -> None:
         one_of(self.gadget, "gadget", GADGETS)
+        if self.groups and self.where is not None:
+            raise invalid("where", "None beside groups", self.where)
 
-    def span(self, layout: TokenLayout) -> Span:
+    def span(self, layout: TokenLayout) -> Span | None:
         """First and last token that it is meant for."""
-        return layout.span(*self.groups) if self.groups else None
+        return layout.span(*self.groups) if self.groups else self.where
 
     def constant(self, layout: TokenLayout, outside: Outside) -> float:
         """The gate constant for the bounds that hold outside the range."""
@@ -251,14 +257,18 @@ class Ffn:
 
     def text(self) -> str:
         where = " and ".join(self.groups) if self.groups else "every token"
+        if self.where is not None:
+            where = f"tokens with {self.where.first} <= {self.where.entry} <= {self.where.last}"
         gadget = GADGETS[self.gadget]
         defaults = {name: p.default for name, p in signature(gadget.build).parameters.items()}
         return f"{gadget.text.format(**defaults | dict(self.numbers))} on {where}"
 
     def to_json(self) -> dict[str, Any]:
-        return {"gadget": self.gadget, "groups": list(self.groups), "numbers": dict(self.numbers)}
+        data = {"gadget": self.gadget, "groups": list(self.groups), "numbers": dict(self.numbers)}
+        return data if self.where is None else data | {"where": list(astuple(self.where))}
 
 
 def ffn_from_json(data: Mapping[str, Any]) -> Ffn:
     """The FFN that `Ffn.to_json` described."""
-    return Ffn(data["gadget"], tuple(data["groups"]), dict(data["numbers"]))
+    where = EntryRange(*data["where"]) if "where" in data else None
+    return Ffn(data["gadget"], tuple(data["groups"]), dict(data["numbers"]), where)
