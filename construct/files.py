@@ -118,4 +118,8 @@ def _weights(tensors: Mapping[str, Tensor], box: np.ndarray[Any, Any]) -> Weight
         heads = Heads(*(numbers[f"{prefix}attention.{name}"] for name in ("query", "key", "value")))
         blocks.append((heads, FeedForward(tuple(layers))))
     token, row = (int(i) for i in tensors["readout"])
-    return Weights(numbers["hidden0"], tuple(blocks), (token, row), box)
+    weights = Weights(numbers["hidden0"], tuple(blocks), (token, row), box)
+    unused = set(tensors) - set(Transformer(weights, device="meta").state_dict()) - {PROGRAM}
+    if unused:
+        raise invalid("tensors", "those of whole blocks and layers, numbered from 0", got=f"also {sorted(unused)}")
+    return weights

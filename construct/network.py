@@ -6,7 +6,7 @@ import copy
 import json
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -334,9 +334,19 @@ def load(
         try:
             origin = _origin(saved.program, saved.origin, manifold)
             claim = None if saved.origin["claim"] is None else Claim(**saved.origin["claim"])
-        except (KeyError, TypeError) as error:
-            raise invalid("path", "a network of this library", got=f"{path} ({error!r})") from error
+            _check_same_shape(origin.program, saved.weights)
+        except (KeyError, TypeError, InputError) as error:
+            got = f"{path} ({type(error).__name__}: {error})"
+            raise invalid("path", "a network of this library", got=got) from error
     return Network(saved.weights, origin, claim=claim, dtype=dtype or saved.dtype, device=device)
+
+
+def _check_same_shape(program: Program, weights: Weights) -> None:
+    """A file whose program has other blocks or tokens than its weights is damaged."""
+    expected = len(program.stages), program.layout.count, program.layout.embedding_dim
+    found = len(weights.blocks), *weights.hidden0.shape
+    if found != expected:
+        raise invalid("weights", f"(blocks, tokens, rows) = {expected}, as the program has", got=f"{found}")
 
 
 def _origin(program: str, data: dict[str, Any], manifold: Manifold | None) -> Origin:
@@ -344,7 +354,7 @@ def _origin(program: str, data: dict[str, Any], manifold: Manifold | None) -> Or
     if manifold is None and named is not None:
         manifold = manifolds.from_spec(named)
     return Origin(
-        construction=data["construction"],
+        construction=cast("Construction", one_of(data["construction"], "construction", get_args(Construction))),
         program=Program.from_json(program),
         sizes=Sizes(**data["sizes"]),
         coefficients=data["coefficients"],

@@ -121,12 +121,13 @@ class Search:
 
     @property
     def best_error(self) -> float:
-        """The smallest error measured, or, when nothing was good enough to be measured, the smallest on the nodes."""
-        for kind in ("measured", "fitted"):
-            errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
-            if errors:
-                return min(errors)
-        return math.inf
+        """The smallest error measured, or, when nothing was good enough to be measured, the smallest on the nodes.
+
+        A fit within epsilon that was not measured is that of a candidate over the budget, which nobody can have.
+        """
+        measured = [t.error for t in self.trials if t.kind == "measured" and t.error is not None]
+        fitted = [t.error for t in self.trials if t.outcome == "above epsilon" and t.error is not None]
+        return min(measured or fitted, default=math.inf)
 
     def record(
         self, sizes: Sizes, error: float, kind: str, *, parameters: int | None = None, cost: int | None = None

@@ -15,13 +15,14 @@ from construct import cli, targets
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.expressions import exp, sin, sqrt, tanh, variables
 from construct.manifolds import Circle, Cube, Helix, ParametricManifold, Sphere, Torus, TrefoilKnot
+from tests.transformer.networks import certificate_of
 
 exp_sin = targets.get("exp_sin")
 x, y, z = variables(3)
 
 
 @pytest.fixture(scope="module")
-def circle_net() -> construct.Transformer:
+def circle_net() -> construct.Network:
     return construct.approximate(exp_sin, Circle(), epsilon=1e-2)
 
 
@@ -40,7 +41,7 @@ def circle_net() -> construct.Transformer:
 )
 def test_the_proved_bound_is_at_most_epsilon_and_above_the_measured(manifold: Any, target: Any, epsilon: float) -> None:
     net = construct.approximate(target, manifold, epsilon=epsilon, bound="rigorous")
-    certificate = net.certificate
+    certificate = certificate_of(net)
     assert certificate.kind == "rigorous" and certificate.matches(net)
     assert certificate.bound <= epsilon
     measured = construct.measure(net, target, manifold, seed=17).sup
@@ -55,26 +56,26 @@ def test_the_proved_bound_is_at_most_epsilon_and_above_the_measured(manifold: An
 def test_piecewise_linear_networks_of_rough_targets_are_certified(name: str, beta: float, epsilon: float) -> None:
     target = targets.get(name)
     net = construct.approximate(target, Circle(), epsilon=epsilon, smoothness=beta, bound="rigorous")
-    assert construct.measure(net, target, Circle(), seed=5).sup <= net.certificate.bound <= epsilon
+    assert construct.measure(net, target, Circle(), seed=5).sup <= certificate_of(net).bound <= epsilon
 
 
-def test_tolerance_brings_the_bound_near_the_measured_error(circle_net: construct.Transformer) -> None:
+def test_tolerance_brings_the_bound_near_the_measured_error(circle_net: construct.Network) -> None:
     sharp = construct.certify(circle_net, exp_sin, Circle(), tolerance=0.02)
     rough = construct.certify(circle_net, exp_sin, Circle(), tolerance=1.0)
     assert sharp.measured <= sharp.bound <= rough.bound
     assert sharp.cells > rough.cells and sharp.ratio < 1.3
 
 
-def test_another_target_gets_a_bound_that_says_so(circle_net: construct.Transformer) -> None:
+def test_another_target_gets_a_bound_that_says_so(circle_net: construct.Network) -> None:
     runge = targets.get("runge")
     certificate = construct.certify(circle_net, runge, Circle())
     assert certificate.bound >= construct.measure(circle_net, runge, Circle()).sup > 1.0
 
 
-def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Transformer) -> None:
+def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Network) -> None:
     moved = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
     with torch.no_grad():
-        moved.hidden0[-1, 1] += 0.05  # a coefficient of the last chart
+        moved.transformer.hidden0[-1, 1] += 0.05  # a coefficient of the last chart
     certificate = construct.certify(moved, exp_sin, Circle())
     error = (moved(Circle().sample(4000, 3)) - exp_sin(Circle().sample(4000, 3))).abs().max()
     assert not certificate.matches(circle_net)
@@ -83,15 +84,15 @@ def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Tran
 
 def test_balls_that_do_not_cover_are_found_out() -> None:
     net = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
-    cutoff = int(net.hidden0[:, 1].abs().argmax())  # r^2 - |c|^2 - sum B^2 of a chart
+    cutoff = int(net.transformer.hidden0[:, 1].abs().argmax())  # r^2 - |c|^2 - sum B^2 of a chart
     with torch.no_grad():
-        net.hidden0[cutoff, 1] -= 0.3  # a smaller ball
+        net.transformer.hidden0[cutoff, 1] -= 0.3  # a smaller ball
     with pytest.raises(InputError, match=r"^net: expected a partition of unity.*, got one that proves nothing near"):
         construct.certify(net, exp_sin, Circle())
 
 
 def test_a_saved_network_is_certified_and_the_certificate_read_back(
-    tmp_path: Path, circle_net: construct.Transformer
+    tmp_path: Path, circle_net: construct.Network
 ) -> None:
     circle_net.save(tmp_path / "net.safetensors")
     net = construct.load(tmp_path / "net.safetensors")
@@ -110,7 +111,7 @@ def test_a_saved_network_is_certified_and_the_certificate_read_back(
         construct.load_certificate(tmp_path / "none.json")
 
 
-def test_bad_arguments_are_refused(circle_net: construct.Transformer) -> None:
+def test_bad_arguments_are_refused(circle_net: construct.Network) -> None:
     circle = Circle()
     cases: list[tuple[str, Callable[[], Any]]] = [
         ("net", lambda: construct.certify(lambda v: v, exp_sin, circle)),  # type: ignore[arg-type]
@@ -130,7 +131,7 @@ def test_bad_arguments_are_refused(circle_net: construct.Transformer) -> None:
 def test_what_cannot_be_proved_is_refused_before_anything_is_built() -> None:
     circle = Circle()
     cases: list[tuple[str, Callable[[], Any]]] = [
-        ("bound", lambda: construct.approximate(exp_sin, circle, epsilon=0.1, bound="proved")),
+        ("bound", lambda: construct.approximate(exp_sin, circle, epsilon=0.1, bound="proved")),  # type: ignore[arg-type]
         ("bound", lambda: construct.approximate(exp_sin, circle, epsilon=0.1, bound="rigorous", construction="paper")),
         ("target", lambda: construct.approximate(lambda v: v[..., 0], circle, epsilon=0.1, bound="rigorous")),
     ]
@@ -158,7 +159,7 @@ def test_a_manifold_without_a_formula_is_refused() -> None:
         construct.approximate(exp_sin, ellipse, epsilon=1e-1, bound="rigorous")
 
 
-def test_too_few_cells_and_an_epsilon_below_the_rounding_are_refused(circle_net: construct.Transformer) -> None:
+def test_too_few_cells_and_an_epsilon_below_the_rounding_are_refused(circle_net: construct.Network) -> None:
     with pytest.raises(BudgetExceeded, match=r"^max_cells: expected more cells for a finite bound on .*, got 2$"):
         construct.certify(circle_net, exp_sin, Circle(), max_cells=2)
     with pytest.raises(EpsilonNotReached, match="rounding"):
@@ -169,9 +170,11 @@ def test_too_few_cells_and_an_epsilon_below_the_rounding_are_refused(circle_net:
 
 def test_a_resolution_by_hand_is_certified_as_it_is() -> None:
     net = construct.approximate(exp_sin, Circle(), charts=6, degree=9, bound="rigorous")
-    assert net.certificate.bound < 1e-4
+    assert certificate_of(net).bound < 1e-4
     with pytest.raises(EpsilonNotReached, match="proved"):
-        construct.approximate(exp_sin, Circle(), 1.05 * net.certificate.measured, charts=6, degree=9, bound="rigorous")
+        construct.approximate(
+            exp_sin, Circle(), 1.05 * certificate_of(net).measured, charts=6, degree=9, bound="rigorous"
+        )
 
 
 @pytest.mark.slow

@@ -306,7 +306,7 @@ class CompactPlanner:
             if finer is None or self._candidate(atlas, finer, 0.0) is None:
                 return None
             found, error = self._measured(atlas, finer)
-        else:
+        if not error <= self.search.goal:
             return None
         while True:
             coarser = _coarser(found.space, failed)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from construct.errors import ConstructError, InputError
+from construct.errors import ConstructError
+from construct.validation import invalid
 
 Function = Callable[[Tensor], Tensor]
 
@@ -57,14 +58,11 @@ def differentiable(target: Callable[..., object]) -> Function:
         except ConstructError:
             raise
         except Exception as error:
-            said = f"{type(error).__name__} ({str(error).partition(chr(10))[0]})"
-            raise InputError(
-                f"target: expected a function that torch.func.jvp can differentiate, it raised {said}{REMEDY}"
-            ) from error
+            got = f"one that raised {type(error).__name__} ({str(error).partition(chr(10))[0]}){REMEDY}"
+            raise invalid("target", "a function that torch.func.jvp can differentiate", got=got) from error
         if not isinstance(values, Tensor):
-            raise InputError(
-                f"target: expected a torch tensor, to be differentiated, got {type(values).__name__}{REMEDY}"
-            )
+            expected = "a function with values in a torch tensor, to be differentiated"
+            raise invalid("target", expected, got=f"{type(values).__name__}{REMEDY}")
         return values.to(torch.float64)
 
     return called
@@ -80,7 +78,5 @@ def refuse_detached(target: Function, x: Tensor) -> None:
         return
     if any(bool((directional(target, axis)(x) != 0).any()) for axis in range(x.shape[1])):
         return
-    raise InputError(
-        "target: expected a function that torch can differentiate, got one whose derivatives are 0 at "
-        f"{len(x)} points between which it varies{REMEDY}"
-    )
+    got = f"one whose derivatives are 0 at {len(x)} points between which it varies{REMEDY}"
+    raise invalid("target", "a function that torch can differentiate", got=got)

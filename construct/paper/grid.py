@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from construct.atlas import Atlas
-from construct.errors import InputError
 from construct.local import multi_indices
-from construct.validation import integer, positive_integer
+from construct.validation import integer, invalid, one_of, positive_integer
 
 BUMPS = ("trapezoid", "hat")
 CHUNK_ENTRIES = 2**22
@@ -67,25 +66,24 @@ class TaylorApproximator:
         object.__setattr__(self, "exponents", multi_indices(dim, self.degree))
         shapes = tuple(self.nodes.shape), tuple(self.coefficients.shape)
         if shapes != ((q, dim), (q, len(self.exponents))) or q == 0:
-            raise InputError(
-                f"coefficients: expected nodes (q, {dim}) and coefficients (q, {len(self.exponents)}), q >= 1,"
-                f" for {q} charts, got shapes {shapes[0]} and {shapes[1]}"
-            )
+            expected = f"nodes (q, {dim}) and coefficients (q, {len(self.exponents)}), q >= 1, for {q} charts"
+            raise invalid("coefficients", expected, got=f"shapes {shapes[0]} and {shapes[1]}")
         if not bool(((self.charts >= 0) & (self.charts < self.atlas.count)).all()):
-            raise InputError(f"charts: expected numbers in 0..{self.atlas.count - 1}")
+            got = f"{int(self.charts.min())}..{int(self.charts.max())}"
+            raise invalid("charts", f"numbers in 0..{self.atlas.count - 1}", got=got)
         if not bool((self.nodes.abs() <= self.cells).all()):
-            raise InputError(f"nodes: expected |m_i| <= cells = {self.cells}")
+            raise invalid("nodes", f"|m_i| <= cells = {self.cells}", got=f"{int(self.nodes.abs().max())}")
         if not bool(torch.isfinite(self.coefficients).all()):
-            raise InputError("coefficients: expected finite numbers, got NaN or infinity")
+            raise invalid("coefficients", "finite numbers", got="NaN or infinity")
         keys = node_keys(self.charts, self.nodes, self.cells)
         if not bool((keys[1:] > keys[:-1]).all()):
-            raise InputError("nodes: expected them sorted by chart and grid point, without repetition")
+            at = int((keys[1:] <= keys[:-1]).nonzero()[0, 0])
+            got = f"number {at + 1} after number {at} of a later or the same place"
+            raise invalid("nodes", "them sorted by chart and grid point, without repetition", got=got)
         object.__setattr__(self, "_keys", keys)
         least = constant_doublings(self.atlas.radius, self.inner_radius)
         if self.doublings < least:
-            raise InputError(
-                f"doublings: expected at least {least}, for a ramp beyond supp rho_n, got {self.doublings}"
-            )
+            raise invalid("doublings", f"at least {least}, for a ramp beyond supp rho_n", self.doublings)
 
     @property
     def ramp_width(self) -> float:
@@ -105,10 +103,7 @@ class TaylorApproximator:
     def __call__(self, x: Tensor) -> Tensor:
         """x (P, D) float64 -> (P,)."""
         if x.ndim != 2 or x.shape[-1] != self.atlas.manifold.ambient or x.dtype != torch.float64:
-            raise InputError(
-                f"x: expected float64 of shape (P, {self.atlas.manifold.ambient}), got {x.dtype} of shape "
-                f"{tuple(x.shape)}"
-            )
+            raise invalid("x", f"float64 of shape (P, {self.atlas.manifold.ambient})", x)
         width = self.atlas.count * max(self.atlas.manifold.ambient, len(self.exponents))
         step = max(64, CHUNK_ENTRIES // width)
         parts = [self._evaluate(x[k : k + step]) for k in range(0, len(x), step)]
@@ -170,14 +165,14 @@ def node_keys(chart: Tensor, node: Tensor, cells: int) -> Tensor:
 def constant_doublings(radius: float, inner_radius: float) -> int:
     """The smallest k with `r^2 2^-k <= r^2 - r'^2`: the indicator is 1 on supp rho_n: no ring error."""
     if not 0.0 < inner_radius < radius:
-        raise InputError(f"inner_radius: expected between 0 and radius = {radius:.6g}, got {inner_radius:.6g}")
+        raise invalid("inner_radius", f"between 0 and radius = {radius:.6g}", got=f"{inner_radius:.6g}")
     return max(0, math.ceil(-math.log2(1.0 - (inner_radius / radius) ** 2) - 1e-12))
 
 
 def check_resolution(cells: int, degree: int, bump: str, modified: bool) -> None:
     positive_integer(cells, "cells")
     integer(degree, "degree", maximum=MOST_DEGREE)
-    if bump not in BUMPS:
-        raise InputError(f"bump: expected one of {BUMPS}, got {bump!r}")
+    one_of(bump, "bump", BUMPS)
     if modified and bump != "hat":
-        raise InputError("modified: expected bump='hat'; with trapezoids the factors 1 - j/(s+1) lose the order")
+        expected = "bump='hat' (with trapezoids the factors 1 - j/(s+1) lose the order)"
+        raise invalid("modified", expected, got=f"bump={bump!r}")

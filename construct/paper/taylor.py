@@ -1,6 +1,6 @@
 """Taylor coefficients of a target on the grids of an atlas, by automatic differentiation (never differences).
 
-What becomes of the coefficients, and the formula of T, is in `taylor_grid`.
+What becomes of the coefficients, and the formula of T, is in `grid`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from construct.atlas import Atlas, find_cover, tangent_atlas
-from construct.errors import InputError
 from construct.local import multi_indices
 from construct.manifolds import Manifold
 from construct.paper.derivatives import differentiable, partial_derivatives, refuse_detached
@@ -26,6 +25,7 @@ from construct.paper.grid import (
     constant_doublings,
 )
 from construct.targets import evaluate_target
+from construct.validation import invalid, positive_real
 
 __all__ = [
     "TaylorApproximator",
@@ -49,9 +49,7 @@ def taylor_degree(smoothness: float) -> int:
     Raises:
         InputError: smoothness is not a finite number > 0 (an analytic target admits every degree).
     """
-    if not (smoothness > 0 and math.isfinite(smoothness)):
-        raise InputError(f"smoothness: expected a finite number > 0, got {smoothness}")
-    return math.ceil(smoothness) - 1
+    return math.ceil(positive_real(smoothness, "smoothness")) - 1
 
 
 def paper_atlas(manifold: Manifold, *, charts: int | None = None) -> Atlas:
@@ -83,7 +81,7 @@ def kept_nodes(atlas: Atlas, cells: int, inner_radius: float, bump: str = "trape
     """
     dim, count = atlas.manifold.dim, (2 * cells + 1) ** atlas.manifold.dim
     if count * atlas.count > MOST_NODES:
-        raise InputError(f"cells: expected at most {MOST_NODES} grid points in all charts, got {count * atlas.count}")
+        raise invalid("cells", f"at most {MOST_NODES} grid points in all charts", count * atlas.count)
     axis = torch.arange(-cells, cells + 1)
     grid = torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
     grid = grid[(grid.double() / cells * atlas.scale).square().sum(-1) < inner_radius**2]
@@ -209,8 +207,7 @@ def _check_derivatives(derivatives: Tensor, exponents: Tensor, points: Tensor) -
         return
     row, column = bad.nonzero()[0].tolist()
     alpha, place = tuple(exponents[column].tolist()), points[row, :8].tolist()
-    raise InputError(
-        f"target: expected finite derivatives up to order {int(exponents.sum(-1).max())}, that of order "
-        f"{alpha} is {float(derivatives[row, column])} at x = {place}"
-        f" ({int(bad.any(-1).sum())} of {len(points)} nodes); give a smaller degree or smoothness"
-    )
+    expected = f"finite derivatives up to order {int(exponents.sum(-1).max())}"
+    got = f"{float(derivatives[row, column])} for that of order {alpha} at x = {place}"
+    more = f"({int(bad.any(-1).sum())} of {len(points)} nodes); give a smaller degree or smoothness"
+    raise invalid("target", expected, got=f"{got} {more}")

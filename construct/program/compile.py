@@ -24,7 +24,7 @@ from construct.program.codes import Span
 from construct.program.constants import GATE_TOLERANCE, check_gate_constant, check_range_constant
 from construct.program.ffn import Ffn, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
-from construct.program.rules import Rule, Tokens, rule_from_json, shared
+from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
 from construct.progress import Progress, silent
 from construct.transformer.counts import Counts, counted, written_rows
 from construct.transformer.weights import BlockBounds, FeedForward, Heads, Intervals, Weights
@@ -78,6 +78,7 @@ class Program:
         for stage in self.stages:
             for rule in stage.rules:
                 _check_rule(rule, self.layout, stage.name)
+            self._unbounded_ffn(stage)
 
     # -- what follows without a constant ----------------------------------------------------------
 
@@ -235,7 +236,7 @@ class Program:
                 for stage in data["stages"]
             )
             return Program(layout_from_json(data["layout"]), registers, stages, tuple(data["readout"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise invalid("text", "a program as `to_json` writes it", got=f"{type(error).__name__}: {error}") from None
 
 
@@ -258,6 +259,9 @@ def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
     named: Sequence[tuple[str, str]] = (*rule.value, *(rule.form or {}))
     if any(i not in factors or j not in factors for i, j in named) or any(i == ONE for i, _ in rule.value):
         raise invalid(f"rule of stage {stage!r}", f"registers in {layout.registers}", named)
+    asked = [*rule.same, *(e for side in (rule.target, rule.source) if isinstance(side, Where) for e in side.entries)]
+    if not set(asked) <= set(layout.code.entries):
+        raise invalid(f"rule of stage {stage!r}", f"code entries in {layout.code.entries}", asked)
     for side in (rule.target, rule.source):
         if isinstance(side, Tokens) and side.numbers.size:
             low, high = int(side.numbers.min()), int(side.numbers.max()) + side.pair

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from flint import arb, fmpq
 
 import construct
-from construct import manifolds, targets
+from construct import Network, manifolds, targets
 from construct.certificates.polynomials import Polynomial, Quantity
-from construct.transformer import Transformer
+from construct.network import PositionCodeName
+from tests.transformer.networks import manifold_of
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,9 +79,11 @@ class AtPoint:
 
 
 @cache
-def _built(name: str, target: str, dtype: torch.dtype, code: str, ambient: int, sizes: tuple[Any, ...]) -> Transformer:
+def _built(name: str, target: str, dtype: torch.dtype, code: str, ambient: int, sizes: tuple[Any, ...]) -> Network:
     manifold = manifolds.get(name, **({"ambient": ambient} if ambient else {}))
-    return construct.approximate(targets.get(target), manifold, position_code=code, dtype=dtype, **dict(sizes))
+    return construct.approximate(
+        targets.get(target), manifold, position_code=cast("PositionCodeName", code), dtype=dtype, **dict(sizes)
+    )
 
 
 def network(
@@ -91,14 +94,14 @@ def network(
     code: str = "integer",
     ambient: int = 0,
     **sizes: int,
-) -> Transformer:
+) -> Network:
     """A small network, built once and to be left as it is."""
     return _built(name, target, dtype, code, ambient, tuple(sorted(sizes.items())))
 
 
-def box_of(net: Transformer) -> Array:
+def box_of(net: Network) -> Array:
     """Half-widths of a box around the manifold."""
-    return np.asarray(1.1 * net.manifold.box.double().numpy())
+    return np.asarray(1.1 * manifold_of(net).box.double().numpy())
 
 
 def points_in(box: Array, count: int, seed: int, bits: int = 10) -> list[list[fmpq]]:

@@ -1,4 +1,4 @@
-"""Small transformers that nobody designed, and designed ones that somebody has changed."""
+"""Small networks that nobody designed, and designed ones that somebody has changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from construct.transformer import Transformer
+from construct import Network
+from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -63,20 +64,20 @@ def _heads(rng: np.random.Generator, place: Array) -> Heads:
     return Heads(query, key, value)
 
 
-def random_transformer(rng: np.random.Generator, dtype: torch.dtype = torch.float64) -> Transformer:
+def random_network(rng: np.random.Generator, dtype: torch.dtype = torch.float64) -> Network:
     """Two to four tokens with an integer code, one to three blocks."""
     tokens = int(rng.integers(2, 5))
     hidden = _sparse(rng, (tokens, WIDTH), 0.4)
     place = np.arange(tokens, dtype=np.float64) - tokens // 2
     hidden[:, 2], hidden[:, 3] = place, place**2
     hidden[:, 4] = 1 if rng.random() < 0.9 else 1 / 3
-    blocks = [(_heads(rng, place), _feed_forward(rng)) for _ in range(rng.integers(1, 4))]
+    blocks = tuple((_heads(rng, place), _feed_forward(rng)) for _ in range(rng.integers(1, 4)))
     ambient = int(rng.integers(1, tokens + 1))
     box = np.full(ambient, rng.choice([0.5, 1, 2]))
-    return Transformer(hidden, blocks, ambient=ambient, readout=(0, 1), box=box, dtype=dtype)
+    return Network(Weights(hidden, blocks, (0, 1), box), dtype=dtype)
 
 
-def tampered(net: Transformer, rng: np.random.Generator) -> Transformer:
+def tampered(net: Network, rng: np.random.Generator) -> Network:
     """A copy with one to three weights or heads changed."""
     changed = copy.deepcopy(net)
     for _ in range(rng.integers(1, 4)):
@@ -87,7 +88,7 @@ def tampered(net: Transformer, rng: np.random.Generator) -> Transformer:
     return changed
 
 
-def _change_weight(net: Transformer, rng: np.random.Generator) -> None:
+def _change_weight(net: Network, rng: np.random.Generator) -> None:
     parameters = [p for p in net.parameters() if p.numel()]
     flat = parameters[rng.integers(len(parameters))].data.view(-1)
     present = flat.nonzero()[:, 0]
@@ -106,9 +107,10 @@ def _change_weight(net: Transformer, rng: np.random.Generator) -> None:
     flat[place] = choices[rng.integers(len(choices))]
 
 
-def _change_head(net: Transformer, rng: np.random.Generator) -> None:
+def _change_head(net: Network, rng: np.random.Generator) -> None:
     """One head off, or a copy of another one of its block."""
-    block = net.stack[rng.integers(len(net.stack))]
+    stack = net.transformer.stack
+    block = stack[rng.integers(len(stack))].attention
     one, other = rng.integers(block.query.shape[0], size=2)
     if rng.random() < 0.5:
         block.value.data[one] = 0

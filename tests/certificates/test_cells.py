@@ -25,6 +25,7 @@ from construct.manifolds import Formula
 from construct.progress import silent
 from tests.certificates.oracle import box_of, network
 from tests.certificates.random_networks import tampered
+from tests.transformer.networks import manifold_of
 
 SEEDS = st.integers(0, 2**31)
 
@@ -48,9 +49,9 @@ def target_of(name: str) -> Any:
 
 
 def cell_bounds(net: Any, target: Any) -> CellBounds:
-    charts = charts_of(extract(weights_of(net), box_of(net)), net.manifold.frame)
-    expression = target.expression.restricted(net.manifold.ambient)
-    return CellBounds(charts, expression, net.manifold.formula(), net.manifold.frame.tolist())
+    charts = charts_of(extract(weights_of(net), box_of(net)), manifold_of(net).frame)
+    expression = target.expression.restricted(manifold_of(net).ambient)
+    return CellBounds(charts, expression, manifold_of(net).formula(), manifold_of(net).frame.tolist())
 
 
 def divided(bounds: CellBounds, tolerance: float = 0.1, most: int = 4000) -> Subdivision:
@@ -59,7 +60,7 @@ def divided(bounds: CellBounds, tolerance: float = 0.1, most: int = 4000) -> Sub
 
 def errors(net: Any, target: Any, u: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """|T - f| at parameters (n, d), in floating point."""
-    x = net.manifold.embed(net.manifold.formula()(torch.tensor(u)))
+    x = manifold_of(net).embed(manifold_of(net).formula()(torch.tensor(u)))
     return np.asarray((net(x) - target(x)).abs())
 
 
@@ -93,9 +94,9 @@ def test_bound_holds_on_every_leaf(name):
         assert bound <= found.bound * (1 + 1e-9)
         u = np.vstack([draw.uniform(cell.lower, cell.upper, (20, len(cell.lower))), cell.lower, cell.upper])
         assert errors(net, target, u).max() <= bound + 1e-12
-    seen = measure(net, target, net.manifold, seed=1).sup
+    seen = measure(net, target, manifold_of(net), seed=1).sup
     assert seen <= found.bound + 1e-12
-    assert found.bound <= seen * (1.6 if net.manifold.dim == 1 else 4)
+    assert found.bound <= seen * (1.6 if manifold_of(net).dim == 1 else 4)
 
 
 @settings(max_examples=25)
@@ -153,8 +154,8 @@ def test_chart_without_its_polynomial():
     name = "circle"
     net, target = copy.deepcopy(network(**NETWORKS[name])), target_of(name)
     whole = divided(cell_bounds(net, target)).bound
-    written = net.hidden0[:, 1].nonzero()[:, 0]
-    net.hidden0.data[int(written[-1]), 1] = 0
+    written = net.transformer.hidden0[:, 1].nonzero()[:, 0]
+    net.transformer.hidden0.data[int(written[-1]), 1] = 0
     net.execution = "dense"
     bounds = cell_bounds(net, target)
     found = divided(bounds)
@@ -166,13 +167,13 @@ def test_head_of_a_neighbour_removed():
     """Without the earlier chart in its prefix sum a chart is counted twice where both are: never proved small."""
     net, target = copy.deepcopy(network(**NETWORKS["circle"])), target_of("circle")
     small = divided(cell_bounds(net, target)).bound
-    block = net.stack[1]
+    block = net.transformer.stack[1].attention
     steepest = block.value[:, 0, 4].max()
     reads = (block.value[:, 0, 4] == steepest).nonzero()[:, 0].tolist()
     worse = []
     for head in reads:
         changed = copy.deepcopy(net)
-        changed.stack[1].value.data[head] = 0
+        changed.transformer.stack[1].attention.value.data[head] = 0
         changed.execution = "dense"
         worst = errors(changed, target, np.linspace(0, 2 * np.pi, 999)[:, None]).max()
         assert worst <= divided(cell_bounds(changed, target), most=200).bound
@@ -354,4 +355,4 @@ def test_charts_refuse_a_cutoff_of_no_chart():
     fewer = type(formula)(formula.quantities, formula.weights[1:], formula.terms[1:], formula.rest, formula.error)
     assert any(first != w for w in fewer.weights)
     with pytest.raises(InputError, match="cut-off of no chart"):
-        charts_of(fewer, net.manifold.frame)
+        charts_of(fewer, manifold_of(net).frame)

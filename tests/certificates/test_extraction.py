@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import construct
-from construct import manifolds, targets
+from construct import Network, manifolds, targets
 from construct.certificates.charts import charts_of
 from construct.certificates.extraction import NetworkFormula, extract
 from construct.certificates.extraction.arithmetic import Arithmetic, Register
@@ -28,11 +28,13 @@ from construct.certificates.polynomials import PRECISION, Polynomial, Quantities
 from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.execution.dense import attention
-from construct.transformer import Transformer
+from construct.network import Execution
+from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 from proofs_as_code import rational as exactly
 from tests.certificates.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
-from tests.certificates.random_networks import random_transformer, tampered
+from tests.certificates.random_networks import random_network, tampered
+from tests.transformer.networks import manifold_of
 
 SEEDS = st.integers(0, 2**31)
 ZERO, ZERO_Q = arb(0), fmpq(0)
@@ -60,7 +62,7 @@ LARGEST: dict[str, dict[str, Any]] = {
 }
 
 
-def small(name: str) -> Transformer:
+def small(name: str) -> Network:
     return network(**SMALL[name])
 
 
@@ -70,9 +72,9 @@ def formula_of(name: str, unit: float) -> NetworkFormula:
     return extract(weights_of(net), box_of(net), unit)
 
 
-def evaluated(net: Transformer, execution: str, x: list[fmpq]) -> fmpq:
+def evaluated(net: Network, execution: str, x: list[fmpq]) -> fmpq:
     """The number that the floating-point network returns."""
-    net.execution = execution
+    net.execution = cast("Execution", execution)
     try:
         return rational(float(net(tensor(x, net.dtype))))
     finally:
@@ -86,7 +88,7 @@ def test_formula_is_the_network(name):
     formula = extract(weights_of(net), box_of(net))
     for x in points_in(box_of(net), 4, seed=1):
         assert (
-            abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - exactly.transformer(net, x)))
+            abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - exactly.transformer(net.transformer, x)))
             <= formula.error
         )
     assert formula.error <= (1e-8 if "trigonometric" in name else 1e-13)
@@ -99,7 +101,7 @@ def test_error_covers_rounding(name, execution):
     net = network(**{**SMALL, **LARGER, **LARGEST}[name])
     formula = formula_of(name, UNITS[net.dtype])
     with ctx.workprec(200):
-        on = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(10, seed=3).tolist()]
+        on = [[rational(round(v * 512) / 512) for v in row] for row in manifold_of(net).sample(10, seed=3).tolist()]
         for x in [*on, *points_in(box_of(net), 4, seed=2)]:
             value = AtPoint(formula.quantities.table, x).formula(formula)
             assert abs(arb(value - evaluated(net, execution, x))) <= formula.error
@@ -111,7 +113,7 @@ def test_error_is_not_absurd(name):
     """Within a factor 10^6 of what is really lost: a bound that is always huge would pass every other test."""
     net = small(name)
     formula = formula_of(name, UNITS[net.dtype])
-    sample = [[rational(round(v * 512) / 512) for v in row] for row in net.manifold.sample(40, seed=4).tolist()]
+    sample = [[rational(round(v * 512) / 512) for v in row] for row in manifold_of(net).sample(40, seed=4).tolist()]
     lost = [
         abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - evaluated(net, "dense", x))) for x in sample
     ]
@@ -130,30 +132,30 @@ def test_tampered_network_is_refused_or_understood(seed):
     except InputError:
         return
     for x in points_in(box, 4, seed):
-        value = evaluated(net, "dense", x) if unit else exactly.transformer(net, x)
+        value = evaluated(net, "dense", x) if unit else exactly.transformer(net.transformer, x)
         assert abs(arb(AtPoint(formula.quantities.table, x).formula(formula) - value)) <= formula.error
 
 
-def execution(net: Transformer, unit: float = 0.0) -> State:
+def execution(net: Network, unit: float = 0.0) -> State:
     """The registers after the last block, whether the output is a partition of unity or not."""
     weights = weights_of(net)
     with ctx.workprec(PRECISION):
         return executed(weights, weights.box, unit)
 
 
-def final_state(net: Transformer, x: list[fmpq], unit: float) -> Any:
+def final_state(net: Network, x: list[fmpq], unit: float) -> Any:
     """Token by token, row by row: exactly, or as the dense execution has it."""
     if not unit:
-        last = exactly.hidden_states(net, x)[-1]
+        last = exactly.hidden_states(net.transformer, x)[-1]
         return [[last[t, r] for r in range(last.ncols())] for t in range(last.nrows())]
-    hidden = net.embed(tensor(x, net.dtype))
-    for block in net.stack:
-        hidden = hidden + attention(block, hidden) if block.query.shape[0] else hidden
-        hidden = hidden + block.feed_forward(hidden) if len(block.ffn) else hidden
+    hidden = net.transformer.embed(tensor(x, net.dtype))
+    for block in net.transformer.stack:
+        hidden = hidden + attention(block.attention, hidden) if block.attention.query.shape[0] else hidden
+        hidden = hidden + block.ffn(hidden) if len(block.ffn) else hidden
     return [[rational(v) for v in row] for row in hidden[0].tolist()]
 
 
-def disagreements(net: Transformer, unit: float, seed: int) -> list[str]:
+def disagreements(net: Network, unit: float, seed: int) -> list[str]:
     """Registers whose value is not what the symbolic execution says it is."""
     run, found = execution(net, unit), []
     for x in points_in(net.box.double().numpy(), 4, seed):
@@ -176,7 +178,7 @@ def test_registers_of_any_network(seed):
     """Every register of a network that nobody designed: its polynomial, its error and its range."""
     rng = np.random.default_rng(seed)
     dtype = torch.float64 if rng.random() < 0.7 else torch.float32
-    net, unit = random_transformer(rng, dtype), (0.0, UNITS[dtype])[rng.integers(2)]
+    net, unit = random_network(rng, dtype), (0.0, UNITS[dtype])[rng.integers(2)]
     try:
         found = disagreements(net, unit, seed)
     except InputError as error:
@@ -188,11 +190,10 @@ def test_registers_of_any_network(seed):
 # -- networks that were once misread ------------------------------------------------------------------------------
 
 
-def one_block(ffn: FeedForward, *, heads: Heads | None = None, box: float = 1.0, row: int = 0) -> Transformer:
+def one_block(ffn: FeedForward, *, heads: Heads | None = None, box: float = 1.0, row: int = 0) -> Network:
     """One token (x, 0, 0, 0, 1), read out at `row`."""
     hidden = np.array([[0.0, 0, 0, 0, 1]])
-    blocks = [(heads or Heads.none(5), ffn)]
-    return Transformer(hidden, blocks, ambient=1, readout=(0, row), box=np.array([box]))
+    return Network(Weights(hidden, ((heads or Heads.none(5), ffn),), (0, row), np.array([box])))
 
 
 def layer(entries: Mapping[tuple[int, int], float], bias: Mapping[int, float] | None = None) -> tuple[Any, Any]:
@@ -230,7 +231,7 @@ def test_two_clips_of_one_number_are_two():
 def test_input_is_added_with_rounding():
     """A register that is not 0 where the input is added."""
     net = one_block(FeedForward())
-    net.hidden0.data[0, 0] = 100.1
+    net.transformer.hidden0.data[0, 0] = 100.1
     error = execution(net, 2.0**-53).registers[0][0].error
     x = 1 / 3
     lost = abs(rational(100.1 + x) - rational(100.1) - rational(x))
@@ -260,10 +261,8 @@ def test_almost_silent_pairs_in_float32():
         query[0, 0], key[0, 0, 4] = weights, 1
         query[0, 1, 4], key[0, 1, 4] = -(weights @ hidden + 2e-8) / hidden[4], 1
         value[0, 1, 4] = 1
-        net = Transformer(
-            hidden[None], [(Heads(query, key, value), FeedForward())], ambient=1, readout=(0, 1), box=np.zeros(1),
-            dtype=torch.float32,
-        )  # fmt: skip
+        parts = Weights(hidden[None], ((Heads(query, key, value), FeedForward()),), (0, 1), np.zeros(1))
+        net = Network(parts, dtype=torch.float32)
         score = exactly.scores(query[0].astype(np.float32), key[0], exactly.matrix(hidden[None]))[0, 0]
         leaks += score < 0 and final_state(net, [ZERO_Q], 2.0**-24)[0][1] > rational(hidden[1])
         assert not disagreements(net, 2.0**-24, seed)
@@ -289,7 +288,7 @@ def test_paper_construction_is_refused():
 
 def test_random_networks_are_refused():
     for seed in range(20):
-        net = random_transformer(np.random.default_rng(seed))
+        net = random_network(np.random.default_rng(seed))
         with pytest.raises(InputError, match=r"net: expected .*, got"):
             charts_of(extract(weights_of(net), net.box.numpy()), torch.eye(net.ambient))
 
@@ -302,7 +301,7 @@ def test_dense_networks_are_refused():
         heads = Heads(*(draw.normal(size=(2, 5, 5)) / 2 for _ in range(3)))
         layers = tuple((draw.normal(size=(5, 5)) / 2, draw.normal(size=5) / 10) for _ in range(2))
         blocks.append((heads, FeedForward(layers)))
-    net = Transformer(draw.normal(size=(4, 5)), blocks, ambient=2, readout=(0, 1), box=np.ones(2))
+    net = Network(Weights(draw.normal(size=(4, 5)), tuple(blocks), (0, 1), np.ones(2)))
     with pytest.raises(InputError, match=r"net: expected a compact network.*, got an output that depends on ReLUs"):
         extract(weights_of(net), np.ones(2), 2.0**-53)
 
@@ -334,6 +333,6 @@ def test_arguments(box, unit, message):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
 def test_weights_that_are_no_numbers(value):
     net = tampered(small("circle"), np.random.default_rng(0))
-    net.stack[0].value.data[0, 0, 4] = value
+    net.transformer.stack[0].attention.value.data[0, 0, 4] = value
     with pytest.raises(InputError, match=r"net: expected (finite weights|scores below|registers below).*, got"):
         extract(weights_of(net), box_of(small("circle")), 2.0**-53)

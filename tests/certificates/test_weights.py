@@ -38,7 +38,7 @@ def block(width: int, *, value_row: int | None = None, bias_row: int | None = No
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_code_is_recognised(code: str, dtype: torch.dtype) -> None:
-    weights = weights_of(network(charts=3, degree=2, code=code, dtype=dtype))
+    weights = weights_of(copy.deepcopy(network(charts=3, degree=2, code=code)).to(dtype))
     assert weights.written_rows == (0, 1)
     assert has_trigonometric_code(weights) == (code == "trigonometric")
 
@@ -70,13 +70,19 @@ def test_rows_that_a_block_writes_are_no_code() -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("labels", [{}, {"position_code": "another"}, None])
-def test_labels_decide_nothing(code: str, labels: dict[str, str] | None) -> None:
+@pytest.mark.parametrize("said", ["nothing", "the paper's", "another code"])
+def test_origin_decides_nothing(code: str, said: str) -> None:
     """Whatever a network says of itself, its certificate is that of its weights."""
     net = network(charts=3, degree=2, code=code)
     target, manifold = targets.get("exp_sin"), net.manifold
     other = copy.deepcopy(net)
-    other.labels = {"position_code": CODES[code == "integer"], "construction": "paper"} if labels is None else labels
+    assert manifold is not None and net.origin is not None
+    if said == "nothing":
+        other.origin = None
+    elif said == "the paper's":
+        other.origin = dataclasses.replace(net.origin, construction="paper")
+    else:
+        other.origin = network(charts=3, degree=2, code=CODES[code == "integer"]).origin
     documents = [construct.certify(n, target, manifold).document for n in (net, other)]
     for document in documents:
         document.pop("seconds"), document.pop("digest")
@@ -92,7 +98,11 @@ def test_numbers_are_those_of_the_network() -> None:
     parameters = list(net.parameters())
     assert len(arrays) == len(parameters)
     assert all((a == p.numpy()).all() for a, p in zip(arrays, parameters, strict=True))
-    assert (weights.readout, weights.ambient, weights.dtype) == (tuple(net.readout.tolist()), 2, torch.float32)
+    assert (weights.readout, weights.ambient, weights.dtype) == (
+        tuple(net.transformer.readout.tolist()),
+        2,
+        torch.float32,
+    )
     assert (weights.box == net.box.numpy()).all()
 
 
@@ -106,7 +116,7 @@ def test_weights_that_are_not_finite_are_refused(value: float) -> None:
 
 
 def test_something_else_than_a_network_is_refused() -> None:
-    with pytest.raises(InputError, match=r"net: expected a construct.Transformer, got 'net'"):
+    with pytest.raises(InputError, match=r"net: expected a construct.Network, got 'net'"):
         weights_of("net")  # type: ignore[arg-type]
 
 
@@ -119,6 +129,6 @@ def test_the_digest_sees_every_tensor() -> None:
         flat[0] += 1.0
         digests.add(weights_digest(changed))
     changed = copy.deepcopy(net)
-    changed.readout[1] = 0
+    changed.transformer.readout[1] = 0
     digests.add(weights_digest(changed))
     assert len(digests) == 2 + len(list(net.parameters()))

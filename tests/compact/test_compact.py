@@ -1,12 +1,16 @@
 """The compact network computes its blended approximator, on the manifold and off it, in any dimension."""
 
+from dataclasses import asdict
+from functools import cache
+
 import pytest
 import torch
 
 from construct.atlas import atlas_for
-from construct.compact.geometry import compact_counts, compact_network
 from construct.local import PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Circle, Cube, FlatTorus, Sphere
+from construct.program.compile import Program
+from construct.theorem import network_of
 from tests.transformer.networks import exp_sin
 
 CASES = [
@@ -28,11 +32,23 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("manifold", "charts", "space"), CASES, ids=lambda v: repr(v).split(",")[0])
-@pytest.mark.parametrize("code", ["integer", "trigonometric"])
-def test_network_equals_approximator(manifold, charts, space, code):
-    approximator = fit_charts(exp_sin, atlas_for(manifold, charts=charts), space)
-    net = compact_network(approximator, position_code=code)
+@cache
+def network(case, code):
+    manifold, charts, space = CASES[case]
+    return network_of(fit_charts(exp_sin, atlas_for(manifold, charts=charts), space), position_code=code)
+
+
+every_case = pytest.mark.parametrize(
+    "case", range(len(CASES)), ids=lambda i: " ".join(repr(v).split(",")[0] for v in CASES[i])
+)
+both_codes = pytest.mark.parametrize("code", ["integer", "trigonometric"])
+
+
+@every_case
+@both_codes
+def test_network_equals_approximator(case, code):
+    net = network(case, code)
+    manifold, approximator = net.manifold, net.approximator
     generator = torch.Generator().manual_seed(0)
     inside = (torch.rand(200, manifold.ambient, generator=generator, dtype=torch.float64) * 2 - 1) * net.box
     for x in (manifold.sample(300, seed=7), manifold.project(inside)):
@@ -43,28 +59,39 @@ def test_network_equals_approximator(manifold, charts, space, code):
     assert torch.isfinite(net(inside[:2] * 100)).all()
 
 
-@pytest.mark.parametrize(("manifold", "charts", "space"), CASES, ids=lambda v: repr(v).split(",")[0])
-def test_counts_predict_the_network(manifold, charts, space):
-    atlas = atlas_for(manifold, charts=charts)
-    report = compact_network(fit_charts(exp_sin, atlas, space)).architecture
-    parameters, nonzero = compact_counts(atlas, space)
-    assert 0.55 * parameters <= report.parameters <= 1.15 * parameters
-    assert 0.5 * nonzero <= report.nonzero_parameters <= 1.15 * nonzero
+@every_case
+@both_codes
+def test_counts_are_those_of_the_network(case, code):
+    """A program is counted before any constant is known; the network is counted from its tensors."""
+    net = network(case, code)
+    found = asdict(net.architecture)
+    assert found.pop("weight_bound") > 0
+    assert asdict(net.program.counts) == found
+    assert net.program.parameters == net.program.counts.parameters
+
+
+@every_case
+@both_codes
+def test_a_program_is_read_back_from_its_text(case, code):
+    program = network(case, code).program
+    again = Program.from_json(program.to_json())
+    assert again.to_json() == program.to_json() and str(again) == str(program)
+    assert again.counts == program.counts
 
 
 def test_blocks_do_not_depend_on_charts_or_accuracy():
     for charts, degree in ((3, 4), (8, 8), (30, 6)):
-        net = compact_network(fit_charts(exp_sin, atlas_for(Circle(), charts=charts), PolynomialSpace(1, degree)))
+        net = network_of(fit_charts(exp_sin, atlas_for(Circle(), charts=charts), PolynomialSpace(1, degree)))
         assert net.architecture.blocks == 5 and net.architecture.embedding_dim == 5
 
 
 def test_off_the_manifold_the_network_is_zero_outside_the_balls():
-    net = compact_network(fit_charts(exp_sin, atlas_for(Circle(), charts=8), PolynomialSpace(1, 6)))
+    net = network_of(fit_charts(exp_sin, atlas_for(Circle(), charts=8), PolynomialSpace(1, 6)))
     centre = torch.zeros(1, 2, dtype=torch.float64)
     assert float(net(centre).abs()) <= 1e-12
 
 
 def test_projection_to_the_affine_hull_is_used_only_where_it_pays():
-    small = compact_network(fit_charts(exp_sin, atlas_for(Sphere(2, ambient=4), charts=6), PolynomialSpace(2, 4)))
-    large = compact_network(fit_charts(exp_sin, atlas_for(Sphere(2, ambient=60), charts=6), PolynomialSpace(2, 4)))
+    small = network_of(fit_charts(exp_sin, atlas_for(Sphere(2, ambient=4), charts=6), PolynomialSpace(2, 4)))
+    large = network_of(fit_charts(exp_sin, atlas_for(Sphere(2, ambient=60), charts=6), PolynomialSpace(2, 4)))
     assert small.architecture.blocks == 5 and large.architecture.blocks == 6

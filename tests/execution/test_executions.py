@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from construct import Network
 from construct.errors import InputError, OffManifoldError
-from construct.execution.sparse import propagate
-from construct.transformer import Transformer
+from construct.execution import executor
+from construct.execution.sparse import SparseExecutor, propagate
+from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 from tests.program.oracle import feed_forward, head_output
 from tests.transformer.networks import circle_network, random_network, sphere_network
@@ -20,16 +22,16 @@ SEEDS = st.integers(0, 2**31)
 
 def naive(net, x):
     """Token by token in numpy, from the formula of the class."""
-    hidden = net.hidden0.detach().numpy().copy()
+    hidden = net.transformer.hidden0.detach().numpy().copy()
     hidden[: len(x), 0] += x
     states = [hidden]
-    for block in net.blocks:
-        weights = [getattr(block, name).detach().numpy() for name in ("query", "key", "value")]
+    for block in net.transformer.blocks:
+        weights = [getattr(block.attention, name).detach().numpy() for name in ("query", "key", "value")]
         middle = hidden + sum(head_output(q, k, v, hidden) for q, k, v in zip(*weights, strict=True))
-        layers = tuple((layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in block.ffn)
+        layers = tuple((layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in block.ffn.affine)
         hidden = middle + feed_forward(FeedForward(layers), middle)
         states.append(hidden)
-    token, row = (int(i) for i in net.readout)
+    token, row = (int(i) for i in net.transformer.readout)
     return hidden[token, row], states
 
 
@@ -41,16 +43,21 @@ def test_executions_agree_with_the_naive_oracle(seed, blocks, heads, layers, spa
     net = random_network(seed, blocks=blocks, heads=heads, layers=layers, sparse=sparse, width=width)
     x = torch.rand(4, 3, dtype=torch.float64) * 2 - 1
     want = torch.tensor([naive(net, row.numpy())[0] for row in x])
+    assert torch.allclose(net.transformer(x), want, rtol=1e-11, atol=1e-12)
+    states = [torch.tensor(np.stack(s)) for s in zip(*(naive(net, row.numpy())[1] for row in x), strict=True)]
     for execution in ("dense", "sparse"):
         net.execution = execution
         assert torch.allclose(net(x), want, rtol=1e-11, atol=1e-12)
+        found = executor(execution).states(net.transformer, net.box, x)
+        assert len(found) == len(states)
+        assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-11) for a, b in zip(found, states, strict=True))
 
 
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.sampled_from([0.0, 0.6]))
 def test_propagated_bounds_contain_every_state(seed, sparse):
     net = random_network(seed, blocks=2, sparse=sparse)
-    bounds = propagate(net)
+    bounds = propagate(net.transformer, net.box)
     for row in np.random.default_rng(seed).uniform(-1, 1, (20, 3)):
         _, states = naive(net, row)
         for state, bound in zip(states[1:], bounds, strict=True):
@@ -66,9 +73,8 @@ def test_constructed_networks_agree_dense_and_sparse(build):
     net.execution = "dense"
     dense = net(x)
     assert float((dense - sparse).abs().max()) <= 1e-12 * float(dense.abs().max())
-    assert (
-        sum(len(p) for p in net.sparse_plan().pairs) < 0.02 * net.architecture.total_heads * net.architecture.tokens**2
-    )
+    plan, size = SparseExecutor().plan(net.transformer, net.box), net.architecture
+    assert sum(len(p) for p in plan.pairs) < 0.02 * size.total_heads * size.tokens**2
 
 
 def test_points_outside_the_box_are_the_same_function():
@@ -127,8 +133,9 @@ def test_a_changed_weight_changes_the_sparse_pattern():
     x = net.manifold.sample(8, seed=2)
     before = net(x)
     with torch.no_grad():
-        net.blocks[-1].query.zero_()
-        net.blocks[-1].query[:, 0, -1] = 1.0  # a constant score: every token adds to every token
+        query = net.transformer.blocks[-1].attention.query
+        query.zero_()
+        query[:, 0, -1] = 1.0  # a constant score: every token adds to every token
     sparse = net(x)
     net.execution = "dense"
     assert torch.allclose(sparse, net(x), rtol=1e-12)
@@ -138,9 +145,9 @@ def test_a_changed_weight_changes_the_sparse_pattern():
 def test_only_the_weights_decide():
     net = circle_network()
     other = copy.deepcopy(net)
-    other.labels, other.manifold, other.approximator = {}, None, None
+    other.origin, other.approximator, other.claim = None, None, None
     bare = random_like(net)
-    bare.load_state_dict(net.state_dict())
+    bare.transformer.load_state_dict(net.transformer.state_dict())
     x = net.manifold.sample(10, seed=4)
     assert torch.equal(net(x), other(x)) and torch.equal(net(x), bare(x))
 
@@ -148,15 +155,13 @@ def test_only_the_weights_decide():
 def random_like(net):
     """A network of the same shapes with other weights."""
     blocks = []
-    for block in net.blocks:
-        shape = tuple(block.query.shape)
+    for block in net.transformer.blocks:
+        shape = tuple(block.attention.query.shape)
         rng = np.random.default_rng(0)
-        layers = tuple((rng.normal(size=(5, 5)), rng.normal(size=5)) for _ in block.ffn)
+        layers = tuple((rng.normal(size=(5, 5)), rng.normal(size=5)) for _ in range(len(block.ffn)))
         blocks.append((Heads(*(rng.normal(size=shape) for _ in range(3))), FeedForward(layers)))
-    readout = int(net.readout[0]), int(net.readout[1])
-    return Transformer(
-        np.zeros(tuple(net.hidden0.shape)), blocks, ambient=net.ambient, readout=readout, box=net.box.numpy()
-    )
+    hidden = np.zeros(tuple(net.transformer.hidden0.shape))
+    return Network(Weights(hidden, tuple(blocks), net.transformer.output, net.box.numpy()))
 
 
 def test_to_moves_dtype_and_keeps_the_function():
@@ -178,46 +183,85 @@ def test_batch_shapes_and_empty_input():
 def test_bad_points_are_refused():
     net = circle_network()
     x = net.manifold.sample(3, seed=0)
-    with pytest.raises(InputError, match=r"x: expected shape \(\.\.\., 2\), got \(3, 3\)"):
+    with pytest.raises(
+        InputError, match=r"^x: expected a torch tensor of shape \(\.\.\., 2\), got a tensor of shape \(3, 3\)"
+    ):
         net(torch.zeros(3, 3, dtype=torch.float64))
     with pytest.raises(InputError, match=r"x: expected dtype torch\.float64, got torch\.float32"):
         net(x.float())
-    with pytest.raises(InputError, match="x: expected finite coordinates, got 1 points"):
+    with pytest.raises(
+        InputError, match=r"^x: expected finite points, got a tensor of shape \(2, 2\) .* with 1 entries"
+    ):
         net(torch.tensor([[0.0, 1.0], [float("nan"), 0.0]], dtype=torch.float64))
-    with pytest.raises(InputError, match=r"x: expected a torch.Tensor, got ndarray"):
+    with pytest.raises(InputError, match=r"^x: expected a torch tensor .*, got an array of shape \(3, 2\)"):
         net(x.numpy())
     with pytest.raises(OffManifoldError, match="got 1 off it"):
         net(torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64), check=True)
     assert net(x, check=True).shape == (3,)
-    net.manifold = None
-    with pytest.raises(InputError, match="check: this network knows no manifold"):
+    net.origin = None
+    with pytest.raises(InputError, match=r"^check: expected a network that knows its manifold, got"):
         net(x, check=True)
     with pytest.raises(InputError, match="execution: expected one of"):
         net.execution = "fast"
 
 
 def test_bad_networks_are_refused():
-    hidden, none = np.zeros((4, 5)), [(Heads.none(5), FeedForward())]
-    with pytest.raises(InputError, match="ambient"):
-        Transformer(hidden, none, ambient=5, readout=(0, 0), box=np.ones(5))
-    with pytest.raises(InputError, match="readout"):
-        Transformer(hidden, none, ambient=2, readout=(4, 0), box=np.ones(2))
-    with pytest.raises(InputError, match="box"):
-        Transformer(hidden, none, ambient=2, readout=(0, 0), box=np.ones(3))
+    hidden, none = np.zeros((4, 5)), ((Heads.none(5), FeedForward()),)
+    with pytest.raises(InputError, match=r"^box: expected shape \(D,\) with 1 <= D <= 4 tokens, got \(5,\)$"):
+        Weights(hidden, none, (0, 0), np.ones(5))
+    with pytest.raises(InputError, match=r"^readout: expected \(token, row\) within \(4, 5\), got \(4, 0\)$"):
+        Weights(hidden, none, (4, 0), np.ones(2))
+    with pytest.raises(InputError, match=r"^box: expected shape \(D,\)"):
+        Weights(hidden, none, (0, 0), np.ones((2, 1)))
+    with pytest.raises(InputError, match=r"^box: expected finite half-widths >= 0, got \[1.0, -1.0\]$"):
+        Weights(hidden, none, (0, 0), np.array([1.0, -1.0]))
+    with pytest.raises(InputError, match=r"^blocks\[0\]: expected matrices of 5 rows, got heads of 4$"):
+        Weights(hidden, ((Heads.none(4), FeedForward()),), (0, 0), np.ones(2))
+    with pytest.raises(InputError, match=r"^bounds: expected one for each of 1 blocks, got 0$"):
+        Weights(hidden, none, (0, 0), np.ones(2), ())
+    with pytest.raises(InputError, match=r"^hidden0: expected a finite array"):
+        Weights(hidden * np.nan, none, (0, 0), np.ones(2))
 
 
 def test_architecture_is_counted_from_the_tensors():
     net = sphere_network()
     report = net.architecture
-    heads = [block.query.shape[0] for block in net.blocks]
-    layers = [len(block.ffn) for block in net.blocks]
-    registers = int((net.hidden0[:, :2] != 0).sum())
+    blocks, hidden = net.transformer.stack, net.transformer.hidden0
+    heads = [block.attention.query.shape[0] for block in blocks]
+    layers = [len(block.ffn) for block in blocks]
+    registers = int((hidden[:, :2] != 0).sum())
     assert report.blocks == len(heads) and report.heads == max(heads) and report.total_heads == sum(heads)
     assert report.parameters == 75 * sum(heads) + 30 * sum(layers) + registers
-    assert report.nonzero_parameters == sum(int((p != 0).sum()) for b in net.blocks for p in b.parameters()) + registers
-    assert report.ffn_width == report.embedding_dim == 5 and report.tokens == net.hidden0.shape[0]
+    assert report.nonzero_parameters == sum(int((p != 0).sum()) for b in blocks for p in b.parameters()) + registers
+    assert report.ffn_width == report.embedding_dim == 5 and report.tokens == hidden.shape[0]
     assert report.weight_bound == max(float(p.abs().max()) for p in net.parameters() if p.numel())
     x = net.manifold.sample(500, seed=0)
-    assert float(net(x).abs().max()) <= report.output_bound
+    assert float(net(x).abs().max()) <= net.output_bound
     text = repr(net)
     assert "5 blocks" in text and "none trained" in text and "Sphere" in text
+
+
+@pytest.mark.parametrize("build", [circle_network, sphere_network])
+def test_traces_name_what_the_states_hold(build):
+    net = build()
+    x = net.manifold.sample(7, seed=8)
+    traces = []
+    for execution in ("dense", "sparse"):
+        net.execution = execution
+        traces.append(net.trace(x))
+    dense, sparse = traces
+    assert list(dense) == ["input", *net.origin.stages] and len(dense) == 1 + len(net.origin.stages)
+    for stage in dense:
+        for slot, values in dense[stage].items():
+            assert values.shape == (7, *net.origin.layout.group(slot.split(".")[0]).shape)
+            assert torch.allclose(values, sparse[stage][slot], rtol=1e-11, atol=1e-12)
+    assert torch.equal(dense["input"]["x.a"], x)
+    rho = dense["partition of unity"]["R.a"]
+    assert dense.axes("R.a") == ("point", "chart") and float((rho.sum(dim=1) - 1).abs().max()) <= 1e-12
+    assert torch.allclose(dense["read-out"]["out.b"][:, 0], net(x), rtol=0, atol=1e-12)
+    with pytest.raises(InputError, match=r"^stage: expected one of .*, got 'nowhere'$"):
+        dense["nowhere"]
+    with pytest.raises(InputError, match=r"^slot: expected one of .*, got 'R.c'$"):
+        dense["input"]["R.c"]
+    with pytest.raises(InputError, match=r"^x: expected points within the box, .*, got 1 outside$"):
+        net.trace(100 * x[:1])

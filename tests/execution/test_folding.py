@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from construct import Network
+from construct.execution.sparse import FoldedPlan, SparseExecutor
 from construct.program import heads
-from construct.program.heads import ONE, A, B
-from construct.program.layout import TokenGroup, TokenLayout
-from construct.transformer import Transformer
+from construct.program.constants import gate_constant
+from construct.program.heads import A, B
+from construct.program.layout import ONE, TokenGroup, TokenLayout
+from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 from tests.transformer.networks import circle_network, random_network, sphere_network
 
@@ -17,8 +20,8 @@ BOUND = np.array([4.0, 4.0, 1.0])
 
 def interaction(target, source, entries, register, weight):
     form, value = heads.form(1, entries), heads.value(1, {(register, ONE): weight})
-    gates = {"target": heads.point(LAYOUT, np.array([target])), "source": heads.point(LAYOUT, np.array([source]))}
-    return heads.interaction(LAYOUT, form, value, BOUND, **gates)
+    at, of = heads.point(LAYOUT, np.array([target])), heads.point(LAYOUT, np.array([source]))
+    return heads.interaction(LAYOUT, form, value, gate_constant(form, BOUND, LAYOUT.code.gap), target=at, source=of)
 
 
 def signed(target, source, entries, register, weight):
@@ -35,8 +38,14 @@ def network(*blocks, registers=()):
     hidden = LAYOUT.initial_state()
     for token, value in registers:
         hidden[token, 0] = value
-    stacked = [(Heads.stack(block, 5), FeedForward()) for block in blocks]
-    return Transformer(hidden, stacked, ambient=2, readout=(5, 1), box=np.ones(2))
+    stacked = tuple((Heads.stack(block, 5), FeedForward()) for block in blocks)
+    return Network(Weights(hidden, stacked, (5, 1), np.ones(2)))
+
+
+def plan_of(net):
+    plan = SparseExecutor().plan(net.transformer, net.box)
+    assert isinstance(plan, FoldedPlan)
+    return plan
 
 
 def agree(net):
@@ -51,7 +60,7 @@ def agree(net):
 
 def test_a_signed_pair_of_reads_is_a_linear_read():
     net = network([signed(5, 0, {(ONE, A): 1.0}, B, 0.5)])
-    (step,) = net.sparse_plan().steps
+    (step,) = plan_of(net).steps
     assert not step.products and step.linear.coefficients.tolist() == [[0.5]]
     assert float(agree(net).min()) < 0
 
@@ -62,7 +71,7 @@ def test_a_signed_pair_of_products_needs_no_relu():
         [signed(2, 1, {(A, A): 1.0}, B, 1.0)],
         [signed(5, 2, {(ONE, B): 1.0}, B, 1.0)],
     )
-    products = [group for step in net.sparse_plan().steps for group in step.products]
+    products = [group for step in plan_of(net).steps for group in step.products]
     assert [(group.count, group.relu) for group in products] == [(1, False)]
     x = torch.tensor([[0.5, -0.25]], dtype=torch.float64)
     assert float(net(x)) == pytest.approx(-0.125)
@@ -71,7 +80,7 @@ def test_a_signed_pair_of_products_needs_no_relu():
 
 def test_pairs_that_do_not_cancel_keep_their_relu():
     net = network([interaction(5, 0, {(ONE, A): 1.0}, B, 1.0), interaction(5, 0, {(ONE, A): -1.0}, B, 2.0)])
-    (step,) = net.sparse_plan().steps
+    (step,) = plan_of(net).steps
     assert sum(group.count for group in step.products) == 2 and all(group.relu for group in step.products)
     assert float(agree(net).min()) >= 0
 
@@ -79,14 +88,14 @@ def test_pairs_that_do_not_cancel_keep_their_relu():
 def test_an_offset_that_the_box_covers_is_linear_and_a_smaller_one_is_not():
     for offset, products in ((1.0, 0), (0.5, 1)):
         net = network([interaction(5, 0, {(ONE, A): 1.0, (ONE, ONE): offset}, B, 1.0)])
-        (step,) = net.sparse_plan().steps
+        (step,) = plan_of(net).steps
         assert len(step.products) == products
         agree(net)
 
 
 def test_registers_that_nothing_has_changed_are_numbers():
     net = network([signed(5, 0, {(A, A): 1.0}, B, 1.0), signed(3, 0, {(ONE, A): 1.0}, A, 1.0)], registers=[(5, 0.5)])
-    (step,) = net.sparse_plan().steps
+    (step,) = plan_of(net).steps
     assert not step.products and step.linear.coefficients.tolist() == [[0.5]]
     agree(net)
 
@@ -94,7 +103,7 @@ def test_registers_that_nothing_has_changed_are_numbers():
 def test_what_cannot_reach_the_output_is_not_computed():
     dead = [signed(3, 0, {(ONE, A): 1.0}, A, 1.0), signed(4, 1, {(ONE, A): 1.0}, A, 1.0)]
     net = network([*dead, signed(2, 1, {(ONE, A): 1.0}, A, 1.0)], [signed(5, 2, {(ONE, A): 1.0}, B, 1.0)])
-    plan = net.sparse_plan()
+    plan = plan_of(net)
     assert plan.inputs.tolist() == [1] and plan.initial.numel() == 4  # x_1, w_0, the output and 1
     agree(net)
 
@@ -102,7 +111,9 @@ def test_what_cannot_reach_the_output_is_not_computed():
 def test_an_output_that_nothing_writes_is_constant():
     net = random_network(0, heads=0, layers=0)
     x = torch.zeros(3, 3, dtype=torch.float64)
-    assert torch.equal(net(x), net.hidden0[tuple(net.readout)].expand(3)) or int(net.readout[1]) == 0
+    assert (
+        torch.equal(net(x), net.transformer.hidden0[net.transformer.output].expand(3)) or net.transformer.output[1] == 0
+    )
 
 
 @pytest.mark.parametrize("heads_per_block", [1, 40])

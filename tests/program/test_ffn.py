@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from construct.errors import InputError
 from construct.program import ffn
-from construct.program.layout import TokenGroup, TokenLayout
+from construct.program.constants import range_constant
+from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.transformer.weights import FeedForward
 from tests.program.oracle import feed_forward
 
@@ -29,6 +30,10 @@ def situations(draw):
     return layout, span, hidden, inside, size
 
 
+def constant_of(layout, span, bound):
+    return range_constant(layout.code, span, bound)
+
+
 def check(network, hidden, inside, want, row):
     added = feed_forward(network, hidden)
     assert np.allclose(added[inside, row], want[inside], atol=1e-10)
@@ -43,7 +48,7 @@ def test_bump(situation, kind):
     layout, span, hidden, inside, _ = situation
     u = np.abs(3.0 * hidden[:, 0])
     want = np.maximum(1 - u, 0) if kind == "hat" else np.clip(2 - u, 0, 1)
-    check(ffn.bump(layout, span, kind, scale=3.0), hidden, inside, want, 1)
+    check(ffn.bump(layout, span, constant_of(layout, span, 1.0), kind=kind, scale=3.0), hidden, inside, want, 1)
 
 
 @settings(max_examples=80)
@@ -51,8 +56,9 @@ def test_bump(situation, kind):
 def test_clip_and_clear(situation):
     layout, span, hidden, inside, size = situation
     a = hidden[:, 0]
-    check(ffn.gated_clip(layout, span, size), hidden, inside, np.clip(a, -1, 1) - a, 0)
-    check(ffn.clear(layout, span, size), hidden, inside, -a, 0)
+    constant = constant_of(layout, span, size)
+    check(ffn.clip(layout, span, constant), hidden, inside, np.clip(a, -1, 1) - a, 0)
+    check(ffn.clear(layout, span, constant), hidden, inside, -a, 0)
     check(ffn.clip(layout), hidden, np.ones_like(inside), np.clip(a, -1, 1) - a, 0)
 
 
@@ -61,7 +67,13 @@ def test_clip_and_clear(situation):
 def test_clamp(situation):
     layout, span, hidden, inside, _ = situation
     want = np.clip(0.5 + 2 * hidden[:, 0] - hidden[:, 1], 0, 1)
-    check(ffn.clamp(layout, span, {"a": 2.0, "b": -1.0, "one": 0.5}), hidden, inside, want, 1)
+    check(
+        ffn.clamp(layout, span, constant_of(layout, span, 1.0), argument={"a": 2.0, "b": -1.0, ONE: 0.5}),
+        hidden,
+        inside,
+        want,
+        1,
+    )
 
 
 @settings(max_examples=80)
@@ -71,7 +83,7 @@ def test_indicator_ramp(situation, doublings):
     hidden[:, :2] = np.abs(hidden[:, :2])
     width = 2.0 * 2.0**-doublings
     want = np.clip((2.0 - hidden[:, 1]) / width, 0, 1)
-    network = ffn.indicator_ramp(layout, span, radius_squared=2.0, doublings=doublings)
+    network = ffn.indicator_ramp(layout, span, constant_of(layout, span, 1.0), radius_squared=2.0, doublings=doublings)
     assert network.depth == doublings + 4
     check(network, hidden, inside, want, 0)
     assert max(np.abs(w[:1, :1]).max() for w, _ in network.layers[1:-1]) <= 2
@@ -83,7 +95,7 @@ def test_telescoping_weight(situation):
     layout, span, hidden, inside, size = situation
     s, w = np.abs(hidden[:, 0]) / 10, np.maximum(4.0 * hidden[:, 1], 0)
     hidden[:, 0] = np.where(inside, 1 + s, hidden[:, 0])
-    network = ffn.telescoping_weight(layout, span, slope=4.0, bound=2 + size)
+    network = ffn.telescoping_weight(layout, span, constant_of(layout, span, 2 + size), slope=4.0)
     rho = np.minimum(1, s + w) - np.minimum(1, s)
     check(network, hidden, inside, rho - hidden[:, 0], 0)
 
@@ -92,18 +104,22 @@ def test_telescoping_weight(situation):
 @given(situations())
 def test_silence_pushes_the_others_below_zero(situation):
     layout, span, hidden, inside, size = situation
-    added = feed_forward(ffn.silence(layout, span, size), hidden) if not inside.all() else np.zeros_like(hidden)
+    added = (
+        feed_forward(ffn.silence(layout, span, constant_of(layout, span, size)), hidden)
+        if not inside.all()
+        else np.zeros_like(hidden)
+    )
     assert np.all(added[inside] == 0)
     assert np.all((hidden + added)[~inside, 0] <= 0)
 
 
 def test_guards():
     layout = TokenLayout((TokenGroup("t", (4,)),))
-    with pytest.raises(InputError, match="kind"):
-        ffn.bump(layout, (0, 1), "gauss")
+    with pytest.raises(InputError, match=r"^kind: expected one of .*, got 'gauss'$"):
+        ffn.bump(layout, (0, 1), 1.0, kind="gauss")
     with pytest.raises(InputError, match="at most 5 channels"):
         ffn.affine_layers(layout, [{"a": 1.0}] * 6, [], {})
-    with pytest.raises(InputError, match="range"):
+    with pytest.raises(InputError, match=r"^range: expected 0 <= first <= last < 4, got 2..9$"):
         ffn.clear(layout, (2, 9), 1.0)
     with pytest.raises(InputError, match=r"layers\[0\]"):
         FeedForward(((np.zeros((5, 4)), np.zeros(5)),))

@@ -22,12 +22,20 @@ def layout_of(tokens, code="integer"):
 
 def random_state(layout, rng, size=1.0):
     hidden = layout.initial_state()
-    hidden[:, list(layout.registers)] = rng.uniform(-size, size, (layout.count, 2))
+    hidden[:, list(layout.register_rows)] = rng.uniform(-size, size, (layout.count, 2))
     return hidden
 
 
 def bound_of(hidden):
     return np.array([np.abs(hidden[:, 0]).max(), np.abs(hidden[:, 1]).max(), 1.0])
+
+
+def gate_constant(layout, forms, hidden):
+    return constants.gate_constant(forms, bound_of(hidden), layout.code.gap)
+
+
+def linear_read(layout, values, **gates):
+    return heads.linear_read(layout, values, constants.linear_read_constant(layout.code, len(values)), **gates)
 
 
 def expected(forms, values, hidden, t, s):
@@ -42,8 +50,8 @@ def test_interaction_acts_on_one_pair_and_exactly_nowhere_else(tokens, code, see
     t, s = data.draw(st.integers(0, tokens - 1)), data.draw(st.integers(0, tokens - 1))
     hidden = random_state(layout, rng, 10 ** rng.uniform(-2, 2))
     forms, values = rng.normal(size=(1, 3, 3)), rng.normal(size=(1, 2, 3))
-    gates = {"target": heads.point(layout, [t]), "source": heads.point(layout, [s])}
-    head = heads.interaction(layout, forms, values, bound_of(hidden), **gates)
+    target, source = heads.point(layout, [t]), heads.point(layout, [s])
+    head = heads.interaction(layout, forms, values, gate_constant(layout, forms, hidden), target=target, source=source)
     added = head_output(head.query[0], head.key[0], head.value[0], hidden)
     want = expected(forms, values, hidden, t, s)
     size = bound_of(hidden) @ np.abs(forms[0]) @ bound_of(hidden) * np.abs(values[0]).sum() * bound_of(hidden).max()
@@ -83,7 +91,7 @@ def test_linear_read_needs_no_data_bound(tokens, code, seed, data):
     t, s = data.draw(st.integers(0, tokens - 1)), data.draw(st.integers(0, tokens - 1))
     hidden = random_state(layout, rng, 1e6)
     values = rng.normal(size=(1, 2, 3))
-    head = heads.linear_read(layout, values, target=heads.point(layout, [t]), source=heads.point(layout, [s]))
+    head = linear_read(layout, values, target=heads.point(layout, [t]), source=heads.point(layout, [s]))
     added = head_output(head.query[0], head.key[0], head.value[0], hidden)
     want = values[0] @ np.append(hidden[s, :2], 1.0)
     assert np.abs(added[t, :2] - want).max() <= (1e-14 if code == "integer" else 1e-10) * 1e7
@@ -99,7 +107,7 @@ def test_pair_read_serves_two_neighbours(tokens, seed, data):
     t, s = data.draw(st.integers(0, tokens - 2)), data.draw(st.integers(0, tokens - 1))
     hidden = random_state(layout, rng)
     values = rng.normal(size=(1, 2, 3))
-    head = heads.linear_read(layout, values, target=heads.pair(layout, [t]), source=heads.point(layout, [s]))
+    head = linear_read(layout, values, target=heads.pair(layout, [t]), source=heads.point(layout, [s]))
     added = head_output(head.query[0], head.key[0], head.value[0], hidden)
     want = values[0] @ np.append(hidden[s, :2], 1.0)
     assert np.allclose(added[t : t + 2, :2], want, atol=1e-14)
@@ -115,7 +123,8 @@ def test_shifted_head_lets_every_token_hear_one_other(tokens, code, seed, data):
     hidden = random_state(layout, rng)
     forms, values = np.zeros((1, 3, 3)), rng.normal(size=(1, 2, 3))
     forms[0, 2, 2], forms[0, 0, 0] = 1.0, -1.0
-    head = heads.shifted(layout, forms, values, bound_of(hidden), shift)
+    same = layout.code.same_gate(layout.code.entries, shift)
+    head = heads.interaction(layout, forms, values, gate_constant(layout, forms, hidden), same=same)
     added = head_output(head.query[0], head.key[0], head.value[0], hidden)
     for t in range(tokens):
         want = expected(forms, values, hidden, t, t + shift) if 0 <= t + shift < tokens else np.zeros(2)
@@ -129,14 +138,16 @@ def test_gather_and_broadcast(tokens, seed, data):
     hidden = random_state(layout, rng)
     forms, values = np.zeros((1, 3, 3)), np.zeros((1, 2, 3))
     forms[0, 2, 0], values[0, 1, 1] = 1.0, 1.0
-    gather = heads.interaction(layout, forms, values, bound_of(hidden), target=heads.point(layout, [t]), source=None)
+    constant = gate_constant(layout, forms, hidden)
+    gather = heads.interaction(layout, forms, values, constant, target=heads.point(layout, [t]), source=None)
     added = head_output(gather.query[0], gather.key[0], gather.value[0], hidden)
     assert np.isclose(added[t, 1], (np.maximum(hidden[:, 0], 0) * hidden[:, 1]).sum(), atol=1e-13)
     added[t] = 0.0
     assert np.all(added == 0.0)
     forms = np.zeros((1, 3, 3))
     forms[0, 0, 0] = 1.0  # relu(a_t a_s): open to every target
-    broadcast = heads.interaction(layout, forms, values, bound_of(hidden), target=None, source=heads.point(layout, [t]))
+    constant = gate_constant(layout, forms, hidden)
+    broadcast = heads.interaction(layout, forms, values, constant, target=None, source=heads.point(layout, [t]))
     added = head_output(broadcast.query[0], broadcast.key[0], broadcast.value[0], hidden)
     assert np.allclose(added[:, 1], np.maximum(hidden[:, 0] * hidden[t, 0], 0) * hidden[t, 1], atol=1e-13)
 
@@ -152,7 +163,7 @@ def test_gate_constant_windows():
     trigonometric = layout_of(100, "trigonometric").code
     largest = constants.largest_gate_constant(trigonometric, torch.float32, 1e-3)
     constants.check_gate_constant(np.array([largest]), trigonometric, torch.float32, 1e-3)
-    with pytest.raises(PrecisionError, match="gate constant"):
+    with pytest.raises(PrecisionError, match=r"^dtype: expected .* gate constant .*, got torch.float32"):
         constants.check_gate_constant(np.array([2 * largest]), trigonometric, torch.float32, 1e-3)
 
 
@@ -165,5 +176,7 @@ def test_heads_are_checked_data():
     with pytest.raises(InputError, match=r"query: expected shape \(m, w, w\)"):
         Heads(square[0], square[0], square[0])
     assert len(Heads.stack([Heads(square, square, square), Heads.none(5)], 5)) == 2
-    with pytest.raises(ValueError, match="integer code only"):
+    with pytest.raises(
+        ValueError, match=r"^code: expected a code with a gate for two adjacent tokens .*, got trigonometric"
+    ):
         heads.pair(layout_of(5, "trigonometric"), [0])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from construct.errors import InputError
 from construct.program import products
+from construct.program.heads import A
 from construct.program.layout import TokenGroup, TokenLayout
+from construct.transformer.weights import Heads
 from tests.program.oracle import head_output
 
 
@@ -17,6 +19,11 @@ def run(batch, hidden):
     """State after all heads of a block read the same state."""
     added = [head_output(q, k, v, hidden) for q, k, v in zip(batch.query, batch.key, batch.value, strict=True)]
     return hidden + sum(added, np.zeros_like(hidden))
+
+
+def weights(layout, rules, bound):
+    """The heads of rules for registers within a bound."""
+    return Heads.stack([rule.heads(layout, rule.constant(layout, bound)) for rule in rules], layout.embedding_dim)
 
 
 def bound_of(hidden):
@@ -30,13 +37,14 @@ def test_multiply_and_square(tokens, seed):
     hidden = layout.initial_state()
     hidden[:, :2] = rng.uniform(-3, 3, (tokens, 2))
     target, source = rng.permutation(tokens)[:2]
-    after = run(products.multiply(layout, np.array([target]), np.array([source]), 0, bound_of(hidden)), hidden)
+    rules = products.multiply(np.array([target]), np.array([source]), A)
+    after = run(weights(layout, rules, bound_of(hidden)), hidden)
     want = hidden.copy()
     want[target, 0] *= hidden[source, 0]
     assert np.allclose(after, want, atol=1e-13)
     want = hidden.copy()
     want[:, 1] += hidden[:, 0] ** 2
-    assert np.allclose(run(products.square(layout, bound_of(hidden)), hidden), want, atol=1e-12)
+    assert np.allclose(run(weights(layout, [products.square()], bound_of(hidden)), hidden), want, atol=1e-12)
 
 
 @settings(max_examples=25)
@@ -52,9 +60,9 @@ def test_power_and_chebyshev_trees(degree, z):
         steps = products.power_steps(degree, level)
         if steps:
             j, partner = (tokens[np.array(column)] for column in zip(*steps, strict=True))
-            powers = run(products.multiply(layout, j, partner, 0, np.array([1.0, 1.0, 1.0])), powers)
-        batch = products.chebyshev_level(layout, tokens, degree, level, np.array([1.0, 1.0, 1.0]))
-        chebyshev = run(batch, chebyshev)
+            powers = run(weights(layout, products.multiply(j, partner, A), np.ones(3)), powers)
+        rules = products.chebyshev_level(tokens, degree, level)
+        chebyshev = run(weights(layout, rules, np.ones(3)), chebyshev)
     assert np.allclose(powers[:, 0], z ** np.arange(degree + 1), atol=1e-14)
     assert np.allclose(chebyshev[:, 0], np.cos(np.arange(degree + 1) * np.arccos(z)), atol=1e-12)
 

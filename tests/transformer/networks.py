@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import construct
-from construct.manifolds import Circle, Sphere
+from construct.manifolds import Circle, Manifold, Sphere
 from construct.network import Network
 from construct.transformer.weights import FeedForward, Heads, Weights
 
@@ -32,6 +32,24 @@ def random_network(
 def exp_sin(x):
     second, third = (x[..., j] if x.shape[-1] > j else torch.zeros_like(x[..., 0]) for j in (1, 2))
     return torch.exp(x[..., 0]) * torch.sin(3 * second + third)
+
+
+def manifold_of(net: Network) -> Manifold:
+    """The manifold of a network that has one."""
+    assert net.manifold is not None
+    return net.manifold
+
+
+def certificate_of(net: Network) -> construct.Certificate:
+    """The certificate of a network that has one."""
+    assert net.certificate is not None
+    return net.certificate
+
+
+def coefficients_of(net: Network) -> torch.Tensor:
+    """The coefficients of a network's approximator."""
+    assert net.approximator is not None
+    return net.approximator.coefficients
 
 
 def circle_network(**options):

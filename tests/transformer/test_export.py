@@ -11,14 +11,12 @@ import construct
 from construct.errors import InputError
 from construct.export import PACKAGES
 from construct.manifolds import Circle, Sphere
-from tests.transformer.networks import circle_network, exp_sin, sphere_network
+from tests.transformer.networks import circle_network, exp_sin, manifold_of, sphere_network
 
 NETWORKS = {
     "compact circle": circle_network,
     "compact sphere": sphere_network,
-    "paper circle": lambda: construct.approximate(
-        exp_sin, Circle(), charts=4, cells=2, degree=2, construction="paper"
-    ),
+    "paper circle": lambda: construct.approximate(exp_sin, Circle(), charts=4, cells=2, degree=2, construction="paper"),
 }
 
 
@@ -29,7 +27,7 @@ def net(request):
 
 @pytest.fixture(scope="module")
 def points(net):
-    return net.manifold.sample(7, seed=1)
+    return manifold_of(net).sample(7, seed=1)
 
 
 def test_the_formula_is_what_the_network_executes(net, points):
@@ -132,7 +130,7 @@ def test_a_hook_that_silences_a_stage_changes_the_output(net, points):
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_compile_without_graph_breaks(name):
     net = NETWORKS[name]()
-    x = net.manifold.sample(7, seed=1)
+    x = manifold_of(net).sample(7, seed=1)
     torch.compiler.reset()
     compiled = torch.compile(net.transformer, fullgraph=True)
     assert float((compiled(x) - net.transformer(x)).abs().max()) <= 1e-13
@@ -142,7 +140,7 @@ def test_the_sphere_in_a_higher_dimension_exports_too(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     net = construct.approximate(exp_sin, Sphere(2, ambient=6), charts=4, degree=2, dtype=torch.float32)
     net.export_onnx(tmp_path / "net.onnx")
-    x = net.manifold.sample(4, seed=0).float()
+    x = manifold_of(net).sample(4, seed=0).float()
     (found,) = runtime.InferenceSession(str(tmp_path / "net.onnx")).run(None, {"x": x.numpy()})
     assert found.dtype == np.float32
     assert float(np.abs(found - net.transformer(x).numpy()).max()) <= 1e-4
