@@ -22,7 +22,6 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
 
 import construct
 from construct import manifolds, plotting, report, targets
@@ -90,7 +89,7 @@ def answered(command: Callable[P, Answer]) -> Callable[P, None]:
             answer.print()
         except BrokenPipeError:
             raise  # typer leaves without a word when nobody reads on
-        except (ConstructError, OSError, SafetensorError) as error:
+        except (ConstructError, OSError) as error:
             _leave(str(error), code=2)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):

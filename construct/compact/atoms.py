@@ -149,6 +149,8 @@ def derived(rule: AtomRule) -> Float:
     """
     contents = _before_basis()
     held = dict(zip((A, B), contents[rule.holder], strict=True))
+    if any(i != rule.register for i, _ in rule.value):
+        raise AssertionError(f"F{rule.index}: its rule writes another register than {rule.register}")
     if not rule.form:
         return _trimmed(held[rule.register])
     target = held | {ONE: Chebyshev([1.0])}

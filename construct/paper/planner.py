@@ -72,7 +72,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     if least > budget:  # before an atlas is sought: one node a chart has as many terms
         raise over_budget(least, f"{Sizes(sizes.charts, cells, degree)} at least", budget)
     atlas = paper_atlas(problem.manifold, charts=sizes.charts)
-    needed = paper_parameters(atlas, cells, degree)
+    needed = paper_parameters(atlas, cells, degree, epsilon=problem.epsilon)
     if needed > budget:
         raise over_budget(needed, f"{Sizes(atlas.count, cells, degree)}", budget)
     approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
@@ -99,7 +99,7 @@ def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple
 
     def attempt(cells: int) -> tuple[TaylorApproximator, float] | None:
         sizes = Sizes(atlas.count, cells, degree)
-        counted[cells] = paper_parameters(atlas, cells, degree)
+        counted[cells] = paper_parameters(atlas, cells, degree, epsilon=problem.epsilon)
         if not search.affordable(sizes, counted[cells]) or counted[cells] > cheapest:
             return None
         approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)

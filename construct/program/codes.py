@@ -26,6 +26,8 @@ from construct.arrays import Float, Int
 from construct.errors import PrecisionError
 from construct.validation import invalid, message, one_of, positive_integer
 
+GAP_LOSS = 0.01  # of the trigonometric gap, to rounding
+
 
 def significand_bits(dtype: torch.dtype) -> int:
     """Bits of the significand, the hidden one included (53 for float64, 24 for float32)."""
@@ -131,8 +133,18 @@ class PositionCode(ABC):
         return mask
 
     @abstractmethod
-    def check(self, dtype: torch.dtype) -> None:
-        """Raise `PrecisionError` if `dtype` cannot hold the code of this many tokens."""
+    def check(self, dtype: torch.dtype, shift: int = 0) -> None:
+        """Raise `PrecisionError` if `dtype` cannot hold the code of this many tokens, or a gate shifted by `shift`."""
+
+    @property
+    @abstractmethod
+    def gate_size(self) -> float:
+        """Bound on the partial sums of any gate of this code."""
+
+    @property
+    @abstractmethod
+    def range_size(self) -> float:
+        """Bound on the sum of the ReLUs of any range gate."""
 
     def spec(self) -> dict[str, Any]:
         """What `code_from_spec` needs besides the number of tokens."""
@@ -188,13 +200,23 @@ class IntegerCode(PositionCode):
             rows.append([1.0, 0.0, -float(last - self.offset)])
         return np.array(rows, dtype=np.float64).reshape(-1, 3), 1.0
 
-    def check(self, dtype: torch.dtype) -> None:
+    @property
+    def gate_size(self) -> float:
+        return float(self.tokens**2)
+
+    @property
+    def range_size(self) -> float:
+        return float(self.tokens)
+
+    def check(self, dtype: torch.dtype, shift: int = 0) -> None:
         # with |v|, |v0| <= l/2 every partial sum of a gate is an integer of size at most
-        # 2 |v| |v0| + v^2 + v0^2 <= l^2, hence exact up to 2^(bits of the significand)
+        # 2 |v| |v0| + v^2 + v0^2 <= l^2, shifted (l + |k|)^2, hence exact up to 2^(bits of the significand)
         limit = 2 ** significand_bits(dtype)
-        if self.tokens**2 > limit:
-            expected = f"a dtype that holds the integer code of {self.tokens} tokens exactly (or a coarser epsilon)"
-            raise PrecisionError(message("dtype", expected, got=f"{dtype}, which holds at most {int(limit**0.5)}"))
+        if (self.tokens + abs(shift)) ** 2 > limit:
+            shifted = f" shifted by {shift}" if shift else ""
+            expected = f"a dtype that holds the integer code of {self.tokens} tokens{shifted} exactly"
+            got = f"{dtype}, which holds at most {int(limit**0.5)}; float64 or a coarser epsilon has more room"
+            raise PrecisionError(message("dtype", expected, got=got))
 
 
 class TrigonometricCode(PositionCode):
@@ -243,10 +265,19 @@ class TrigonometricCode(PositionCode):
             floors.append(float((edge - cosine[last + 1 :]).min()))
         return np.array(rows, dtype=np.float64).reshape(-1, 3), min(floors, default=1.0)
 
-    def check(self, dtype: torch.dtype) -> None:
-        # below this the gap 2 sin^2(pi/4l) is not even seen next to 1
+    @property
+    def gate_size(self) -> float:
+        return 3.0
+
+    @property
+    def range_size(self) -> float:
+        return 4.0
+
+    def check(self, dtype: torch.dtype, shift: int = 0) -> None:
+        # below this the gap 2 sin^2(pi/4l) is not even seen next to 1; and what the stored cosines may take from it,
+        # 4 u l^2 of it, has to stay within the 1 % that gate constants are larger than the smallest
         eps = torch.finfo(dtype).eps
-        if self.gap < 4 * eps:
+        if self.gap < 4 * eps or 2 * eps * self.tokens**2 > GAP_LOSS:
             expected = f"a dtype that tells {self.tokens} trigonometric codes apart (gap {self.gap:.1e})"
             raise PrecisionError(message("dtype", expected, got=f"{dtype}, unit round-off {eps:.1e}"))
 
@@ -349,9 +380,18 @@ class LatticeCode(PositionCode):
                 rows[-1][at], rows[-1][-1] = sign, -sign * float(edge)
         return np.array(rows).reshape(-1, 2 * len(self.named) + 1), 1.0
 
-    def check(self, dtype: torch.dtype) -> None:
-        # partial sums of a gate are at most sum 2 |e| |e0| + e^2 + e0^2 <= 4 sum max e^2, integers
-        size = 4 * float((self.integers.astype(np.float64) ** 2).max(axis=0).sum())
+    @property
+    def gate_size(self) -> float:
+        # sum 2 |e| |e0| + e^2 + e0^2 <= 4 sum max e^2
+        return max(1.0, 4 * float((self.integers.astype(np.float64) ** 2).max(axis=0).sum()))
+
+    @property
+    def range_size(self) -> float:
+        return 1.0 + 2 * float(np.abs(self.integers.astype(np.float64)).max())
+
+    def check(self, dtype: torch.dtype, shift: int = 0) -> None:
+        # as `gate_size`, integers; an entry shifted by k is at most |e| + |k|
+        size = 2 * (self.gate_size + 4 * float(shift) ** 2) if shift else self.gate_size
         limit = 2.0 ** significand_bits(dtype)
         if size > limit:
             expected = f"a dtype that holds gates of size {size:.3g} exactly"

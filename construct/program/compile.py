@@ -168,6 +168,7 @@ class Program:
         bound = register_bound(self.layout, state)
         batches = []
         for rule in self.rules(stage):
+            self.layout.code.check(dtype, rule.shift)
             constant = rule.constant(self.layout, bound)
             check_gate_constant(constant, self.layout.code, dtype, tolerance, where=self._where(stage, rule))
             batches.append(rule.heads(self.layout, constant))

@@ -5,7 +5,7 @@ pairs if `u_t^T G u_s + C (g1(t) + g2(s)) <= 0` there. With `|u| <= U` entrywise
 `g1 + g2 <= -gap` this holds when `C gap >= U^T |G| U` (condition of the interaction lemma, Havrilla and Liao
 Lemma 3). `smallest_gate_constant` adds a factor `1 + 16u`, which covers its own sum of products. The gap of the
 trigonometric code is that of exact cosines; the stored ones fall short of it by up to `4u l^2` relative, which
-`gate_constant` covers by its 1 % up to four million tokens.
+`gate_constant` covers by its 1 %: `TrigonometricCode.check` refuses more tokens than that (200 in float32).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def largest_gate_constant(code: PositionCode, dtype: torch.dtype, tolerance: flo
     """
     info = torch.finfo(dtype)
     if code.exact:
-        return float(2.0 ** np.floor(np.log2(info.max / (4.0 * max(code.tokens, 1) ** 2))))
+        return float(2.0 ** np.floor(np.log2(info.max / (4.0 * code.gate_size))))
     return tolerance / (2 * info.eps)
 
 
@@ -83,8 +83,8 @@ def check_gate_constant(
 
 
 def check_range_constant(constant: float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:
-    """Raise `PrecisionError` when `C g` of an FFN's gate could overflow: `g` is at most the number of tokens."""
-    largest = torch.finfo(dtype).max / (4.0 * code.tokens)
+    """Raise `PrecisionError` when `C g` of an FFN's gate could overflow."""
+    largest = torch.finfo(dtype).max / (4.0 * code.range_size)
     if not constant <= largest:
         needed = f"a dtype that holds a gate constant of {constant:.2e}" + (f" ({where})" if where else "")
         raise PrecisionError(message("dtype", needed, got=f"{dtype}, where anything above {largest:.2e} overflows"))

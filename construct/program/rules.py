@@ -111,6 +111,8 @@ class Rule:
         sizes = {a.size for a in arrays if a.ndim}
         if len(sizes) > 1 or any(a.ndim > 1 for a in arrays):
             raise invalid("rule", "tokens and coefficients of one length (m,)", got=f"lengths {sorted(sizes)}")
+        if self.shift and len(self.same) != 1:
+            raise invalid("shift", "0 unless one code entry is compared", self.shift)
         if not self.value:
             raise invalid("value", "at least one entry", self.value)
         if not all(np.isfinite(np.asarray(v, dtype=np.float64)).all() for v in arrays):

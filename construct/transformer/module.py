@@ -24,6 +24,13 @@ def _frozen(values: object, dtype: torch.dtype, device: torch.device | str) -> n
     return nn.Parameter(torch.as_tensor(values, dtype=dtype, device=device).contiguous(), requires_grad=False)
 
 
+def _read_out_again(net: nn.Module, incompatible: object) -> None:
+    """The place of the output is a number in the formula and a tensor in files: keep the first to the second."""
+    assert isinstance(net, Transformer)
+    token, row = (int(i) for i in net.readout)
+    net.output = (token, row)
+
+
 class MultiHeadAttention(nn.Module):
     """All heads of a block, `sum_i V_i H relu((K_i H)^T (Q_i H))`; query, key, value (m, w, w).
 
@@ -127,6 +134,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(h, f, dtype=dtype, device=device) for h, f in weights.blocks)
         self.ambient, self.tokens = weights.ambient, int(weights.hidden0.shape[0])
         self.output = weights.readout
+        self.register_load_state_dict_post_hook(_read_out_again)
         self.eval()  # nothing here behaves otherwise in training
 
     @property
