@@ -118,7 +118,7 @@ def test_the_budget_is_respected():
     with pytest.raises(BudgetExceeded, match="max_parameters") as caught:
         construct.approximate(exp_sin, Sphere(2), epsilon=1e-5, max_parameters=5000)
     assert caught.value.best > 1e-5
-    with pytest.raises(BudgetExceeded, match=r"^max_parameters: expected a budget of .*, got 100$"):
+    with pytest.raises(BudgetExceeded, match=r"^max_parameters: expected at least .*, got 100$"):
         construct.approximate(exp_sin, CIRCLE, charts=4, degree=3, max_parameters=100)
 
 
@@ -189,7 +189,7 @@ def test_a_target_of_one_coordinate_keeps_few_coefficients():
 
 @pytest.mark.parametrize("dimension", [3, 10, 100])
 def test_in_any_ambient_dimension_the_plan_is_the_cheapest_for_that_dimension(dimension):
-    """The charts that are cheapest in R^3 are never cheaper in R^D than the plan for R^D: charts cost reads of D inputs."""
+    """The sizes that are cheapest in R^3 are never cheaper in R^D than the plan for R^D: a chart reads D inputs."""
     manifold = Sphere(2, ambient=dimension)
     function = lambda x: exp_sin(manifold.restrict(x))  # noqa: E731
     net = construct.approximate(function, manifold, epsilon=1e-2)

@@ -64,10 +64,11 @@ def test_range_gate_is_zero_inside_and_above_its_floor_outside(kind, tokens, dat
 
 def test_codes_refuse_more_tokens_than_the_dtype_holds():
     IntegerCode(4096).check(torch.float32)
-    with pytest.raises(
-        PrecisionError, match=r"^dtype: expected .* integer code of 4097 tokens .*, got torch.float32, .* at most 4096$"
-    ):
+    text = r"^dtype: expected .* integer code of 4097 tokens exactly, got torch.float32, .* at most 4096; float64 .*"
+    with pytest.raises(PrecisionError, match=text):
         IntegerCode(4097).check(torch.float32)
+    with pytest.raises(PrecisionError, match="4090 tokens shifted by 7 exactly"):
+        IntegerCode(4090).check(torch.float32, 7)
     TrigonometricCode(200).check(torch.float64)
     with pytest.raises(PrecisionError, match=r"^dtype: expected .* trigonometric .*, got torch.float32"):
         TrigonometricCode(5000).check(torch.float32)
