@@ -48,9 +48,9 @@ def flipped(array: np.ndarray, place: int, bit: int) -> np.ndarray:
     return out
 
 
-def values(net: construct.Transformer, name: str, array: np.ndarray, points: Tensor) -> Tensor:
+def values(net: construct.Network, name: str, array: np.ndarray, points: Tensor) -> Tensor:
     """The dense network with another tensor in place of the one called `name`."""
-    weight = net.get_parameter(name).data
+    weight = net.transformer.get_parameter(name).data
     kept = weight.clone()
     weight.copy_(torch.from_numpy(array))
     out = net(points)

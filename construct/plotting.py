@@ -188,7 +188,9 @@ def _title(net: Any, target: Callable[..., Any], manifold: Manifold, measurement
     a = getattr(net, "architecture", None)
     if a is None:
         return title
+    origin = getattr(net, "origin", None)
+    sizes = "" if origin is None else f"{origin.sizes}; "
     return (
-        f"{title}\n{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens, degree {a.degree},"
+        f"{title}\n{sizes}{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens,"
         f" {a.nonzero_parameters:,} non-zero parameters, largest weight {a.weight_bound:.4g}"
     )

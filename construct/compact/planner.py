@@ -138,7 +138,7 @@ class CompactPlanner:
     ) -> Candidate | None:
         """Counted from its program; None over the budget."""
         parameters = least_parameters(atlas, space, coefficients)
-        note = ", at least"
+        note = "at least"
         if self.search.budget is None or parameters <= self.search.budget:
             program = compact_program(_sample(atlas, space, coefficients))
             parameters, note = program.parameters, ""
@@ -219,8 +219,8 @@ class CompactPlanner:
         return None
 
     def _record(self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None) -> None:
-        counted = {} if candidate is None else {"parameters": candidate.parameters, "cost": candidate.cost}
-        self.search.record(sizes_of(atlas, space), fitted, "fitted", **counted)
+        parameters, cost = (None, None) if candidate is None else (candidate.parameters, candidate.cost)
+        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost)
 
     def spline_candidates(self) -> list[Candidate]:
         """For a few atlases the fewest cells that fit, by doubling and bisection."""
@@ -262,7 +262,7 @@ class CompactPlanner:
         parameters = DENSE_PER_HEAD * charts * (needed + 1) ** dim
         if parameters <= 2 * self.search.budget:
             return False
-        self.search.affordable(Sizes(charts, needed, 1), parameters, f", extrapolated from {cells}")
+        self.search.affordable(Sizes(charts, needed, 1), parameters, f"extrapolated from {cells}")
         return True
 
     def _fit_cells(self, atlas: Atlas, cells: int) -> Candidate | None:

@@ -17,7 +17,10 @@ the cost does not depend on the number of pairs. Nothing is assumed of the moved
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
+from torch import Tensor
 
 from construct.arrays import Float
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
@@ -29,7 +32,14 @@ ROUNDING = 1e-9
 """Absolute margin on the logarithm: some 10^5 float operations on logarithms of size 10^3."""
 
 
-def network_log_lipschitz(net: Transformer, radius: float = 0.0) -> float:
+class Boxed(Protocol):
+    """A transformer and the box (D,) of its inputs, |x_j| <= box_j."""
+
+    transformer: Transformer
+    box: Tensor
+
+
+def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     """`log Lambda` of one network, for inputs in its box: `|T(x) - T'(x)| <= Lambda eta`.
 
     Args:
@@ -39,7 +49,7 @@ def network_log_lipschitz(net: Transformer, radius: float = 0.0) -> float:
             every eta and any two members of the class of networks whose weights are entry by entry at most those of
             `net` in absolute value, and whose states on the box keep the bounds proved for `net`.
 
-    States are bounded by float64 intervals with outward widening (`transformer.bounds`); logarithms are rounded up.
+    States are bounded by float64 intervals with outward widening (`execution.bounds`); logarithms are rounded up.
 
     Raises:
         InputError: radius is negative or not finite.
@@ -47,19 +57,21 @@ def network_log_lipschitz(net: Transformer, radius: float = 0.0) -> float:
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
-    state = input_intervals(_numpy_hidden(net), net.box.detach().cpu().numpy().astype(np.float64))
+    formula = net.transformer
+    state = input_intervals(_numpy(formula.hidden0), _numpy(net.box))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta
-    for block in net.stack:
-        query, key, value, layers = block_weights(block)
+    for block in formula.stack:
+        heads, ffn = block_weights(block)
+        query, key, value, layers = heads.query, heads.key, heads.value, list(ffn.layers)
         _, middle = attention_bounds(query, key, value, state)
         change = _heads(query, key, value, _log(state.magnitude()), change, log_eta)
         change = _feed_forward(layers, _log(middle.magnitude()), change, log_eta)
         state, _ = feed_forward_bounds(layers, middle)
-    return float(change[int(net.readout[1])]) + ROUNDING
+    return float(change[formula.output[1]]) + ROUNDING
 
 
-def _numpy_hidden(net: Transformer) -> Float:
-    return np.asarray(net.hidden0.detach().cpu().double().numpy())
+def _numpy(tensor: Tensor) -> Float:
+    return np.asarray(tensor.detach().cpu().double().numpy())
 
 
 def _heads(query: Float, key: Float, value: Float, bounds: Float, change: Float, log_eta: Float) -> Float:
