@@ -240,7 +240,7 @@ class Search:
         """What to raise when no candidate is left; carries the best error found."""
         problem, best = self.problem, self.best_error
         asked = "" if problem.epsilon is None else f" for epsilon = {problem.epsilon:g}"
-        reached = f"the best sup error reached is {best:.3g}"
+        reached = f"the best sup error reached is {best:.3g}" if math.isfinite(best) else "nothing could be measured"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
             expected = f"a budget of at least {needed:,} parameters, the smallest candidate of {self.subject} that was "
