@@ -27,6 +27,7 @@ from construct import baselines, targets
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
+from construct.theorem import network_of
 
 
 def options(tmp_path, **changes):
@@ -92,7 +93,7 @@ def test_the_overhead_is_what_the_charts_and_ffns_cost(manifold: Manifold, degre
         frames = int((atlas.frames.abs() > 1e-15).sum())
         heads = ambient + frames + charts * ambient + 4 * charts
         width = layout.embedding_dim
-        layers = sum(len(block.ffn) for block in rates.network_of(approximator).transformer.stack)
+        layers = sum(len(block.ffn) for block in network_of(approximator).transformer.stack)
         fixed = np.count_nonzero(program.hidden0[layout.tokens("Z").ravel(), layout.row("a")])
         assert found[-1] == 3 * width**2 * heads + layers * (width**2 + width) + fixed < program.parameters
     assert found[0] == found[1]

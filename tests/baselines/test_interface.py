@@ -197,7 +197,7 @@ def test_multiply_adds_of_the_steps_grow_with_the_network():
 def test_multiply_adds_refuse_what_they_cannot_count():
     net = construct.approximate(target, CIRCLE, charts=4, degree=2)
     with pytest.raises(InputError, match="execution"):
-        net.multiply_adds("fast")
+        net.multiply_adds("fast")  # type: ignore[arg-type]
     net.requires_grad_()
     with pytest.raises(InputError, match="net"):
         net.multiply_adds()
