@@ -262,13 +262,16 @@ def _candidates(search: Search) -> Iterator[ChartCandidate]:
         fits = sweep(problem.target, atlas, tried, lawson=SWEEP_LAWSON)
         fitting: dict[int, int] = {}  # levels -> degree
         for degree, sup in zip(fits.degrees, fits.sups, strict=True):
-            search.record(Sizes(atlas.count, 1, degree), sup, "fitted")
             if sup <= FIT * epsilon:
                 fitting.setdefault(math.ceil(math.log2(degree)), degree)
+        if not fitting:
+            sup, degree = min(zip(fits.sups, fits.degrees, strict=True))
+            search.record(Sizes(atlas.count, 1, degree), sup, "fitted")
         for degree in fitting.values():
             scale = float(fits.approximator(degree).coefficients.abs().sum(dim=1).max())
             m = min(MOST_COMPOSITIONS, max(1, math.ceil(math.log(max(scale, epsilon) / epsilon, 4))))
             guesses = [design_of(fits.approximator(degree), squares=squares, solve=False) for squares in (True, False)]
             nonzero = min(networked(one, m).counts.nonzero for one in guesses)
             cheapest = min(cheapest, nonzero)
+            search.record(Sizes(atlas.count, 1, degree), fits.sups[fits.degrees.index(degree)], "fitted", cost=nonzero)
             yield ChartCandidate(atlas, degree, nonzero)
