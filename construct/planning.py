@@ -187,17 +187,27 @@ class Search:
             marked[same[-1]] = replace(marked[same[-1]], outcome="chosen")
         return History(tuple(marked))
 
-    def cheapest(self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], Found | None]) -> Found:
-        """What `settle` makes of the cheapest candidate that it can, round by round.
+    def cheapest(
+        self, rounds: Iterable[Iterable[Candidate]], settle: Callable[[Candidate], tuple[Found, int] | None]
+    ) -> Found:
+        """The cheapest that `settle` makes of a candidate, in the first round in which it can make something.
+
+        What was settled may cost more than it was ranked by, where it had to be refined: then those that are ranked
+        below that are settled, too.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: no candidate of any round was settled.
         """
         for candidates in rounds:
+            best: tuple[Found, int] | None = None
             for candidate in sorted(candidates, key=lambda c: c.cost):
+                if best is not None and best[1] <= candidate.cost:
+                    break
                 found = settle(candidate)
-                if found is not None:
-                    return found
+                if found is not None and (best is None or found[1] < best[1]):
+                    best = found
+            if best is not None:
+                return best[0]
         raise self.failure()
 
     def fewest(

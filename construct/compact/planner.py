@@ -277,8 +277,10 @@ class CompactPlanner:
 
     # -- from a candidate to a measured approximator ---------------------------------------------
 
-    def settle(self, candidate: Candidate) -> PiecewiseApproximator | None:
-        """Blend, search for the error, and change the size until it is just within epsilon.
+    def settle(self, candidate: Candidate) -> tuple[PiecewiseApproximator, int] | None:
+        """The approximator within epsilon that a candidate leads to, and what it costs.
+
+        Blend, search for the error, and change the size until it is just within epsilon.
 
         A fit only sees its nodes: a cusp between them shows in the search alone. While the error is too large the
         degree rises by one, or the cells by what the order of the target asks for; then it is lowered again.
@@ -299,7 +301,7 @@ class CompactPlanner:
         while True:
             coarser = _coarser(found.space, failed)
             if coarser is None:
-                return found
+                return found, self._cost(atlas, found.space, found.coefficients)
             trial, error = self._measured(atlas, coarser)
             if error <= self.search.goal:
                 found = trial
