@@ -47,14 +47,15 @@ def evaluate(name: str, ambient: int, epsilon: float, seed: int, **resolution: A
     net = construct.approximate(target, manifold, epsilon=epsilon, seed=seed, **resolution)
     seconds = time.perf_counter() - start
     report, found = net.architecture, construct.measure(net, target, manifold, seed=seed + 1)
-    coefficients = int(net.labels["coefficients"])
+    origin = net.origin
+    assert origin is not None
     return {
-        "coefficients": coefficients,
-        "nonzero_coefficients": int(net.labels["nonzero_coefficients"]),
-        "rest_nonzero": report.nonzero_parameters - int(net.labels["nonzero_coefficients"]),
-        "projected": "Y[" in str(net.labels["layout"]),
-        "charts": report.charts,
-        "degree": report.degree,
+        "coefficients": origin.coefficients,
+        "nonzero_coefficients": origin.nonzero_coefficients,
+        "rest_nonzero": report.nonzero_parameters - origin.nonzero_coefficients,
+        "projected": "Y" in origin.layout,
+        "charts": origin.sizes.charts,
+        "degree": origin.sizes.degree,
         "parameters": report.parameters,
         "nonzero": report.nonzero_parameters,
         "tokens": report.tokens,

@@ -27,19 +27,19 @@ from benchmarks.problems import COLUMNS, kappa, limited, measured_row, problem
 from benchmarks.tables import Row, Study, Task, arguments, read
 from construct import baselines
 from construct.baselines.base import Baseline
+from construct.baselines.ours import counts_of
 from construct.baselines.relu.chart_search import same_fit
 from construct.baselines.relu.charts import ChartsNetwork
 from construct.baselines.relu.network import ReluNetwork
 from construct.baselines.relu.sawtooth import product_error, product_layers
 from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
 from construct.errors import ConstructError
-from construct.execution.bounds import input_intervals
 from construct.manifolds import Cube
-from construct.program.compile import register_bound
+from construct.network import Network
+from construct.program.compile import Program, Stage
+from construct.program.heads import A
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.products import multiply
-from construct.transformer import Transformer
-from construct.transformer.weights import FeedForward
 
 EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
@@ -49,15 +49,11 @@ SAMPLES = 10_000
 LIMIT, LIMIT_QUICK = 90.0, 12.0
 
 
-def product_transformer() -> Transformer:
-    """a_0 <- a_0 a_1 in one block of two heads: tokens x_0, x_1; read out where x_0 was."""
-    layout = TokenLayout((TokenGroup("x", (2,), ("j",), "input, then the product"),))
-    hidden, box = layout.initial_state(), np.ones(2)
-    bound = register_bound(layout, input_intervals(hidden, box))
-    heads = multiply(layout, np.array([0]), np.array([1]), layout.row("a"), bound)
-    net = Transformer(hidden, [(heads, FeedForward())], ambient=2, readout=(0, layout.row("a")), box=box)
-    net.manifold = Cube(2)
-    return net
+def product_network() -> Network:
+    """x.a <- x.a y.a in one block of two heads, on [-1, 1]^2."""
+    layout = TokenLayout((TokenGroup("x", (1,), (), "input, then the product"), TokenGroup("y", (1,), (), "input")))
+    product = Stage("product", multiply(layout.tokens("x"), layout.tokens("y"), A))
+    return Network(Program(layout, {}, (product,), readout=("x", A)).compile(np.ones(2)))
 
 
 def product_of(x: Tensor) -> Tensor:
@@ -70,7 +66,9 @@ def product_row(method: str, epsilon: float, seed: int) -> Row:
     square = Cube(2)
     start = time.perf_counter()
     if method == "transformer":
-        found = baselines.constructed(method, product_transformer(), {}, time.perf_counter() - start)
+        net = product_network()
+        seconds = time.perf_counter() - start
+        found = Baseline(method, "constructive", {}, counts_of(net), seconds, net, square, model=net)
     else:
         kind = method.removeprefix("relu ")
         m = next(m for m in range(1, 27) if product_error(m, 1.0, kind) <= epsilon)

@@ -52,9 +52,10 @@ def prove(manifold: str, target: str, epsilon: float, bound: str, folder: Path, 
     net.save(network)
     certificate.save(document)
     measured = construct.measure(net, function, space, seed=seed + 1).sup
+    assert net.origin is not None
     return {
-        "charts": net.architecture.charts,
-        "degree": net.architecture.degree,
+        "charts": net.origin.sizes.charts,
+        "degree": net.origin.sizes.degree,
         "measured": f"{measured:.3e}",
         "proved": f"{certificate.bound:.3e}",
         "ratio": f"{certificate.bound / measured:.3f}",

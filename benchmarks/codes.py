@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.tables import Row, Study, arguments
 from construct.arrays import Float
 from construct.program.constants import smallest_gate_constant
-from construct.program.layout import TokenGroup, TokenLayout
+from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.transformer.weights import Heads
 
 LENGTHS = (16, 256, 2048)
@@ -46,7 +46,7 @@ def head(layout: TokenLayout, form: Float, target: int, source: int, power_of_tw
     constant = 1.01 * float(smallest_gate_constant(form[None], bound, layout.code.gap)[0])
     constant = 2.0 ** math.ceil(math.log2(constant)) if power_of_two else constant
     query, key, value = (np.zeros((1, width, width)) for _ in range(3))
-    codes, data, one = list(layout.code_rows), list(layout.data_rows), layout.row("one")
+    codes, data, one = list(layout.code_rows), list(layout.data_rows), layout.row(ONE)
     query[0, 0, codes], key[0, 0, one] = constant * layout.code.point_gate(np.array([target]))[0], 1.0
     query[0, 1, one], key[0, 1, codes] = 1.0, constant * layout.code.point_gate(np.array([source]))[0]
     for row in range(3):

@@ -67,7 +67,8 @@ def evaluate(case: str, seed: int, **options: Any) -> Row:
         return {"asked": options.get("epsilon", ""), "sup": f"{best:.3e}", **BLANK, "seconds": type(error).__name__}
     seconds = time.perf_counter() - start
     report, found = net.architecture, construct.measure(net, target, manifold, seed=seed + 1)
-    asked = options.get("epsilon")
+    asked, origin = options.get("epsilon"), net.origin
+    assert origin is not None
     return {
         "asked": "" if asked is None else f"{asked:.3e}",
         "sup": f"{found.sup:.3e}",
@@ -79,9 +80,9 @@ def evaluate(case: str, seed: int, **options: Any) -> Row:
         "blocks": report.blocks,
         "ffn_depth": report.ffn_depth,
         "kappa": f"{report.weight_bound:.4g}",
-        "charts": report.charts,
-        "cells": report.cells,
-        "degree": report.degree,
+        "charts": origin.sizes.charts,
+        "cells": origin.sizes.cells,
+        "degree": origin.sizes.degree,
         "seconds": f"{seconds:.1f}",
     }
 

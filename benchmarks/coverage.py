@@ -90,14 +90,15 @@ def evaluate(name: str, target_name: str, epsilon: float, seed: int) -> Row:
     box = net.box * (
         2 * torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype) - 1
     )
-    report = net.architecture
+    report, origin = net.architecture, net.origin
+    assert origin is not None
     return {
         "outcome": "met" if found.sup <= epsilon else "MISSED",
         "sup": f"{found.sup:.3e}",
         "used": f"{found.sup / epsilon:.3f}",
-        "charts": report.charts,
-        "cells": report.cells,
-        "degree": report.degree,
+        "charts": origin.sizes.charts,
+        "cells": origin.sizes.cells,
+        "degree": origin.sizes.degree,
         "blocks": report.blocks,
         "parameters": report.parameters,
         "nonzero": report.nonzero_parameters,

@@ -1,6 +1,6 @@
 """Depth: blocks and layers against the dimension d = 1..6 at a fixed degree, and against epsilon at fixed d.
 
-By dimension, on the cube [-1, 1]^d: counts of the designs, no network is built. `compact` at degree 2, 4 and 8 (as far
+By dimension, on the cube [-1, 1]^d: counts of programs, no network is built. `compact` at degree 2, 4 and 8 (as far
 as the construction goes), `paper` at degree 1 beside its `7 + p + ceil(log2 d)`, `yarotsky` at degree 1 with the
 compositions that its products need for a loss of at most 1e-2 and 1e-4, measured against exact products. By epsilon, on
 the cubes of dimension 1 to 3: networks that were built and measured.
@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 import construct
 from benchmarks.problems import COLUMNS, approximator_row
 from benchmarks.tables import Row, Study, Task, arguments
 from construct.atlas import atlas_for
 from construct.baselines.relu.yarotsky import yarotsky_network
-from construct.compact.geometry import compact_design
+from construct.compact.program import canonical_program
 from construct.local import PolynomialSpace
 from construct.manifolds import Cube
-from construct.paper.layout import paper_counts
+from construct.paper.layout import layout_without_target
 from construct.paper.taylor import paper_atlas
 
 DIMENSIONS, DIMENSIONS_QUICK = range(1, 7), range(1, 5)
@@ -34,12 +36,13 @@ def dimension_row(method: str, dim: int, detail: float) -> Row:
     """Blocks or layers of one design."""
     cube = Cube(dim)
     if method == "compact":
-        design = compact_design(atlas_for(cube), PolynomialSpace(dim, int(detail)))
-        return {"depth": design.blocks, "theory": "", "unit": "blocks"}
+        atlas, space = atlas_for(cube), PolynomialSpace(dim, int(detail))
+        program = canonical_program(atlas, space, np.ones((atlas.count, space.count)))
+        return {"depth": len(program.stages), "theory": "", "unit": "blocks"}
     if method == "paper":
-        counts = paper_counts(paper_atlas(cube), cells=1, degree=int(detail))
+        layout = layout_without_target(paper_atlas(cube), cells=1, degree=int(detail), doublings=1)
         theory = 7 if dim == 1 else 8 + math.ceil(math.log2(dim))
-        return {"depth": counts.blocks, "theory": theory, "unit": "blocks"}
+        return {"depth": layout.blocks, "theory": theory, "unit": "blocks"}
     target, x = construct.targets.get("polynomial"), cube.sample(POINTS, 0)
     exact = yarotsky_network(target, dim, cells=1, degree=1, compositions=None)
     for compositions in range(1, 27):

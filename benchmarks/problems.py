@@ -148,7 +148,7 @@ def measured_row(found: Baseline, f: Any, M: Manifold, seed: int, samples: int) 
 def kappa(found: Baseline) -> str:
     """Largest weight, where there are weights."""
     model = found.model
-    if isinstance(model, construct.Transformer):
+    if isinstance(model, construct.Network):
         return f"{model.architecture.weight_bound:.4g}"
     weights = getattr(model, "network", model)  # a training holds its network
     if isinstance(weights, nn.Module):

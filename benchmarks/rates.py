@@ -10,7 +10,7 @@ depend on N, is below 2 % on the declared ranges) and, as a check, against P - P
 
 The column `measured_on` says what the errors are of: "network" (all points through the network), "formula, network at
 256 points" (the network was built and agrees with the formula there; column `difference`), or "formula" (too large
-to build: the count is that of the layout).
+to build: the count is that of the program).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -29,17 +30,25 @@ from torch import Tensor
 from benchmarks.tables import Row, Study, arguments
 from construct import targets
 from construct.manifolds import Circle, Cube, Manifold, Sphere
-from construct.measurement import Measurement, search_sup
-from construct.paper.layout import paper_counts, paper_design, ramp_doublings
-from construct.paper.program import paper_network
+from construct.measurement import Measurement
+from construct.network import Network
+from construct.paper.layout import layout_without_target
+from construct.paper.program import paper_program, program_of, ramp_doublings
 from construct.paper.taylor import TaylorApproximator, paper_atlas, taylor_approximator
-from construct.transformer import Transformer
+from construct.problem import Problem
+from construct.program.compile import Program
+from construct.program.rules import Tokens
+from construct.theorem import network_of
+from construct.transformer.counts import Counts
 
 SAMPLES, ROUNDS = 20_000, 12
 WHOLE = 6_000  # heads up to which every point goes through the network
 BUILT = 125_000  # heads up to which the network is built and compared with the formula
 COMPARED = 256
 TOLERANCE = 0.10  # of the slope
+NODES = ("H", "U", "P")  # groups of tokens whose number grows with the nodes
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,16 +95,35 @@ def quick(case: Case) -> Case:
 
 def sup_error(function: Callable[[Tensor], Tensor], case: Case, seed: int) -> Measurement:
     """Measured sup error: random points, then a search around the worst."""
-    target = targets.get(case.target)
-
-    def error(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return (function(x) - target(x)).abs()
-
-    return search_sup(error, case.manifold, SAMPLES, seed, rounds=ROUNDS)
+    problem = Problem(targets.get(case.target), case.manifold, seed=seed)
+    return problem.search(function, samples=SAMPLES, rounds=ROUNDS)
 
 
-def difference(net: Transformer, formula: TaylorApproximator, seed: int) -> float:
+def overhead(program: Program) -> int:
+    """Dense parameters that do not depend on the nodes: those of heads that name no token of a node, of the FFNs, and
+    the initial registers of the other tokens."""
+    layout = program.layout
+    of_nodes = np.concatenate([layout.tokens(group).ravel() for group in NODES if group in layout])
+
+    def heads(side: object) -> Bools:
+        assert isinstance(side, Tokens)
+        return np.isin(side.numbers, of_nodes)
+
+    rules = [rule for stage in program.stages for rule in program.rules(stage)]
+    count = sum(int((heads(rule.target) | heads(rule.source)).sum()) for rule in rules)
+    registers = np.count_nonzero(program.hidden0[np.ix_(of_nodes, list(layout.register_rows))])
+    return program.parameters - 3 * layout.embedding_dim**2 * count - int(registers)
+
+
+def counts_without_target(manifold: Manifold, cells: int, degree: int) -> Counts:
+    """Sizes of the network on the paper's atlas, whatever the target."""
+    atlas = paper_atlas(manifold)
+    doublings = ramp_doublings(atlas.radius, atlas.default_inner_radius, cells, degree)
+    layout = layout_without_target(atlas, cells=cells, degree=degree, doublings=doublings)
+    return program_of(layout, np.ones((len(layout.nodes), len(layout.exponents)))).counts
+
+
+def difference(net: Network, formula: TaylorApproximator, seed: int) -> float:
     """Largest difference between the network and its formula at random points."""
     x = formula.atlas.manifold.sample(COMPARED, seed)
     with torch.no_grad():
@@ -107,16 +135,18 @@ def measure_row(case: Case, cells: int, built: int, seed: int) -> Row:
     start = time.perf_counter()
     atlas = paper_atlas(case.manifold)
     approximator = taylor_approximator(targets.get(case.target), atlas, cells=cells, degree=case.degree)
-    approximator = replace(approximator, doublings=ramp_doublings(approximator, "epsilon"))
-    counts = paper_design(approximator).counts()
+    doublings = ramp_doublings(atlas.radius, approximator.inner_radius, cells, case.degree)
+    approximator = replace(approximator, doublings=doublings)
+    program = paper_program(approximator)
+    counts = program.counts
     seconds, gap, where = float("nan"), float("nan"), "formula"
     function: Callable[[Tensor], Tensor] = approximator
     if counts.total_heads <= built:
         build = time.perf_counter()
-        net = paper_network(approximator)
+        net = network_of(approximator)
         seconds = time.perf_counter() - build
         assert net.architecture.parameters == counts.parameters
-        gap, where = difference(net, net.approximator, seed), f"formula, network at {COMPARED} points"
+        gap, where = difference(net, approximator, seed), f"formula, network at {COMPARED} points"
         if counts.total_heads <= WHOLE:
             function, where = net, "network"
     error = sup_error(function, case, seed)
@@ -127,8 +157,8 @@ def measure_row(case: Case, cells: int, built: int, seed: int) -> Row:
         "charts": atlas.count,
         "sup": f"{error.sup:.4e}",
         "parameters": counts.parameters,
-        "overhead": counts.overhead,
-        "coefficients": counts.coefficients,
+        "overhead": overhead(program),
+        "coefficients": approximator.coefficients.numel(),
         "heads": counts.total_heads,
         "tokens": counts.tokens,
         "blocks": counts.blocks,
@@ -142,8 +172,8 @@ def measure_row(case: Case, cells: int, built: int, seed: int) -> Row:
 
 def depth_row(dim: int, built: int, seed: int) -> Row:
     """Blocks of the cube's network of degree 1, at the smallest and at a larger number of cells."""
-    atlas = paper_atlas(Cube(dim))
-    few, more = (paper_counts(atlas, cells=cells, degree=1) for cells in (1, 3 if dim <= 3 else 2))
+    cube = Cube(dim)
+    few, more = (counts_without_target(cube, cells, 1) for cells in (1, 3 if dim <= 3 else 2))
     row: Row = {
         "blocks": few.blocks,
         "blocks_more_cells": more.blocks,
@@ -155,10 +185,10 @@ def depth_row(dim: int, built: int, seed: int) -> Row:
         "difference": "",
     }
     if few.total_heads <= built:
-        formula = taylor_approximator(targets.get("polynomial"), atlas, cells=1, degree=1)
-        net = paper_network(formula)
-        assert len(net.blocks) == few.blocks
-        row |= {"built": "yes", "difference": f"{difference(net, net.approximator, seed):.1e}"}
+        formula = taylor_approximator(targets.get("polynomial"), paper_atlas(cube), cells=1, degree=1)
+        net = network_of(formula)
+        assert net.architecture.blocks == few.blocks
+        row |= {"built": "yes", "difference": f"{difference(net, formula, seed):.1e}"}
     return row
 
 

@@ -19,30 +19,29 @@ from matplotlib.figure import Figure
 import construct
 from benchmarks.tables import Row, Study, arguments
 from construct.atlas import atlas_for
-from construct.compact.geometry import compact_network
 from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Circle, Sphere
-from construct.paper.layout import paper_counts
-from construct.paper.program import paper_network
+from construct.network import Approximator, Network
+from construct.paper.planner import paper_parameters
 from construct.paper.taylor import paper_atlas, taylor_approximator
-from construct.transformer import Transformer
+from construct.theorem import network_of
 
 RUNS = 7
 
 
-def circle(**options: Any) -> Transformer:
+def circle(**options: Any) -> Network:
     """exp(sin 3 theta) on the circle."""
     manifold = Circle()
     return construct.approximate(manifold.lift(lambda u: torch.exp(torch.sin(3 * u[..., 0]))), manifold, **options)
 
 
-def sphere(**options: Any) -> Transformer:
+def sphere(**options: Any) -> Network:
     """exp_sin on the sphere in R^3."""
     return construct.approximate(construct.targets.get("exp_sin"), Sphere(2), **options)
 
 
 # name: (builder, execution, points)
-NETWORKS: dict[str, tuple[Callable[[], Transformer], str, int]] = {
+NETWORKS: dict[str, tuple[Callable[[], Network], str, int]] = {
     "compact, circle, 1e-6": (lambda: circle(epsilon=1e-6), "sparse", 50_000),
     "compact, sphere, 1e-4": (lambda: sphere(epsilon=1e-4), "sparse", 50_000),
     "compact, sphere, 12 charts of degree 8": (lambda: sphere(charts=12, degree=8), "sparse", 50_000),
@@ -66,7 +65,7 @@ def interleaved(first: Callable[[], Any], second: Callable[[], Any], runs: int) 
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def row(net: Transformer, subject: str, points: int, seconds: float, reference: float) -> Row:
+def row(net: Network, subject: str, points: int, seconds: float, reference: float) -> Row:
     """One line of the table: seconds of the subject and of the reference, and their ratio."""
     report = net.architecture
     return {
@@ -97,20 +96,18 @@ def build(name: str, heads: int = 100_000) -> Row:
     """Weights, bounds and token pairs of a large network against the fit of its coefficients."""
     target, manifold = construct.targets.get("exp_sin"), Sphere(2)
     start = time.perf_counter()
-    net_of: Callable[[], Transformer]
+    approximator: Approximator
     if name.startswith("paper"):
         atlas = paper_atlas(manifold)
         cells = 1
-        while paper_counts(atlas, cells=cells + 1, degree=1).parameters <= 75 * heads:
+        while paper_parameters(atlas, cells + 1, 1) <= 75 * heads:
             cells += 1
-        taylor = taylor_approximator(target, atlas, cells=cells, degree=1)
-        net_of = lambda: paper_network(taylor)  # noqa: E731
+        approximator = taylor_approximator(target, atlas, cells=cells, degree=1)
     else:
         atlas = atlas_for(manifold, charts=max(12, heads // 62))
-        pieces = fit_charts(target, atlas, PolynomialSpace(2, 8))
-        net_of = lambda: compact_network(pieces)  # noqa: E731
+        approximator = fit_charts(target, atlas, PolynomialSpace(2, 8))
     middle = time.perf_counter()
-    net = net_of()
+    net = network_of(approximator)
     end = time.perf_counter()
     return row(net, "assembly / fit of the coefficients", 0, end - middle, middle - start)
 

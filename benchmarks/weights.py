@@ -22,7 +22,6 @@ from benchmarks.tables import Row, Study, Task, arguments
 from construct import baselines
 from construct.baselines import Baseline
 from construct.errors import ConstructError
-from construct.execution.cost import multiply_adds
 from construct.program.codes import position_code
 from construct.validation import invalid
 
@@ -59,11 +58,11 @@ def module_of(manifold: str, method: str, epsilon: float, seed: int, training: f
         integer = construct.approximate(f, M, epsilon, construction=name, seed=seed)
         if code == "integer":
             return integer
-        report = integer.architecture  # the same resolution: the code changes no function
-        assert report.cells is not None and report.degree is not None
-        sizes: dict[str, Any] = {"cells": report.cells, "degree": report.degree}
+        assert integer.origin is not None
+        planned = integer.origin.sizes  # the same resolution: the code changes no function
+        sizes: dict[str, Any] = {"cells": planned.cells, "degree": planned.degree}
         if name == "compact":
-            sizes = {"charts": report.charts, "degree": report.degree}
+            sizes = {"charts": planned.charts, "degree": planned.degree}
         return construct.approximate(f, M, construction=name, position_code=code, seed=seed, **sizes)
     if name == "chen_improved":
         found: Baseline = baselines.method(name).build(f, M, epsilon, seed=seed, progress=limited(LIMIT))
@@ -76,12 +75,12 @@ def module_of(manifold: str, method: str, epsilon: float, seed: int, training: f
 
 def refused(manifold: str, method: str, net: nn.Module, dtype: torch.dtype) -> str:
     """What the library says to building a transformer of this size in a dtype."""
-    if not isinstance(net, construct.Transformer):
+    if not isinstance(net, construct.Network):
         return ""
     try:
         if dtype not in (torch.float64, torch.float32):
             raise invalid("dtype", "torch.float64 or torch.float32", dtype)
-        position_code(method.partition(", ")[2], len(net.hidden0)).check(dtype)
+        position_code(method.partition(", ")[2], len(net.transformer.hidden0)).check(dtype)
     except ConstructError as error:
         return f"refused: {type(error).__name__}"
     return "builds"
@@ -89,14 +88,14 @@ def refused(manifold: str, method: str, net: nn.Module, dtype: torch.dtype) -> s
 
 def affordable(net: nn.Module) -> int:
     """Points at which the dense formula is evaluated."""
-    if not isinstance(net, construct.Transformer):
+    if not isinstance(net, construct.Network):
         return POINTS
-    return max(FEWEST, min(POINTS, int(WORK / multiply_adds(net, "dense"))))
+    return max(FEWEST, min(POINTS, int(WORK / net.multiply_adds("dense"))))
 
 
 def values(net: nn.Module, x: Tensor) -> Tensor:
     """The dense formula, in the dtype of the network."""
-    if isinstance(net, construct.Transformer):
+    if isinstance(net, construct.Network):
         net.execution = "dense"
     with torch.no_grad():
         return net(x).double()
@@ -112,7 +111,7 @@ def weight_rows(manifold: str, method: str, epsilon: float, seed: int, training:
         blank = {f"{name} {dtype}": "" for dtype in DTYPES for name in names}
         return {"kappa": "", "points": "", **blank, "outcome": f"{type(error).__name__}: {error}"[:160]}
     points = M.sample(affordable(net), seed + 1)
-    holder = Baseline("", "", {}, baselines.Counts(0, 0, 0, 0), 0.0, net, M, model=net)
+    holder = Baseline("", "", {}, baselines.BaselineCounts(0, 0, 0, 0), 0.0, net, M, model=net)
     row: Row = {"kappa": kappa(holder), "points": len(points)}
     for name, dtype in DTYPES.items():
         rounded = points.to(dtype)

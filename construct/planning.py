@@ -1,7 +1,7 @@
 """Planning: the search for the fewest numbers within epsilon, and what it remembers.
 
-Every planner (compact, paper, the constructive ReLU networks) hands its candidates to one `Search`. It keeps the
-budget, the history of what was tried, the best error, and the two texts of failure.
+Every planner (compact, paper, the rivals in `construct.baselines`) hands its candidates to one `Search`. It keeps the
+budget, the history of what was tried, the best error, and the texts of failure.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ class Trial:
         charts, cells, degree: its sizes, None where it has none.
         parameters: dense count of its network, None if it was not counted.
         cost: what candidates are ranked by (non-zeros), None if it was not counted.
-        error: the error found, None if it was too large to be fitted; of kind "fitted" (largest residual on the nodes)
-            or "measured" (search on the manifold).
-        outcome: "within epsilon", "above epsilon", "over budget", or "chosen".
+        error: the error found, None if it was too large to be fitted; of kind "fitted" (largest residual on the nodes),
+            "sampled" (largest at sample points) or "measured" (search on the manifold).
+        outcome: "within epsilon", "above epsilon", "within budget" (where no epsilon is asked for), "over budget", or
+            "chosen".
+        note: what else distinguishes it, e.g. "compositions 5".
     """
 
     charts: int | None
@@ -47,6 +49,7 @@ class Trial:
     error: float | None
     kind: str
     outcome: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,13 @@ class History(Sequence[Trial]):
     def table(self) -> Table:
         """A rich table, one row for each trial."""
         table = Table(box=None, pad_edge=False)
-        for name in ("charts", "cells", "degree", "parameters", "non-zeros", "error", "kind", "outcome"):
-            table.add_column(name, justify="left" if name in ("kind", "outcome") else "right")
+        for name in ("charts", "cells", "degree", "parameters", "non-zeros", "error"):
+            table.add_column(name, justify="right")
+        for name in ("kind", "outcome", "note"):
+            table.add_column(name)
         for t in self.trials:
             numbers = ["-" if n is None else f"{n:,}" for n in (t.charts, t.cells, t.degree, t.parameters, t.cost)]
-            table.add_row(*numbers, "-" if t.error is None else f"{t.error:.2e}", t.kind, t.outcome)
+            table.add_row(*numbers, "-" if t.error is None else f"{t.error:.2e}", t.kind, t.outcome, t.note)
         return table
 
     def __str__(self) -> str:
@@ -96,24 +101,28 @@ Candidate = TypeVar("Candidate", bound=Ranked)
 
 @dataclass
 class Search:
-    """One search for a problem with an epsilon.
+    """One search for a problem: the fewest numbers within its epsilon, or, without one, the best within the budget.
 
     Attributes:
-        problem: with an epsilon.
+        problem: what is asked for.
         subject: who searches, for the texts: "the paper construction".
-        budget: most dense parameters, None: unlimited.
+        budget: most parameters (of the planners the dense count), None: unlimited.
+        margin: share of epsilon that a measured error may take.
+        limit: the argument that the budget was given as.
     """
 
     problem: Problem
     subject: str
     budget: int | None = None
+    margin: float = MARGIN
+    limit: str = "max_parameters"
     trials: list[Trial] = field(default_factory=list, init=False)
     fewest_refused: tuple[int, str] | None = field(default=None, init=False)
 
     @property
     def goal(self) -> float:
         """What a planned error may be."""
-        return MARGIN * self.problem.wanted
+        return self.margin * self.problem.wanted
 
     @property
     def history(self) -> History:
@@ -121,41 +130,56 @@ class Search:
 
     @property
     def best_error(self) -> float:
-        """The smallest error measured, or, when nothing was good enough to be measured, the smallest on the nodes.
+        """The smallest error measured, or, when nothing was good enough to be measured, the smallest on points.
 
         A fit within epsilon that was not measured is that of a candidate over the budget, which nobody can have.
         """
-        measured = [t.error for t in self.trials if t.kind == "measured" and t.error is not None]
+        for kind in ("measured", "sampled"):
+            errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
+            if errors:
+                return min(errors)
         fitted = [t.error for t in self.trials if t.outcome == "above epsilon" and t.error is not None]
-        return min(measured or fitted, default=math.inf)
+        return min(fitted, default=math.inf)
 
     def record(
-        self, sizes: Sizes, error: float, kind: str, *, parameters: int | None = None, cost: int | None = None
+        self,
+        sizes: Sizes,
+        error: float,
+        kind: str,
+        *,
+        parameters: int | None = None,
+        cost: int | None = None,
+        note: str = "",
     ) -> Trial:
         """Note a candidate whose error was found."""
-        within = error <= (self.goal if kind == "measured" else self.problem.wanted)
+        if self.problem.epsilon is None:
+            outcome = "within budget"
+        else:
+            within = error <= (self.goal if kind == "measured" else self.problem.wanted)
+            outcome = "within epsilon" if within else "above epsilon"
         trial = Trial(**asdict(sizes), parameters=parameters, cost=cost, error=error, kind=kind,
-                      outcome="within epsilon" if within else "above epsilon")  # fmt: skip
+                      outcome=outcome, note=note)  # fmt: skip
         self.trials.append(trial)
-        self.problem.progress(f"{sizes}: {kind} error {error:.2e}", None)
+        self.problem.progress(f"{_described(sizes, note)}: {kind} error {error:.2e}", None)
         return trial
 
     def affordable(self, sizes: Sizes, parameters: int, note: str = "") -> bool:
-        """Whether a candidate of that dense count is within the budget; one that is not is noted."""
+        """Whether a candidate of that count is within the budget; one that is not is noted."""
         if self.budget is None or parameters <= self.budget:
             return True
         if self.fewest_refused is None or parameters < self.fewest_refused[0]:
-            self.fewest_refused = parameters, f"{sizes}{note}"
+            self.fewest_refused = parameters, _described(sizes, note)
         self.trials.append(Trial(**asdict(sizes), parameters=parameters, cost=None, error=None, kind="-",
-                                 outcome="over budget"))  # fmt: skip
+                                 outcome="over budget", note=note))  # fmt: skip
         return False
 
-    def chosen(self, sizes: Sizes) -> History:
-        """The history, with the last trial of these sizes marked as the one that was taken."""
+    def chosen(self, sizes: Sizes, note: str = "") -> History:
+        """The history, with the last trial of these sizes and note marked as the one that was taken."""
         marked = list(self.trials)
-        same = [i for i, t in enumerate(marked) if (t.charts, t.cells, t.degree) == tuple(asdict(sizes).values())]
+        wanted = (*asdict(sizes).values(), note)
+        same = [i for i, t in enumerate(marked) if (t.charts, t.cells, t.degree, t.note) == wanted]
         if same:
-            marked[same[-1]] = Trial(**(asdict(marked[same[-1]]) | {"outcome": "chosen"}))
+            marked[same[-1]] = replace(marked[same[-1]], outcome="chosen")
         return History(tuple(marked))
 
     def cheapest(
@@ -219,12 +243,19 @@ class Search:
 
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error found."""
-        problem = self.problem
+        asked = "" if self.problem.epsilon is None else f" for epsilon = {self.problem.epsilon:g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
-            what = f"{sizes}, the smallest candidate of {self.subject} refused for epsilon = {problem.wanted:g}"
-            return over_budget(needed, f"{what} on {problem.manifold!r}", self.budget or 0, self.best_error)
-        return not_reached(problem, self.best_error, f"{self.subject} reaches in {len(self.trials)} trials")
+            what = f"{sizes}, the smallest candidate of {self.subject} refused{asked} on {self.problem.manifold!r}"
+            return over_budget(needed, what, self.budget or 0, self.best_error if asked else math.inf, self.limit)
+        if not asked:
+            expected = f"a budget within which there is a candidate of {self.subject} on {self.problem.manifold!r}"
+            return BudgetExceeded(message(self.limit, expected, self.budget), self.best_error)
+        return not_reached(self.problem, self.best_error, f"{self.subject} reaches in {len(self.trials)} trials")
+
+
+def _described(sizes: Sizes, note: str) -> str:
+    return ", ".join(part for part in (str(sizes), note) if part)
 
 
 def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
@@ -239,8 +270,10 @@ def not_reached(problem: Problem, best: float, who: str) -> EpsilonNotReached:
     return EpsilonNotReached(text, best)
 
 
-def over_budget(needed: int, what: str, budget: int, best: float = math.inf) -> BudgetExceeded:
-    """What to raise when `what` needs more dense parameters than there may be."""
+def over_budget(
+    needed: int, what: str, budget: int, best: float = math.inf, limit: str = "max_parameters"
+) -> BudgetExceeded:
+    """What to raise when `what` needs more parameters than there may be; `limit` is the argument that said so."""
     reached = f"; the best sup error reached is {best:.3g}" if math.isfinite(best) else ""
     expected = f"at least {needed:,}, the parameters of {what}"
-    return BudgetExceeded(message("max_parameters", expected, got=f"{budget:,}{reached}"), best)
+    return BudgetExceeded(message(limit, expected, got=f"{budget:,}{reached}"), best)

@@ -3,6 +3,7 @@
 import csv
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,12 +17,17 @@ from benchmarks import (
     draw,
     error_vs_parameters,
     problems,
+    rates,
     speed,
     summary,
     weights,
 )
 from benchmarks.tables import Study, Task, read
-from construct import baselines
+from construct import baselines, targets
+from construct.manifolds import Circle, Manifold, Sphere
+from construct.paper.program import paper_program
+from construct.paper.taylor import paper_atlas, taylor_approximator
+from construct.theorem import network_of
 
 
 def options(tmp_path, **changes):
@@ -72,6 +78,33 @@ def test_a_certificate_is_proved_and_verified(tmp_path):
     assert float(row["measured"]) <= float(row["proved"]) <= 1e-1 and float(row["ratio"]) >= 1.0
     assert certificates.verify("circle", "exp_sin", 1e-1, "rigorous", tmp_path)["verified"]
     assert ("klein_bottle", "sin_product", 1e-4, "measured") in certificates.cases(False)
+
+
+@pytest.mark.parametrize(("manifold", "degree", "cells"), [(Circle(ambient=5), 1, (4, 9)), (Sphere(2), 0, (2, 3))])
+def test_the_overhead_is_what_the_charts_and_ffns_cost(manifold: Manifold, degree: int, cells: tuple[int, int]) -> None:
+    """The same for every N, and by hand: heads that square and read x, distances, cuts and read-out; FFNs; Z's bias."""
+    atlas = paper_atlas(manifold)
+    found = []
+    for n in cells:
+        approximator = taylor_approximator(targets.get("exp_sin"), atlas, cells=n, degree=degree)
+        program = paper_program(approximator)
+        found.append(rates.overhead(program))
+        layout, charts, ambient = program.layout, atlas.count, manifold.ambient
+        frames = int((atlas.frames.abs() > 1e-15).sum())
+        heads = ambient + frames + charts * ambient + 4 * charts
+        width = layout.embedding_dim
+        layers = sum(len(block.ffn) for block in network_of(approximator).transformer.stack)
+        fixed = np.count_nonzero(program.hidden0[layout.tokens("Z").ravel(), layout.row("a")])
+        assert found[-1] == 3 * width**2 * heads + layers * (width**2 + width) + fixed < program.parameters
+    assert found[0] == found[1]
+
+
+def test_a_row_of_the_rates_is_of_the_network_that_was_built():
+    case = rates.Case("tiny", Circle(), "exp_sin", 1, (4,), 2)
+    row = rates.measure_row(case, 4, 6_000, 0)
+    assert row["measured_on"] == "network" and float(row["difference"]) < 1e-10 and float(row["sup"]) < 0.5
+    assert 0 < int(row["overhead"]) < int(row["parameters"])
+    assert rates.depth_row(2, 0, 0)["blocks"] == rates.depth_row(2, 0, 0)["theory"]
 
 
 def test_a_refused_network_is_a_row():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from construct.baselines.base import FAMILIES, Baseline, Counts, Method, Settings
+from construct.baselines.base import FAMILIES, Baseline, BaselineCounts, Method, Settings
 from construct.baselines.classical import METHODS as CLASSICAL
 from construct.baselines.ours import Compact, Paper, constructed
 from construct.baselines.relu.chart_method import ChenImproved
@@ -25,7 +25,7 @@ from construct.validation import one_of
 __all__ = [
     "FAMILIES",
     "Baseline",
-    "Counts",
+    "BaselineCounts",
     "FineTuned",
     "Method",
     "Settings",

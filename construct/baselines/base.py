@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.errors import EpsilonNotReached
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
+from construct.planning import History, Search
+from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent
-from construct.targets import evaluate_target
-from construct.validation import finite_points, integer, invalid, positive_integer, positive_real
+from construct.validation import finite_points, integer, invalid, positive_integer
 
 FAMILIES = ("constructive", "trained", "classical")
 DTYPES = (torch.float64, torch.float32)
@@ -29,7 +30,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Counts:
+class BaselineCounts:
     """Sizes of one approximator, each >= 0.
 
     Attributes:
@@ -62,12 +63,13 @@ class Baseline:
         manifold: where it was built.
         measured: the error, where `Method.build` has measured it.
         model: the module or estimator behind `function`, for those who want to look.
+        history: the candidates that were tried before it; empty where nothing is searched.
     """
 
     method: str
     family: str
     settings: Settings
-    counts: Counts
+    counts: BaselineCounts
     seconds: float
     function: Function
     manifold: Manifold
@@ -75,6 +77,7 @@ class Baseline:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     measured: Measurement | None = None
     model: Any = None
+    history: History = field(default_factory=History)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values at x (..., D), of the dtype and on the device of x; computed in those of the approximator.
@@ -101,28 +104,23 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Options:
-    """How to build: seed, dtype and device of the approximator, and who is told of the progress."""
+    """How to hold what is built: dtype and device of the approximator."""
 
-    seed: int = 0
     dtype: torch.dtype = torch.float64
     device: torch.device | str = "cpu"
-    progress: Progress = silent
-
-    @property
-    def of_fit(self) -> dict[str, Any]:
-        """As keyword arguments of `Method.fit`."""
-        return {"seed": self.seed, "dtype": self.dtype, "device": self.device, "progress": self.progress}
 
 
 class Method(ABC):
     """A way to build approximators of growing size.
 
     name: for `construct.baselines.method`;  family: one of `FAMILIES`;  description: one line, with source.
+    smoothness: Hölder exponent of the targets, where the method has a use for it; None: what a target says of itself.
     """
 
     name: ClassVar[str]
     family: ClassVar[str]
     description: ClassVar[str]
+    smoothness: float | None = None
 
     def check(self, manifold: Manifold) -> None:  # noqa: B027
         """Raise `InputError` (naming `manifold`) where the method does not apply; by default it applies to all."""
@@ -171,70 +169,80 @@ class Method(ABC):
             EpsilonNotReached: no size reaches epsilon; `.best` is the smallest error found.
             BudgetExceeded: not even the smallest size is within the budget.
         """
-        self.check_arguments(target, manifold, epsilon, budget, seed, dtype)
-        options = Options(int(seed), dtype, device, progress)
-        if epsilon is not None:
-            return self.to_epsilon(target, manifold, float(epsilon), options)
-        assert budget is not None
-        return self.within(target, manifold, int(budget), options)
-
-    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
-        """The first size on the ladder that reaches epsilon; methods with a planner of their own override this."""
-        start, best = time.perf_counter(), math.inf
-        for found in self._rungs(target, manifold, options):
-            assert found.measured is not None
-            best = min(best, found.measured.sup)
-            if found.measured.sup <= epsilon:
-                return replace(found, seconds=time.perf_counter() - start)
-        raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} was asked for, the best of {self.name} on {manifold!r} is off by {best:.3g}", best
-        )
-
-    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
-        """The best of the sizes within the budget; the ladder ends at the first that is not."""
-        start, best = time.perf_counter(), None
-        for found in self._rungs(target, manifold, options, budget):
-            if best is None or error_of(found) < error_of(best):
-                best = found
-        if best is None:
-            raise BudgetExceeded(f"budget: the smallest {self.name} has more numbers than {budget:,}", math.inf)
-        return replace(best, seconds=time.perf_counter() - start)
-
-    def _rungs(
-        self, target: Callable[..., Any], manifold: Manifold, options: Options, budget: float = math.inf
-    ) -> Iterator[Baseline]:
-        """The sizes of the ladder, measured, up to the first that cannot be built or is beyond the budget."""
-        for settings in self.ladder(manifold):
-            options.progress(f"{self.name} {settings}", None)
-            try:
-                found = self.fit(target, manifold, settings, **options.of_fit)
-            except EpsilonNotReached:
-                return
-            if found.counts.nonzero > budget:
-                return
-            yield replace(found, measured=measure(found, target, manifold, seed=options.seed + 1))
-
-    def check_arguments(
-        self,
-        target: Any,
-        manifold: Any,
-        epsilon: float | None,
-        budget: int | None,
-        seed: int,
-        dtype: torch.dtype,
-    ) -> None:
-        """Refuse bad arguments of `build`."""
         require_manifold(manifold)
         if (epsilon is None) == (budget is None):
             raise invalid("epsilon", "exactly one of epsilon and budget", got=f"{epsilon!r} and {budget!r}")
-        if epsilon is not None:
-            positive_real(epsilon, "epsilon")
-        if budget is not None:
-            positive_integer(budget, "budget")
-        integer(seed, "seed")
         require_dtype(dtype)
         self.check(manifold)
-        evaluate_target(target, manifold.sample(3, seed))
+        problem = Problem(target, manifold, epsilon, smoothness_of(target, self.smoothness), seed, progress)
+        if budget is None:
+            return self.to_epsilon(problem, Options(dtype, device))
+        return self.within(problem, positive_integer(budget, "budget"), Options(dtype, device))
+
+    def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
+        """The first size on the ladder that reaches epsilon; methods with a planner of their own override this."""
+        start, search = time.perf_counter(), Search(problem, self.name, margin=1.0)
+        for settings, found in self._rungs(search, options):
+            if error_of(found) <= problem.wanted:
+                return replace(found, seconds=time.perf_counter() - start, history=search.chosen(*sized(settings)))
+        raise search.failure()
+
+    def within(self, problem: Problem, budget: int, options: Options) -> Baseline:
+        """The best of the sizes within the budget; the ladder ends at the first that is not."""
+        start, search = time.perf_counter(), Search(problem, self.name, budget, limit="budget")
+        chosen = min(self._rungs(search, options), key=lambda rung: error_of(rung[1]), default=None)
+        if chosen is None:
+            raise search.failure()
+        settings, best = chosen
+        return replace(best, seconds=time.perf_counter() - start, history=search.chosen(*sized(settings)))
+
+    def _rungs(self, search: Search, options: Options) -> Iterator[tuple[Settings, Baseline]]:
+        """The sizes of the ladder, measured, up to the first that cannot be built or is beyond the budget."""
+        problem = search.problem
+        for settings in self.ladder(problem.manifold):
+            problem.progress(f"{self.name} {settings}", None)
+            try:
+                found = self.fitted(problem, settings, options)
+            except EpsilonNotReached:
+                return
+            if not within_budget(search, settings, found):
+                return
+            found = replace(found, measured=measure(found, problem.target, problem.manifold, seed=problem.seed + 1))
+            tried(search, settings, found)
+            yield settings, found
+
+    def fitted(self, problem: Problem, settings: Settings, options: Options) -> Baseline:
+        """`fit` for a problem."""
+        return self.fit(
+            problem.target,
+            problem.manifold,
+            settings,
+            seed=problem.seed,
+            dtype=options.dtype,
+            device=options.device,
+            progress=problem.progress,
+        )
+
+
+def within_budget(search: Search, settings: Settings, found: Baseline) -> bool:
+    """Whether the numbers of a baseline are within the budget of a search, which notes it if not."""
+    sizes, note = sized(settings)
+    return search.affordable(sizes, found.counts.nonzero, note)
+
+
+def tried(search: Search, settings: Settings, found: Baseline) -> None:
+    """Note a baseline that was measured."""
+    sizes, note = sized(settings)
+    counts = found.counts
+    search.record(sizes, error_of(found), "measured", parameters=counts.dense, cost=counts.nonzero, note=note)
+
+
+def sized(settings: Settings) -> tuple[Sizes, str]:
+    """Settings as sizes, and the others in words."""
+    names = ("charts", "cells", "degree")
+    words = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+             for name, value in settings.items() if name not in names]  # fmt: skip
+    return Sizes(*(settings.get(name) for name in names)), ", ".join(words)
 
 
 def require_manifold(manifold: object) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
 
-from construct.baselines.base import Baseline, Counts, Method, Options, Settings, known, smoothness_of
-from construct.execution.cost import multiply_adds
+from construct.baselines.base import Baseline, BaselineCounts, Method, Options, Settings, known, smoothness_of
 from construct.manifolds import Manifold
 from construct.measurement import measure
+from construct.network import Construction, Network
+from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.theorem import approximate
-from construct.transformer import Transformer
+from construct.validation import invalid
 
 SETTINGS = ("epsilon", "charts", "cells", "degree")
 DECADES = 8
@@ -30,7 +31,7 @@ class Constructed(Method):
     """
 
     family: ClassVar[str] = "constructive"
-    construction: ClassVar[str]
+    construction: ClassVar[Construction]
 
     def __init__(self, smoothness: float | None = None, max_parameters: int = MOST_PARAMETERS) -> None:
         self.smoothness, self.max_parameters = smoothness, max_parameters
@@ -67,15 +68,15 @@ class Constructed(Method):
         )
         return constructed(self.name, net, settings, time.perf_counter() - start)
 
-    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+    def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The planner's own network, with the measurement of its claim."""
-        found = self.fit(target, manifold, {"epsilon": epsilon}, **options.of_fit)
-        return replace(found, measured=measure(found.model, target, manifold, seed=options.seed))
+        found = self.fitted(problem, {"epsilon": problem.wanted}, options)
+        return replace(found, measured=measure(found.model, problem.target, problem.manifold, seed=problem.seed))
 
-    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+    def within(self, problem: Problem, budget: int, options: Options) -> Baseline:
         """The ladder, with a limit for the planner that a network within the budget does not meet."""
         dense = min(self.max_parameters, DENSE_PER_NONZERO * budget)
-        return super(Constructed, type(self)(self.smoothness, dense)).within(target, manifold, budget, options)
+        return super(Constructed, type(self)(self.smoothness, dense)).within(problem, budget, options)
 
 
 class Compact(Constructed):
@@ -90,20 +91,30 @@ class Paper(Constructed):
     construction = "paper"
 
 
-def constructed(name: str, net: Transformer, settings: Settings, seconds: float) -> Baseline:
-    """A transformer that was built or loaded, as a baseline. Its manifold is that of the network."""
-    report = net.architecture
-    counts = Counts(report.nonzero_parameters, report.parameters, report.blocks, multiply_adds(net))
-    sizes = {"charts": report.charts, "cells": report.cells, "degree": report.degree}
+def constructed(name: str, net: Network, settings: Settings, seconds: float) -> Baseline:
+    """A network that was built or loaded, as a baseline.
+
+    Raises:
+        InputError: a network whose manifold is not known.
+    """
+    if net.origin is None or net.manifold is None:
+        raise invalid("net", "a network that knows its manifold", got="one built or loaded without it")
     return Baseline(
         method=name,
         family="constructive",
-        settings={**settings, **sizes},
-        counts=counts,
+        settings={**settings, **asdict(net.origin.sizes)},
+        counts=counts_of(net),
         seconds=seconds,
         function=net,
         manifold=net.manifold,
         dtype=net.dtype,
         device=net.device,
         model=net,
+        history=net.origin.history,
     )
+
+
+def counts_of(net: Network) -> BaselineCounts:
+    """Sizes of a network as those of its rivals are counted."""
+    report = net.architecture
+    return BaselineCounts(report.nonzero_parameters, report.parameters, report.blocks, net.multiply_adds())

@@ -32,7 +32,7 @@ Jet = list[arb]
 
 
 @cache
-def multi_indices(dim: int, order: int) -> tuple[tuple[int, ...], ...]:
+def jet_exponents(dim: int, order: int) -> tuple[tuple[int, ...], ...]:
     """All exponents of total degree <= order, by degree."""
     grid = [a for a in product(range(order + 1), repeat=dim) if sum(a) <= order]
     return tuple(sorted(grid, key=lambda a: (sum(a), [-e for e in a])))
@@ -47,7 +47,7 @@ class JetSpace(Algebra[Jet]):
     def __init__(self, dim: int, order: int, variables: Sequence[Jet] = ()) -> None:
         self.dim, self.order = dim, order
         self.variables = list(variables)
-        self.indices = multi_indices(dim, order)
+        self.indices = jet_exponents(dim, order)
         self.size = len(self.indices)
         self.degrees = [sum(a) for a in self.indices]
         self.pairs = _convolution(dim, order)
@@ -270,7 +270,7 @@ def _euler(partner: Mapping[int, int], moving: Sequence[tuple[int, arb]], g: Jet
 @cache
 def _quotients(dim: int, order: int) -> tuple[int | None, ...]:
     """Row by row for exponents (b, a): the place of a - b, None where it has a negative entry."""
-    indices = multi_indices(dim, order)
+    indices = jet_exponents(dim, order)
     place = {a: k for k, a in enumerate(indices)}
     return tuple(place.get(tuple(x - y for x, y in zip(a, b, strict=True))) for b in indices for a in indices)
 
@@ -284,7 +284,7 @@ def lines_of(table: dict[tuple[int, ...], arb], dim: int, degree: int) -> list[l
 @cache
 def _convolution(dim: int, order: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """For each exponent a the pairs (b, a - b)."""
-    indices = multi_indices(dim, order)
+    indices = jet_exponents(dim, order)
     place = {a: k for k, a in enumerate(indices)}
     table = []
     for a in indices:

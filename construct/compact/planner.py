@@ -141,7 +141,7 @@ class CompactPlanner:
     def plan(self) -> Plan:
         rough = self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
         rounds = iter([self.spline_candidates()]) if rough else self.polynomial_rounds()
-        approximator = self.search.cheapest(rounds, self.settled)
+        approximator = self.search.cheapest(rounds, self.settle)
         return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space)))
 
     # -- candidates -------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class CompactPlanner:
     ) -> Candidate | None:
         """Counted from its program; None over the budget."""
         sizes, least = sizes_of(atlas, space), least_parameters(atlas, space, coefficients)
-        if not self.search.affordable(sizes, least, ", at least"):
+        if not self.search.affordable(sizes, least, "at least"):
             return None
         program = compact_program(_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
@@ -226,8 +226,8 @@ class CompactPlanner:
         return None
 
     def _record(self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None) -> None:
-        counted = {} if candidate is None else {"parameters": candidate.parameters, "cost": candidate.cost}
-        self.search.record(sizes_of(atlas, space), fitted, "fitted", **counted)
+        parameters, cost = (None, None) if candidate is None else (candidate.parameters, candidate.cost)
+        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost)
 
     def spline_candidates(self) -> list[Candidate]:
         """For a few atlases the fewest cells that fit, by doubling and bisection."""
@@ -269,7 +269,7 @@ class CompactPlanner:
         parameters = DENSE_PER_HEAD * charts * (needed + 1) ** dim
         if parameters <= 2 * self.search.budget:
             return False
-        self.search.affordable(Sizes(charts, needed, 1), parameters, f", extrapolated from {cells}")
+        self.search.affordable(Sizes(charts, needed, 1), parameters, f"extrapolated from {cells}")
         return True
 
     def _fit_cells(self, atlas: Atlas, cells: int) -> Candidate | None:
@@ -284,13 +284,10 @@ class CompactPlanner:
 
     # -- from a candidate to a measured approximator ---------------------------------------------
 
-    def settled(self, candidate: Candidate) -> tuple[PiecewiseApproximator, int] | None:
-        """What `settle` makes of a candidate, and the non-zeros of its network."""
-        found = self.settle(candidate)
-        return None if found is None else (found, compact_program(found).counts.nonzero_parameters)
+    def settle(self, candidate: Candidate) -> tuple[PiecewiseApproximator, int] | None:
+        """The approximator within epsilon that a candidate leads to, and what it costs.
 
-    def settle(self, candidate: Candidate) -> PiecewiseApproximator | None:
-        """Blend, search for the error, and change the size until it is just within epsilon.
+        Blend, search for the error, and change the size until it is just within epsilon.
 
         A fit only sees its nodes: a cusp between them shows in the search alone. While the error is too large the
         degree rises by one, or the cells by what the order of the target asks for; then it is lowered again.
@@ -311,7 +308,7 @@ class CompactPlanner:
         while True:
             coarser = _coarser(found.space, failed)
             if coarser is None:
-                return found
+                return found, compact_program(found).counts.nonzero_parameters
             trial, error = self._measured(atlas, coarser)
             if error <= self.search.goal:
                 found = trial

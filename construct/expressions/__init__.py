@@ -17,14 +17,14 @@ Hence `==` is `is`, and a subexpression that occurs often is evaluated once (als
 
 from construct.expressions.algebra import Algebra
 from construct.expressions.functions import abs, cos, exp, sin, sqrt, tanh
-from construct.expressions.program import Program, scheduled
+from construct.expressions.program import StraightLineProgram, scheduled
 from construct.expressions.reading import from_json
 from construct.expressions.tree import Expression, as_expression, constant, variable, variables
 
 __all__ = [
     "Algebra",
     "Expression",
-    "Program",
+    "StraightLineProgram",
     "abs",
     "as_expression",
     "constant",

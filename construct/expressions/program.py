@@ -26,7 +26,7 @@ class Node(Protocol):
     nonnegative: bool
 
 
-class Program(NamedTuple):
+class StraightLineProgram(NamedTuple):
     """Steps, and the positions of the expressions that were asked for."""
 
     steps: tuple[Step, ...]
@@ -51,7 +51,7 @@ class Program(NamedTuple):
         return tuple(values[position] for position in self.results)
 
 
-def scheduled(roots: Sequence[Node]) -> Program:
+def scheduled(roots: Sequence[Node]) -> StraightLineProgram:
     """The program of `roots`, by a depth-first walk with a stack of its own: any depth will do."""
     position: dict[Node, int] = {}
     steps: list[Step] = []
@@ -73,4 +73,4 @@ def scheduled(roots: Sequence[Node]) -> Program:
         first, second = [*at, node.number, None][:2]
         position[node] = len(steps)
         steps.append((node.head, first, second))
-    return Program(tuple(steps), tuple(position[root] for root in roots))
+    return StraightLineProgram(tuple(steps), tuple(position[root] for root in roots))

@@ -50,7 +50,7 @@ class JsonAlgebra(Algebra[Any]):
         return ["abs", a]
 
 
-class Formula(NamedTuple):
+class FormulaText(NamedTuple):
     """text, how strongly its outermost operation binds, and whether it is a plain number."""
 
     text: str
@@ -62,57 +62,57 @@ class Formula(NamedTuple):
         return self.text if self.binds >= least else f"({self.text})"
 
 
-class FormulaAlgebra(Algebra[Formula]):
+class FormulaAlgebra(Algebra[FormulaText]):
     """Numbers are formulas in Python's notation, which Python reads back as the same expression."""
 
-    def constant(self, value: int | float) -> Formula:
+    def constant(self, value: int | float) -> FormulaText:
         text = repr(value)
-        return Formula(text, PRODUCT if text.startswith("-") else ATOM, literal=True)
+        return FormulaText(text, PRODUCT if text.startswith("-") else ATOM, literal=True)
 
-    def variable(self, index: int) -> Formula:
-        return Formula(f"x{index}", ATOM)
+    def variable(self, index: int) -> FormulaText:
+        return FormulaText(f"x{index}", ATOM)
 
-    def add(self, a: Formula, b: Formula) -> Formula:
+    def add(self, a: FormulaText, b: FormulaText) -> FormulaText:
         right = b.within(PRODUCT)
         joined = f"- {right[1:]}" if right.startswith("-") else f"+ {right}"
-        return Formula(f"{self._left(a, b).within(SUM)} {joined}", SUM)
+        return FormulaText(f"{self._left(a, b).within(SUM)} {joined}", SUM)
 
-    def multiply(self, a: Formula, b: Formula) -> Formula:
+    def multiply(self, a: FormulaText, b: FormulaText) -> FormulaText:
         if a.text == "-1" and not b.literal:
-            return Formula(f"-{b.within(POWER)}", PRODUCT)
-        return Formula(f"{self._left(a, b).within(PRODUCT)} * {b.within(POWER)}", PRODUCT)
+            return FormulaText(f"-{b.within(POWER)}", PRODUCT)
+        return FormulaText(f"{self._left(a, b).within(PRODUCT)} * {b.within(POWER)}", PRODUCT)
 
-    def divide(self, a: Formula, b: Formula) -> Formula:
-        return Formula(f"{self._left(a, b).within(PRODUCT)} / {b.within(POWER)}", PRODUCT)
+    def divide(self, a: FormulaText, b: FormulaText) -> FormulaText:
+        return FormulaText(f"{self._left(a, b).within(PRODUCT)} / {b.within(POWER)}", PRODUCT)
 
-    def power(self, a: Formula, exponent: int | float) -> Formula:
-        return Formula(f"{_wrapped(a).within(ATOM)}**{exponent!r}", POWER)
+    def power(self, a: FormulaText, exponent: int | float) -> FormulaText:
+        return FormulaText(f"{_wrapped(a).within(ATOM)}**{exponent!r}", POWER)
 
-    def exp(self, a: Formula) -> Formula:
+    def exp(self, a: FormulaText) -> FormulaText:
         return self._call("exp", a)
 
-    def sin(self, a: Formula) -> Formula:
+    def sin(self, a: FormulaText) -> FormulaText:
         return self._call("sin", a)
 
-    def cos(self, a: Formula) -> Formula:
+    def cos(self, a: FormulaText) -> FormulaText:
         return self._call("cos", a)
 
-    def sqrt(self, a: Formula) -> Formula:
+    def sqrt(self, a: FormulaText) -> FormulaText:
         return self._call("sqrt", a)
 
-    def tanh(self, a: Formula) -> Formula:
+    def tanh(self, a: FormulaText) -> FormulaText:
         return self._call("tanh", a)
 
-    def abs(self, a: Formula) -> Formula:
+    def abs(self, a: FormulaText) -> FormulaText:
         return self._call("abs", a)
 
-    def _left(self, a: Formula, b: Formula) -> Formula:
+    def _left(self, a: FormulaText, b: FormulaText) -> FormulaText:
         """The left operand, marked as a constant where Python would otherwise compute with two plain numbers."""
         return _wrapped(a) if b.literal else a
 
-    def _call(self, name: str, a: Formula) -> Formula:
-        return Formula(f"{name}({a.text})", ATOM)
+    def _call(self, name: str, a: FormulaText) -> FormulaText:
+        return FormulaText(f"{name}({a.text})", ATOM)
 
 
-def _wrapped(a: Formula) -> Formula:
-    return Formula(f"constant({a.text})", ATOM) if a.literal else a
+def _wrapped(a: FormulaText) -> FormulaText:
+    return FormulaText(f"constant({a.text})", ATOM) if a.literal else a

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from construct.expressions.algebra import Algebra
 from construct.expressions.balls import BallAlgebra
-from construct.expressions.program import BINARY, Program, scheduled
+from construct.expressions.program import BINARY, StraightLineProgram, scheduled
 from construct.expressions.tensors import TensorAlgebra
 from construct.expressions.text import FormulaAlgebra, JsonAlgebra
 from construct.validation import described, integer, invalid, positive_integer, scalar, shaped
@@ -53,7 +53,7 @@ class Expression:
     arity: int
     nodes: int
     nonnegative: bool
-    _program: Program | None
+    _program: StraightLineProgram | None
 
     def __init__(self) -> None:
         raise invalid("Expression", "constant, variable, operators, functions or from_json", got="the constructor")
@@ -67,7 +67,7 @@ class Expression:
     # -- evaluation ------------------------------------------------------------------------------------------
 
     @property
-    def program(self) -> Program:
+    def program(self) -> StraightLineProgram:
         """The expression as a straight-line program, made on first use."""
         if self._program is None:
             object.__setattr__(self, "_program", scheduled([self]))
@@ -140,7 +140,7 @@ class Expression:
             return f"<Expression of {self.nodes} nodes in {len(self.program.steps)} steps>"
         return self.fold(FormulaAlgebra()).text
 
-    def __reduce__(self) -> tuple[Any, tuple[Program]]:
+    def __reduce__(self) -> tuple[Any, tuple[StraightLineProgram]]:
         return _rebuilt, (self.program,)
 
     def __copy__(self) -> Expression:
@@ -313,6 +313,6 @@ class Substitution(Algebra[Expression]):
         return applied("abs", a)
 
 
-def _rebuilt(program: Program) -> Expression:
+def _rebuilt(program: StraightLineProgram) -> Expression:
     """The expression of a program: how pickle, which would recurse on a tree, restores it."""
     return program.run(Substitution({}))[0]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from construct.expressions import Algebra, Expression, Program, as_expression, scheduled, variable
+from construct.expressions import Algebra, Expression, StraightLineProgram, as_expression, scheduled, variable
 from construct.validation import invalid, reals, shaped
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Formula:
         return len(self.lower)
 
     @cached_property
-    def program(self) -> Program:
+    def program(self) -> StraightLineProgram:
         """All components as one straight-line program."""
         return scheduled(self.components)
 

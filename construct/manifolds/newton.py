@@ -119,7 +119,7 @@ def _newton_step(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper:
     return -apply(inverse(matrix), torch.where(held, 0.0, gradient))
 
 
-def nearest(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper: Tensor, cap: Tensor) -> Tensor:
+def nearest_parameters(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper: Tensor, cap: Tensor) -> Tensor:
     """Local minimum of |point(u) - x|^2 over lower <= u <= upper, from the start u; plain (n, d) tensors.
 
     Projected Newton: an indefinite Hessian gives way to Gauss-Newton, steps are at most `cap` in every

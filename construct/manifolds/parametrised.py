@@ -170,7 +170,7 @@ class Parametrised(Manifold):
         flat = self._flat(y)
         seeds, tree = self._seeds
         start = seeds[torch.from_numpy(np.atleast_1d(tree.query(flat.numpy())[1]))]
-        u = newton.nearest(self._formulas, flat, start, *self._limits, self._cap)
+        u = newton.nearest_parameters(self._formulas, flat, start, *self._limits, self._cap)
         return self._wrap(u).reshape(*y.shape[:-1], self.dim)
 
     def _extended_parameters(self, y: Tensor) -> Tensor:
@@ -181,7 +181,9 @@ class Parametrised(Manifold):
         at_edge = ((u <= lower) | (u >= upper)).any(-1).cpu()
         if bool(at_edge.any()):
             flat = self._flat(y)
-            u[at_edge] = newton.nearest(self._formulas, flat[at_edge], u[at_edge], *self._extended_limits, self._cap)
+            u[at_edge] = newton.nearest_parameters(
+                self._formulas, flat[at_edge], u[at_edge], *self._extended_limits, self._cap
+            )
         return u.reshape(*y.shape[:-1], self.dim).to(y)
 
     def _project(self, y: Tensor) -> Tensor:

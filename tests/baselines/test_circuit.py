@@ -1,4 +1,4 @@
-"""Circuits: gadgets side by side are the functions themselves, and carrying costs what it says."""
+"""Circuits: subnetworks side by side are the functions themselves, and carrying costs what it says."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from construct.baselines.relu.circuit import Circuit, Gadget, after, before, beside, copies, layer
+from construct.baselines.relu.circuit import Circuit, Subnetwork, after, before, beside, copies, layer
 from construct.errors import InputError
 
 
@@ -33,11 +33,11 @@ def test_gadgets_of_any_depth_run_side_by_side(hidden, inputs, keep, seed):
     x = rng.normal(size=(20, inputs))
     parts = [random_layers(rng, [inputs, *sizes]) for sizes in hidden]
     circuit = Circuit(inputs)
-    circuit.run([Gadget(f"g{i}", part) for i, part in enumerate(parts)], keep=["x"] if keep else [])
+    circuit.run([Subnetwork(f"g{i}", part) for i, part in enumerate(parts)], keep=["x"] if keep else [])
     want = np.concatenate([*(run(part, x) for part in parts), *([x] if keep else [])], axis=1)
     assert np.allclose(run(circuit.finish(np.eye(circuit.channels)), x), want)
     second = random_layers(rng, [circuit.channels, 3, 2])
-    circuit.run([Gadget("second", second)], keep=["g0"])
+    circuit.run([Subnetwork("second", second)], keep=["g0"])
     readout, bias = rng.normal(size=(1, circuit.channels)), rng.normal(size=1)
     now = np.concatenate([run(second, want), run(parts[0], x)], axis=1)
     assert np.allclose(run(circuit.finish(readout, bias), x), now @ readout.T + bias)
@@ -49,7 +49,7 @@ def test_carrying_costs_one_neuron_where_the_sign_is_known(nonnegative):
     rng = np.random.default_rng(0)
     positive = [layer(np.abs(rng.normal(size=(1, 2)))), layer([[1.0]])]
     circuit = Circuit(2)
-    circuit.run([Gadget("short", positive, nonnegative), Gadget("long", random_layers(rng, [2, 5, 5, 5, 1]))])
+    circuit.run([Subnetwork("short", positive, nonnegative), Subnetwork("long", random_layers(rng, [2, 5, 5, 5, 1]))])
     assert [weight.shape[0] for weight, _ in circuit.layers] == [6, 5 + (2 - nonnegative), 5 + (2 - nonnegative)]
 
 
@@ -76,8 +76,8 @@ def test_bad_pieces_are_refused():
     with pytest.raises(InputError, match="weight: expected 2 columns"):
         circuit.select("x", sparse.eye_array(3))
     with pytest.raises(InputError, match="expected different names"):
-        circuit.run([Gadget("x", [layer(np.eye(2))])], keep=["x"])
+        circuit.run([Subnetwork("x", [layer(np.eye(2))])], keep=["x"])
     with pytest.raises(InputError, match="expected a first weight with 2 columns"):
-        circuit.run([Gadget("g", [layer(np.eye(3))])])
+        circuit.run([Subnetwork("g", [layer(np.eye(3))])])
     with pytest.raises(InputError, match="expected equal depths"):
         beside([[layer(np.eye(2))], [layer(np.eye(2)), layer(np.eye(2))]])

@@ -18,35 +18,33 @@ QUICK: dict[str, Any] = {"seconds": None, "steps": 20, "samples": 120, "batch": 
 
 
 @pytest.fixture(scope="module")
-def net() -> construct.Transformer:
+def net() -> construct.Network:
     return construct.approximate(F, M, epsilon=1e-2)
 
 
 @pytest.fixture(scope="module")
-def bad(net: construct.Transformer) -> construct.Transformer:
+def bad(net: construct.Network) -> construct.Network:
     return disturbed(net)
 
 
 @pytest.fixture(scope="module")
-def repaired(bad: construct.Transformer) -> FineTuned:
+def repaired(bad: construct.Network) -> FineTuned:
     return fine_tune(bad, F, M, **QUICK)
 
 
-def disturbed(net: construct.Transformer) -> construct.Transformer:
+def disturbed(net: construct.Network) -> construct.Network:
     """The coefficient heads' values (block 4) off by up to 1 %."""
     import copy
 
     other = copy.deepcopy(net)
     with torch.no_grad():
-        value = other.stack[3].value
+        value = other.transformer.stack[3].attention.value
         draw = torch.Generator().manual_seed(0)
         value.mul_(1 + 0.01 * (2 * torch.rand(value.shape, generator=draw, dtype=value.dtype) - 1))
     return other
 
 
-def test_a_disturbed_network_is_repaired(
-    net: construct.Transformer, bad: construct.Transformer, repaired: FineTuned
-) -> None:
+def test_a_disturbed_network_is_repaired(net: construct.Network, bad: construct.Network, repaired: FineTuned) -> None:
     found = repaired
     start, good = construct.measure(bad, F, M, samples=2000), construct.measure(net, F, M, samples=2000)
     assert start.sup > 1.2 * good.sup  # otherwise there is nothing to repair
@@ -64,9 +62,7 @@ def test_a_disturbed_network_is_repaired(
         found.net.execution = "sparse"
 
 
-def test_the_original_is_left_alone(
-    net: construct.Transformer, bad: construct.Transformer, repaired: FineTuned
-) -> None:
+def test_the_original_is_left_alone(net: construct.Network, bad: construct.Network, repaired: FineTuned) -> None:
     found, before = repaired, disturbed(net).parameters()  # the disturbance is seeded
     assert all(torch.equal(p, q) for p, q in zip(bad.parameters(), before, strict=True))
     assert not any(p.requires_grad for p in [*bad.parameters(), *found.net.parameters()])
@@ -75,7 +71,7 @@ def test_the_original_is_left_alone(
 
 @pytest.mark.parametrize("parameters", ["values", "all"])
 def test_only_what_was_chosen_changes_and_zeros_stay(
-    bad: construct.Transformer, repaired: FineTuned, parameters: str
+    bad: construct.Network, repaired: FineTuned, parameters: str
 ) -> None:
     short = {**QUICK, "steps": 5}
     found = repaired if parameters == "values" else fine_tune(bad, F, M, parameters=parameters, **short)
@@ -91,7 +87,7 @@ def test_only_what_was_chosen_changes_and_zeros_stay(
     assert changed > 0 or (parameters == "all" and found.phase == "start")
 
 
-def test_a_network_is_never_made_worse(net: construct.Transformer) -> None:
+def test_a_network_is_never_made_worse(net: construct.Network) -> None:
     found = fine_tune(net, F, M, **{**QUICK, "steps": 6, "learning_rates": (1e-2,)})
     assert found.after.sup <= found.before.sup
     if found.phase == "start":
@@ -99,7 +95,7 @@ def test_a_network_is_never_made_worse(net: construct.Transformer) -> None:
 
 
 @pytest.mark.parametrize("parameters", ["values", "all"])
-def test_the_jacobian_is_that_of_the_dense_network(net: construct.Transformer, parameters: str) -> None:
+def test_the_jacobian_is_that_of_the_dense_network(net: construct.Network, parameters: str) -> None:
     """Central differences of the dense execution with changed weights."""
     import copy
 
@@ -112,7 +108,7 @@ def test_the_jacobian_is_that_of_the_dense_network(net: construct.Transformer, p
     h = 1e-6
     names = [(name, tuple(int(i) for i in index)) for name, mask in tuner.masks.items() for index in mask.nonzero()]
     assert jacobian.shape == (20, len(names))
-    weights = dict(dense.named_parameters())
+    weights = dict(dense.transformer.named_parameters())
     sensitive = [k for k, (name, _) in enumerate(names) if name.endswith(".value")]
     for k in sensitive[:: max(1, len(sensitive) // 8)]:
         name, index = names[k]
@@ -129,7 +125,7 @@ def test_the_jacobian_is_that_of_the_dense_network(net: construct.Transformer, p
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"net": torch.nn.Linear(2, 1)}, r"net: expected a construct.Transformer, got Linear\("),
+        ({"net": torch.nn.Linear(2, 1)}, r"net: expected a construct.Network, got Linear\("),
         ({"manifold": Sphere(dim=2)}, r"manifold: expected a construct.manifolds.Manifold in R\^2, got Sphere"),
         ({"parameters": "queries"}, "parameters: expected one of"),
         ({"learning_rates": ()}, "learning_rates: expected at least one"),
@@ -140,7 +136,7 @@ def test_the_jacobian_is_that_of_the_dense_network(net: construct.Transformer, p
         ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
     ],
 )
-def test_bad_arguments_are_refused(net: construct.Transformer, changes: dict[str, Any], text: str) -> None:
+def test_bad_arguments_are_refused(net: construct.Network, changes: dict[str, Any], text: str) -> None:
     arguments = {"net": net, "target": F, "manifold": M, **QUICK, **changes}
     with pytest.raises(InputError, match=text):
         fine_tune(**arguments)

@@ -8,9 +8,8 @@ import torch
 
 import construct
 from construct import BudgetExceeded, EpsilonNotReached, InputError, baselines
-from construct.baselines import Counts, Method
+from construct.baselines import BaselineCounts, Method
 from construct.baselines.base import Baseline
-from construct.execution.cost import multiply_adds
 from construct.manifolds import Circle, Cube, Sphere
 
 CIRCLE = Circle()
@@ -80,7 +79,7 @@ class Constant(Method):
     def fit(self, target, manifold, settings, *, seed=0, dtype=torch.float64, device="cpu", progress=None):
         n = settings["n"]
         function = lambda x: target(x) + 1.0 / n  # noqa: E731
-        return Baseline(self.name, self.family, settings, Counts(n, n, 1, n), 0.0, function, manifold)
+        return Baseline(self.name, self.family, settings, BaselineCounts(n, n, 1, n), 0.0, function, manifold)
 
 
 def test_build_takes_the_first_size_that_is_good_enough():
@@ -94,12 +93,28 @@ def test_build_takes_the_best_within_a_budget():
     assert Constant().build(target, CIRCLE, budget=10**6).settings == {"n": 8}
 
 
+def test_build_remembers_what_it_tried():
+    found = Constant().build(target, CIRCLE, 0.3)
+    assert [(t.note, t.outcome) for t in found.history] == [
+        ("n 1", "above epsilon"), ("n 2", "above epsilon"), ("n 4", "chosen")
+    ]  # fmt: skip
+    assert [t.cost for t in found.history] == [1, 2, 4] and "n 2" in str(found.history)
+    within = Constant().build(target, CIRCLE, budget=5).history
+    assert [t.outcome for t in within] == ["within budget", "within budget", "chosen", "over budget"]
+    assert not Constant().fit(target, CIRCLE, {"n": 2}).history
+
+
 def test_build_says_what_it_cannot_do():
-    with pytest.raises(EpsilonNotReached, match="epsilon") as caught:
+    with pytest.raises(
+        EpsilonNotReached, match=r"epsilon: expected an error that constant reaches on Circle"
+    ) as caught:
         Constant().build(target, CIRCLE, 0.01)
     assert caught.value.best == pytest.approx(0.125)
-    with pytest.raises(BudgetExceeded, match="budget"):
+    with pytest.raises(BudgetExceeded, match="budget: expected a budget within which there is a candidate of compact"):
         baselines.build("compact", target, CIRCLE, budget=20)
+    text = r"budget: expected a budget of at least 4 parameters, .* shallow_spline .* \(knots 0\), got 3"
+    with pytest.raises(BudgetExceeded, match=text):
+        baselines.build("shallow_spline", target, Cube(1), budget=3)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +158,8 @@ def test_our_network_keeps_its_counts_and_its_claim():
     report = found.model.architecture
     assert found.measured is not None and found.measured.sup == found.model.claim.bound <= 1e-2
     assert (found.counts.nonzero, found.counts.dense) == (report.nonzero_parameters, report.parameters)
-    assert found.counts.depth == report.blocks and found.settings["degree"] == report.degree
+    assert found.counts.depth == report.blocks and found.settings["degree"] == found.model.origin.sizes.degree
+    assert found.history is found.model.origin.history and [t.outcome for t in found.history].count("chosen") == 1
 
 
 def test_our_network_within_a_budget():
@@ -163,25 +179,25 @@ def test_a_rough_target_states_its_smoothness():
 def test_multiply_adds_of_the_dense_formula(M):
     """Against a count along the formula, head by head."""
     net = construct.approximate(target, M, charts=4, degree=3)
-    l, w = net.hidden0.shape  # noqa: E741
+    l, w = net.transformer.hidden0.shape  # noqa: E741
     count = 0
-    for block in net.stack:
-        for _ in range(block.query.shape[0]):
+    for block in net.transformer.stack:
+        for _ in range(block.attention.query.shape[0]):
             count += 3 * l * w * w + l * l * w + l * l * w  # queries, keys, values; scores; sums of values
-        count += sum(l * layer.weight.numel() for layer in block.ffn_layers)
-    assert multiply_adds(net, "dense") == count
-    assert 0 < multiply_adds(net) < count / 20
+        count += sum(l * layer.weight.numel() for layer in block.ffn.affine)
+    assert net.multiply_adds("dense") == count
+    assert 0 < net.multiply_adds() < count / 20
 
 
 def test_multiply_adds_of_the_steps_grow_with_the_network():
-    sizes = [multiply_adds(construct.approximate(target, CIRCLE, charts=4, degree=p)) for p in (2, 5, 8)]
+    sizes = [construct.approximate(target, CIRCLE, charts=4, degree=p).multiply_adds() for p in (2, 5, 8)]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_multiply_adds_refuse_what_they_cannot_count():
     net = construct.approximate(target, CIRCLE, charts=4, degree=2)
     with pytest.raises(InputError, match="execution"):
-        multiply_adds(net, "fast")
+        net.multiply_adds("fast")  # type: ignore[arg-type]
     net.requires_grad_()
     with pytest.raises(InputError, match="net"):
-        multiply_adds(net)
+        net.multiply_adds()

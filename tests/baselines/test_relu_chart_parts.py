@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
 
-from construct.baselines.relu.chart_layers import squares
+from construct.baselines.relu.chart_layers import weighted_squares
 from construct.baselines.relu.network import ReluNetwork
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.baselines.relu.signed_squares import fewest_squares, signed_squares_of
@@ -103,7 +103,7 @@ def test_squares_are_the_interpolant(m: int, seed: int) -> None:
     net = Schedule(2)
     v = net.input()
     weights = generator.uniform(0.1, 1.0, (1, 2))
-    network = ReluNetwork(net.finish(squares(net, v, m, weights)))
+    network = ReluNetwork(net.finish(weighted_squares(net, v, m, weights)))
     points = generator.uniform(-0.2, 1.2, (300, 2))
     nodes = np.linspace(0, 1, 2**m + 1)
     expected = np.interp(np.abs(2 * np.clip(points, 0, 1) - 1), nodes, nodes**2) @ weights[0]
@@ -114,7 +114,7 @@ def test_a_square_takes_seven_numbers_a_composition() -> None:
     sizes = []
     for m in (5, 6):
         net = Schedule(1)
-        sizes.append(ReluNetwork(net.finish(squares(net, net.input(), m, np.ones((1, 1))))).counts.nonzero)
+        sizes.append(ReluNetwork(net.finish(weighted_squares(net, net.input(), m, np.ones((1, 1))))).counts.nonzero)
     assert sizes[1] - sizes[0] == 7  # four weights and a bias of the tooth, one of its sum, one that carries the sum
 
 

@@ -10,7 +10,7 @@ import torch
 from construct.baselines.trained import Protocol, ReluMlp, TanhMlp, TrainedMethod, TrainingDiverged, train
 from construct.baselines.trained.budget import budget
 from construct.baselines.trained.method import CrateMethod, SoftmaxMethod
-from construct.baselines.trained.models import FeedForwardNetwork, Model
+from construct.baselines.trained.models import Model, MultilayerPerceptron
 from construct.baselines.trained.optimise import gauss_newton, lbfgs
 from construct.baselines.trained.training import halvings
 from construct.errors import InputError
@@ -26,11 +26,11 @@ def target(x: torch.Tensor) -> torch.Tensor:
 
 
 def small(generator: torch.Generator) -> Model:
-    return FeedForwardNetwork(2, 1, 8, activation="tanh", generator=generator)
+    return MultilayerPerceptron(2, 1, 8, activation="tanh", generator=generator)
 
 
 def large(generator: torch.Generator) -> Model:
-    return FeedForwardNetwork(2, 2, 40, generator=generator)
+    return MultilayerPerceptron(2, 2, 40, generator=generator)
 
 
 def quick(make: Any = small, **changes: Any) -> Any:
@@ -91,7 +91,7 @@ def test_a_constant_target_is_learnt() -> None:
 
 
 def test_divergence_is_an_error() -> None:
-    class Broken(FeedForwardNetwork):
+    class Broken(MultilayerPerceptron):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * math.nan
 

@@ -22,7 +22,7 @@ from construct.baselines.trained.method import (
     TanhMlp,
     TrainedMethod,
 )
-from construct.baselines.trained.models import FeedForwardNetwork, Model, SoftmaxTransformer
+from construct.baselines.trained.models import Model, MultilayerPerceptron, SoftmaxTransformer
 from construct.errors import InputError
 from construct.manifolds import Sphere
 
@@ -139,7 +139,7 @@ def test_softmax_transformer_is_its_formula_on_our_tokens() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_feed_forward_network_is_its_formula(activation: str) -> None:
-    model = FeedForwardNetwork(3, 2, 5, activation=activation, generator=generator())
+    model = MultilayerPerceptron(3, 2, 5, activation=activation, generator=generator())
     x = points(4, 3)
     h = array(x)
     for layer in parts(model.hidden):
@@ -168,7 +168,7 @@ def test_multiply_adds_are_those_of_the_matrix_products() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     models: list[Model] = [
-        FeedForwardNetwork(8, 3, 7, generator=generator()),
+        MultilayerPerceptron(8, 3, 7, generator=generator()),
         SoftmaxTransformer(8, 6, 2, 3, generator=generator()),
         Crate(8, 6, 2, 3, generator=generator()),
     ]
@@ -196,9 +196,9 @@ def test_bad_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="width: expected a multiple of heads = 4, got 6"):
         Crate(3, 6, 4, 1, generator=g)
     with pytest.raises(InputError, match=r"activation: expected one of \('relu', 'gelu', 'tanh'\), got 'sine'"):
-        FeedForwardNetwork(3, 1, 4, activation="sine", generator=g)
+        MultilayerPerceptron(3, 1, 4, activation="sine", generator=g)
     with pytest.raises(InputError, match="depth: expected an integer >= 1"):
-        FeedForwardNetwork(3, 0, 4, generator=g)
+        MultilayerPerceptron(3, 0, 4, generator=g)
     with pytest.raises(InputError, match="blocks: expected an integer >= 1"):
         SoftmaxTransformer(3, 4, 2, 0, generator=g)
     with pytest.raises(InputError, match="sparsity: expected a finite real number > 0"):

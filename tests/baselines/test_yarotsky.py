@@ -15,6 +15,7 @@ from construct.baselines.relu.taylor_terms import TaylorTerms, chain_layers
 from construct.baselines.relu.yarotsky import Yarotsky, yarotsky_network
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.manifolds import Cube, Sphere
+from construct.problem import Problem
 
 
 def wave(x):
@@ -182,6 +183,8 @@ def test_build_reaches_epsilon_with_the_fewest_weights_it_tried():
     x = cube_points(1, 2000, 5)
     assert float((found(x) - wave(x)).abs().max()) <= epsilon
     assert found.counts == found.model.network().counts
+    chosen = [trial for trial in found.history if trial.outcome == "chosen"]
+    assert [trial.cost for trial in chosen] == [found.counts.nonzero] and len(found.history) > 5
     again = Yarotsky().fit(wave, Cube(1), found.settings)
     assert again.counts == found.counts
     settings_ = found.settings
@@ -195,10 +198,11 @@ def test_rough_and_numpy_targets_take_degree_zero():
     def rough(x):
         return np.sqrt(np.abs(np.asarray(x)[..., 0]))
 
-    assert Yarotsky().degrees(rough, Cube(1)) == (0,)
-    assert Yarotsky(smoothness=0.5).degrees(wave, Cube(1)) == (0,)
-    assert Yarotsky(smoothness=2.5).degrees(wave, Cube(1)) == (2,)
+    assert Yarotsky().degrees(Problem(rough, Cube(1))) == (0,)
+    assert Yarotsky().degrees(Problem(wave, Cube(1), smoothness=0.5)) == (0,)
+    assert Yarotsky().degrees(Problem(wave, Cube(1), smoothness=2.5)) == (2,)
     assert Yarotsky().build(rough, Cube(1), 0.2).settings["degree"] == 0
+    assert Yarotsky(smoothness=1.5).build(wave, Cube(1), 0.2).settings["degree"] == 1
 
 
 def test_ladder_and_budget():

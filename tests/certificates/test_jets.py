@@ -14,7 +14,7 @@ from flint import arb, ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.certificates.jets import JetSpace, lagrange_bound, lagrange_range, lines_of, multi_indices
+from construct.certificates.jets import JetSpace, jet_exponents, lagrange_bound, lagrange_range, lines_of
 from construct.expressions import Algebra, Expression, abs, cos, exp, sin, sqrt, tanh, variables
 
 SEEDS = st.integers(0, 2**31)
@@ -114,7 +114,7 @@ def test_coefficients_are_derivatives(seed):
     point = draw.uniform(-1, 1, DIM)
     found = jet(expression, [arb(v) for v in point])
     with mpmath.workdps(60):
-        for index, coefficient in zip(multi_indices(DIM, ORDER), found, strict=True):
+        for index, coefficient in zip(jet_exponents(DIM, ORDER), found, strict=True):
             function = lambda *u: expression.fold(Mp(u))  # noqa: E731
             at = tuple(mpmath.mpf(v) for v in point)
             derivative = mpmath.diff(function, at, index) if sum(index) else function(*at)
@@ -220,7 +220,7 @@ def test_where_functions_break(expression, known):
 
 def test_second_derivatives_of_corners_are_unknown():
     over = jet(abs(x0) * x1, [arb(0, 1), arb(0, 1)])
-    degrees = [sum(a) for a in multi_indices(DIM, ORDER)]
+    degrees = [sum(a) for a in jet_exponents(DIM, ORDER)]
     assert all(v.is_finite() is (m <= 1) for v, m in zip(over, degrees, strict=True))
 
 

@@ -12,7 +12,9 @@ import torch
 
 import construct
 from construct.errors import InputError
+from construct.execution.sparse import propagate
 from construct.manifolds import Circle
+from construct.network import Network
 from construct.theory import (
     Geometry,
     class_log_lipschitz,
@@ -29,8 +31,7 @@ from construct.theory import (
     step_constants,
     taylor_constant,
 )
-from construct.transformer import Transformer
-from construct.transformer.weights import FeedForward, Heads
+from construct.transformer.weights import FeedForward, Heads, Weights
 
 GEOMETRY = Geometry(dim=2, ambient=3, charts=12, overlap=5, radius=1.0, inner_radius=0.9, scale=0.9, box=1.0)
 SIZES: dict[str, Any] = dict(blocks=3, heads=4, tokens=7, width=5, ffn_depth=3, weight_bound=2.5, state_bound=6.0)
@@ -49,7 +50,7 @@ def random_network(seed, *, tokens=4, width=3, blocks=2, heads=2, layers=2, scal
         )
         for _ in range(blocks)
     ]
-    return Transformer(draw(tokens, width), parts, ambient=2, readout=(1, 2), box=np.full(2, 0.5))
+    return Network(Weights(draw(tokens, width), tuple(parts), (1, 2), np.full(2, 0.5)))
 
 
 def positive_network(tokens=4, width=3):
@@ -63,7 +64,7 @@ def positive_network(tokens=4, width=3):
     parts = [(Heads(*(draw(2, width, width) for _ in range(3))), FeedForward(layers)) for _ in range(2)]
     parts.append((Heads.none(width), FeedForward()))
     hidden = np.broadcast_to(draw(width), (tokens, width)).copy()
-    return Transformer(hidden, parts, ambient=1, readout=(2, 1), box=np.zeros(1))
+    return Network(Weights(hidden, tuple(parts), (2, 1), np.zeros(1)))
 
 
 def gradient_sum(net, x):
@@ -146,7 +147,7 @@ def test_random_nets_stay_within_the_class_constant():
         net = random_network(seed)
         rng = np.random.default_rng(seed)
         kappa = max(1.0, max(float(p.abs().max()) for p in net.parameters()) + 1e-4)
-        states = [b.after.magnitude().max() for b in net.sparse_plan().bounds]
+        states = [b.after.magnitude().max() for b in propagate(net.transformer, net.box)]
         log_lambda = class_log_lipschitz(2, 2, 4, 3, 2, kappa, max(1.0, 2 * max(states)))
         x = torch.from_numpy(rng.uniform(-0.5, 0.5, size=(50, 2)))
         before = net(x)
@@ -221,7 +222,7 @@ def test_network_constant_grows_with_the_radius_and_is_below_that_of_the_class()
     a = net.architecture
     values = [network_log_lipschitz(net, radius) for radius in (0.0, 1e-30, 1e-6, 1.0)]
     assert values == sorted(values) and values[0] < values[-1]
-    states = max(float(s.magnitude().max()) for b in net.sparse_plan().bounds for s in (b.before, b.after))
+    states = max(float(s.magnitude().max()) for b in propagate(net.transformer, net.box) for s in (b.before, b.after))
     sizes = (a.blocks, a.heads, a.tokens, a.embedding_dim, a.ffn_depth, a.weight_bound, states)
     assert values[0] < class_log_lipschitz(*sizes)
 

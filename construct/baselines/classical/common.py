@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from construct.baselines.base import Baseline, Counts, Method, Settings, known, require_dtype, require_manifold
+from construct.baselines.base import Baseline, BaselineCounts, Method, Settings, known, require_dtype, require_manifold
 from construct.baselines.sampling import scattered, well_spread
 from construct.manifolds import Manifold
 from construct.progress import Progress, silent
@@ -156,7 +156,7 @@ class Classical(Method):
             method=self.name,
             family=self.family,
             settings={**checked, **found.chosen},
-            counts=Counts(found.numbers, found.numbers, 1, found.multiply_adds),
+            counts=BaselineCounts(found.numbers, found.numbers, 1, found.multiply_adds),
             seconds=seconds,
             function=function,
             manifold=manifold,

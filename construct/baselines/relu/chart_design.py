@@ -31,7 +31,7 @@ from construct.atlas import Atlas
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.signed_squares import SignedSquares, fewest_squares, signed_squares_of
 from construct.baselines.relu.square_levels import HIGHEST_LEVEL, coordinates, dimension, levels
-from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace
 from construct.validation import invalid, positive_integer
 
 APART = 0.01
@@ -234,7 +234,7 @@ def _local_functions(
 ) -> _LocalFunctions:
     """The polynomials or splines of all charts over the features of a design, evaluated at the nodes (P, d)."""
     space, coefficients = approximator.space, approximator.coefficients.numpy()
-    if isinstance(space, SplineSpace) and space.dim == 1:
+    if space.name == SplineSpace.name and space.dim == 1:
         knots = np.arange(1, space.cells) / space.cells
         affine = _truncated_powers(coefficients)
         hinges = np.maximum((nodes + 1) / 2 - knots, 0.0)
@@ -242,7 +242,7 @@ def _local_functions(
         n = len(affine)
         forms, signs, above = np.zeros((n, 0, 1)), np.zeros((n, 0)), np.zeros((*lower.shape, 0))
         return _LocalFunctions(0, knots, False, affine, forms, signs, lower, above)
-    if not isinstance(space, PolynomialSpace):
+    if space.name != PolynomialSpace.name:
         raise invalid("space", "polynomials, or splines in d = 1", space)
     count, resolved = _resolved(coefficients, space, kinds, squares, solve, seed)
     basis = levels(space.dim, count)[-1].basis if count else coordinates(space.dim)
@@ -295,7 +295,7 @@ def _over_hull(affine: Float, centres: Float, frames: Float) -> Float:
 
 
 def _resolved(
-    coefficients: Float, space: PolynomialSpace, kinds: Int, squares: bool, solve: bool, seed: int
+    coefficients: Float, space: LocalSpace, kinds: Int, squares: bool, solve: bool, seed: int
 ) -> tuple[int, SignedSquares]:
     """Levels below the features, and P_n over the polynomials of those levels and squares above."""
     d, p = space.dim, space.degree

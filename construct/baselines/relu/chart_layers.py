@@ -8,14 +8,14 @@ import numpy as np
 from scipy import sparse
 
 from construct.arrays import Float
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.chart_design import ChartDesign
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.baselines.relu.square_levels import coordinates, levels
 
 
-def squares(net: Schedule, v: Form, compositions: int, weights: Float, constant: Form | None = None) -> Form:
+def weighted_squares(net: Schedule, v: Form, compositions: int, weights: Float, constant: Form | None = None) -> Form:
     """`constant + weights @ f_m(|2 v - 1|)` for v (J,) in [0, 1]: f_m the interpolant of the square at j 2^-m.
 
     With the teeth `g_1 = 2 v - 4 relu(v - 1/2)`, `g_(k+1) = 2 g_k - 4 relu(g_k - 1/2)`,
@@ -70,7 +70,7 @@ class ChartLayers:
         """All affine layers."""
         return self.net.finish(self._output())
 
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Their sizes, without them."""
         return self.net.counts(self._output())
 
@@ -101,7 +101,7 @@ class ChartLayers:
     def _squared_distance(self) -> Form:
         """d~2 (n,) as forms of y and one neuron, sum_j y_j^2."""
         design, box = self.design, self.design.box
-        total = self.net.relu(squares(self.net, self.coordinates, self.distance, (box**2)[None]))
+        total = self.net.relu(weighted_squares(self.net, self.coordinates, self.distance, (box**2)[None]))
         same = total.apply(np.ones((design.charts, 1)), (design.centres**2).sum(axis=1))
         # -2 <c, y>, y = box (2 v - 1)
         linear = self.coordinates.apply(-4 * design.centres * box, 2 * design.centres @ box)
@@ -150,7 +150,7 @@ class ChartLayers:
             forms = level.forms @ basis
             v = self._mixed(found, forms / 2).scaled(1.0, 0.5)
             v = narrowed(self.net, v, found.rows + len(design.box) + 1)
-            new = squares(self.net, v, self.compositions[number], np.eye(v.rows))
+            new = weighted_squares(self.net, v, self.compositions[number], np.eye(v.rows))
             found = stacked([found, self.net.relu(new)])
             basis = level.basis
         return found
@@ -193,7 +193,7 @@ class ChartLayers:
             v = [self.net.relu(one + gate.scaled(-design.spread)).apply(select) for one in v]
         forms = narrowed(self.net, stacked(v), features.rows + len(design.box) + 1)
         constant = rest.scaled(1.0, design.shift + negative)
-        value = squares(self.net, forms, self.compositions[-1], weights, constant).scaled(1.0, -negative)
+        value = weighted_squares(self.net, forms, self.compositions[-1], weights, constant).scaled(1.0, -negative)
         if design.charts == 1:
             return value.scaled(1.0, -design.shift)
         if not design.shared:

@@ -7,7 +7,6 @@ decide the chart, one polynomial per chart. Everything else is chosen for few we
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,14 +15,26 @@ from typing import Any, ClassVar
 import torch
 
 from construct.atlas import atlas_for
-from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known, smoothness_of
-from construct.baselines.relu.chart_search import MeasuredNetwork, designs, search_charts
+from construct.baselines.base import (
+    Baseline,
+    Method,
+    Options,
+    Settings,
+    error_of,
+    known,
+    sized,
+    tried,
+    within_budget,
+)
+from construct.baselines.relu.chart_search import designs, search_charts
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.baselines.relu.sawtooth import listed
-from construct.errors import BudgetExceeded, EpsilonNotReached
-from construct.local import PolynomialSpace, SplineSpace, fit_charts
+from construct.errors import EpsilonNotReached
+from construct.local import LocalSpace, PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Manifold
 from construct.measurement import measure
+from construct.planning import Search, not_reached
+from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.validation import invalid, positive_real
 
@@ -78,7 +89,7 @@ class ChenImproved(Method):
         start = time.perf_counter()
         if "compositions" not in settings or ("degree" in settings) == ("cells" in settings):
             raise invalid("settings", "compositions and one of degree and cells", got=", ".join(settings) or "none")
-        space: PolynomialSpace | SplineSpace
+        space: LocalSpace
         if "cells" in settings:
             space = SplineSpace(manifold.dim, settings["cells"])
         else:
@@ -94,52 +105,43 @@ class ChenImproved(Method):
         seconds = time.perf_counter() - start
         return self._baseline(network, manifold, dict(settings), seconds, dtype, device)
 
-    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+    def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The smallest network that `search_charts` finds for epsilon."""
         start = time.perf_counter()
-        found: MeasuredNetwork = search_charts(
-            target,
-            manifold,
-            epsilon,
-            smoothness=smoothness_of(target, self.smoothness),
-            seed=options.seed,
-            progress=options.progress,
-        )
+        found = search_charts(problem)
         seconds = time.perf_counter() - start
         space, network = found.approximator.space, found.network
-        size = {"degree": space.degree} if isinstance(space, PolynomialSpace) else {"cells": space.count - 1}
         settings: Settings = {
             "charts": network.design.charts,
-            **size,
+            **({"cells": space.cells} if space.name == SplineSpace.name else {"degree": space.degree}),
             "compositions": list(network.compositions),
             "distance_compositions": network.distance_compositions,
         }
-        baseline = self._baseline(network, manifold, settings, seconds, options.dtype, options.device)
+        baseline = self._baseline(network, problem.manifold, settings, seconds, options.dtype, options.device)
+        baseline = replace(baseline, history=found.history)
         if options.dtype == torch.float64:
             return replace(baseline, measured=found.measured)
-        measured = measure(baseline, target, manifold, seed=options.seed)
-        if not measured.sup <= epsilon:
-            raise EpsilonNotReached(
-                f"epsilon: {epsilon:g} was asked for, {self.name} in {options.dtype} is off by {measured.sup:.3g}",
-                measured.sup,
-            )
+        measured = measure(baseline, problem.target, problem.manifold, seed=problem.seed)
+        if not measured.sup <= problem.wanted:
+            raise not_reached(problem, measured.sup, f"{self.name} keeps in {options.dtype}")
         return replace(baseline, measured=measured)
 
-    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+    def within(self, problem: Problem, budget: int, options: Options) -> Baseline:
         """The best of epsilon = 10^(-k/2), k = 0, 1, ..., that is within the budget."""
-        start = time.perf_counter()
+        start, search = time.perf_counter(), Search(problem, self.name, budget, limit="budget")
         best: Baseline | None = None
         for k in range(STEPS + 1):
             try:
-                found = self.to_epsilon(target, manifold, 10 ** (-k / 2), options)
+                found = self.to_epsilon(replace(problem, epsilon=10 ** (-k / 2)), options)
             except EpsilonNotReached:
                 break
-            if found.counts.nonzero > budget:
+            if not within_budget(search, found.settings, found):
                 break
+            tried(search, found.settings, found)
             best = found if best is None or error_of(found) < error_of(best) else best
         if best is None:
-            raise BudgetExceeded(f"budget: the smallest {self.name} has more numbers than {budget:,}", math.inf)
-        return replace(best, seconds=time.perf_counter() - start)
+            raise search.failure()
+        return replace(best, seconds=time.perf_counter() - start, history=search.chosen(*sized(best.settings)))
 
     def _baseline(
         self,

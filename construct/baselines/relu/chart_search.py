@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,14 +14,14 @@ from construct.atlas import Atlas, candidate_atlases
 from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
-from construct.compact.planner import MARGIN, TRIM, Planner, trimmed
+from construct.compact.planner import TRIM, CompactPlanner, sizes_of
 from construct.errors import EpsilonNotReached, InputError
 from construct.local import PiecewiseApproximator, PolynomialSpace, fit_charts, sweep
-from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
+from construct.planning import MARGIN, History, Search
+from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import positive_real
 
 SAMPLES = 6_000
 ROUNDS = 5
@@ -39,11 +39,12 @@ SMALLEST_CHART = 12  # numbers that a chart takes at least
 
 @dataclass(frozen=True, eq=False)
 class MeasuredNetwork:
-    """A network, its measured error and what it was made from."""
+    """A network, its measured error, what it was made from, and what was tried before it."""
 
     network: ChartsNetwork
     measured: Measurement
     approximator: PiecewiseApproximator
+    history: History
 
 
 def same_fit(
@@ -63,39 +64,35 @@ def same_fit(
         InputError: no design for this approximator (degree above 32, splines in d > 1), epsilon not a number > 0.
         EpsilonNotReached: the fit itself, or its maximum over charts, misses epsilon.
     """
-    positive_real(epsilon, "epsilon")
-    return smallest([approximator], target, epsilon, seed=seed, progress=progress)
+    problem = Problem(target, approximator.atlas.manifold, epsilon, seed=seed, progress=progress)
+    return smallest([approximator], Search(problem, "a ReLU network of these local polynomials", margin=1.0))
 
 
-def smallest(
-    approximators: Iterable[PiecewiseApproximator],
-    target: Callable[..., Any],
-    epsilon: float,
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> MeasuredNetwork:
-    """The network with the fewest non-zeros over several approximators; arguments and errors as in `same_fit`."""
-    trials: list[Trial] = []
-    missed = math.inf
+def smallest(approximators: Iterable[PiecewiseApproximator], search: Search) -> MeasuredNetwork:
+    """The network with the fewest non-zeros over several approximators; errors as in `same_fit`."""
+    problem, trials = search.problem, list[DesignTrial]()
     for approximator in approximators:
-        x = approximator.atlas.manifold.sample(SAMPLES, seed + 7)
+        x = problem.manifold.sample(SAMPLES, problem.seed + 7)
         for design in designs(approximator):
-            trial = Trial(approximator, design, x, evaluate_target(target, x), epsilon)
+            trial = DesignTrial(approximator, design, x, evaluate_target(problem.target, x), problem.wanted)
             if trial.settle():
-                progress(f"{trial.network!r}: {trial.network.counts.nonzero}", None)
                 trials.append(trial)
-            else:
-                missed = min(missed, trial.error((MOST_COMPOSITIONS,) * design.stages))
+            _record(search, trial, trial.error(trial.network.compositions), "sampled")
     while trials:
         trial = min(trials, key=lambda one: one.network.counts.nonzero)
-        measured = measure(trial.network, target, trial.approximator.atlas.manifold, seed=seed)
-        if measured.sup <= epsilon:
-            return MeasuredNetwork(trial.network, measured, trial.approximator)
-        missed = min(missed, measured.sup)
-        if not trial.tighten(measured.worst_point, target):
+        measured = measure(trial.network, problem.target, problem.manifold, seed=problem.seed)
+        _record(search, trial, measured.sup, "measured")
+        if measured.sup <= problem.wanted:
+            history = search.chosen(trial.sizes, trial.note)
+            return MeasuredNetwork(trial.network, measured, trial.approximator, history)
+        if not trial.tighten(measured.worst_point, problem.target):
             trials.remove(trial)
-    raise EpsilonNotReached(f"epsilon: {epsilon:g} was asked for, these local polynomials reach {missed:.3g}", missed)
+    raise search.failure()
+
+
+def _record(search: Search, trial: DesignTrial, error: float, kind: str) -> None:
+    counts = trial.network.counts
+    search.record(trial.sizes, error, kind, parameters=counts.dense, cost=counts.nonzero, note=trial.note)
 
 
 def designs(approximator: PiecewiseApproximator) -> list[ChartDesign]:
@@ -124,7 +121,7 @@ def designs(approximator: PiecewiseApproximator) -> list[ChartDesign]:
     return found
 
 
-class Trial:
+class DesignTrial:
     """A design with the fewest compositions that keep the error on a sample x (P, D) below a threshold."""
 
     def __init__(
@@ -133,6 +130,17 @@ class Trial:
         self.approximator, self.design = approximator, design
         self.x, self.values, self.allowed, self.rounds = x, values, epsilon, 0
         self.network = networked(design, MOST_COMPOSITIONS)
+
+    @property
+    def sizes(self) -> Sizes:
+        return sizes_of(self.approximator.atlas, self.approximator.space)
+
+    @property
+    def note(self) -> str:
+        """What else there is to a network: its compositions, and which design it has."""
+        stages = " ".join(map(str, self.network.compositions))
+        kind = ("classes" if self.design.shared else "charts") + (", squares" if self.design.squares else "")
+        return f"compositions {stages}, {kind}" if stages else kind
 
     def error(self, compositions: tuple[int, ...]) -> float:
         """Largest error on the sample."""
@@ -202,55 +210,36 @@ class ChartCandidate:
     nonzero: int
 
 
-def search_charts(
-    target: Callable[..., Any],
-    manifold: Manifold,
-    epsilon: float,
-    *,
-    smoothness: float | None = None,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> MeasuredNetwork:
+def search_charts(problem: Problem) -> MeasuredNetwork:
     """The smallest network that is found for epsilon: the planner's fit and the best candidates of our own.
 
     Raises:
         EpsilonNotReached: none of them; `.best` is the smallest error seen.
     """
-    found = _fits(target, manifold, epsilon, smoothness, seed, progress)
-    return smallest(found, target, epsilon, seed=seed, progress=progress)
+    search = Search(problem, "a ReLU network on charts", margin=1.0)
+    return smallest(_fits(search), search)
 
 
-def _fits(
-    target: Callable[..., Any],
-    manifold: Manifold,
-    epsilon: float,
-    smoothness: float | None,
-    seed: int,
-    progress: Progress,
-) -> Iterator[PiecewiseApproximator]:
+def _fits(search: Search) -> Iterator[PiecewiseApproximator]:
     """Full fits of the best candidates; of a rough curve, or where there is none, the planner's.
 
     Raises:
         EpsilonNotReached: there is no candidate and the planner finds nothing.
     """
-    candidates = sorted(_candidates(target, manifold, epsilon, progress), key=lambda c: c.nonzero)
+    problem, dim = search.problem, search.problem.manifold.dim
+    candidates = sorted(_candidates(search), key=lambda c: c.nonzero)
     for candidate in candidates[:FINALISTS]:
         if candidate.nonzero > GIVE_UP * candidates[0].nonzero:
             break
-        progress(f"{candidate.atlas.count} charts, degree {candidate.degree}: about {candidate.nonzero}", None)
-        space = PolynomialSpace(manifold.dim, candidate.degree)
-        yield trimmed(fit_charts(target, candidate.atlas, space), TRIM * epsilon)
-    if candidates and (smoothness is None or manifold.dim > 1):
+        problem.progress(f"{candidate.atlas.count} charts, degree {candidate.degree}: about {candidate.nonzero}", None)
+        fitted = fit_charts(problem.target, candidate.atlas, PolynomialSpace(dim, candidate.degree))
+        kept = fitted.space.trimmed(fitted.coefficients, TRIM * problem.wanted)
+        yield replace(fitted, coefficients=kept)
+    if candidates and (problem.smoothness is None or dim > 1):
         return
-    planner = Planner(
-        target,
-        manifold,
-        FIT * epsilon / MARGIN,
-        smoothness=smoothness if manifold.dim == 1 else None,
-        max_parameters=MOST_PARAMETERS,
-        seed=seed,
-        progress=progress,
-    )
+    smoothness = problem.smoothness if dim == 1 else None
+    planned = replace(problem, epsilon=FIT * problem.wanted / MARGIN, smoothness=smoothness)
+    planner = CompactPlanner(planned, Search(planned, search.subject, MOST_PARAMETERS))
     try:
         yield planner.plan().approximator
     except EpsilonNotReached:
@@ -258,28 +247,31 @@ def _fits(
             raise
 
 
-def _candidates(
-    target: Callable[..., Any], manifold: Manifold, epsilon: float, progress: Progress
-) -> Iterator[ChartCandidate]:
+def _candidates(search: Search) -> Iterator[ChartCandidate]:
     """Atlases from the fewest charts on, with every degree that fits first among those of as many levels."""
-    degrees = DEGREES.get(manifold.dim, (1, 2, 3))
+    problem, dim, epsilon = search.problem, search.problem.manifold.dim, search.problem.wanted
+    degrees = DEGREES.get(dim, (1, 2, 3))
     cheapest = math.inf
-    for atlas in candidate_atlases(manifold, MOST_CHARTS):
+    for atlas in candidate_atlases(problem.manifold, MOST_CHARTS):
         if SMALLEST_CHART * atlas.count > cheapest:
             return
-        tried = [p for p in degrees if atlas.count * PolynomialSpace(manifold.dim, p).count ** 2 <= MOST_NODES]
+        tried = [p for p in degrees if atlas.count * PolynomialSpace(dim, p).count ** 2 <= MOST_NODES]
         if not tried:
             return
-        progress(f"charts {atlas.count}", None)
-        fits = sweep(target, atlas, tried, lawson=SWEEP_LAWSON)
+        problem.progress(f"charts {atlas.count}", None)
+        fits = sweep(problem.target, atlas, tried, lawson=SWEEP_LAWSON)
         fitting: dict[int, int] = {}  # levels -> degree
         for degree, sup in zip(fits.degrees, fits.sups, strict=True):
             if sup <= FIT * epsilon:
                 fitting.setdefault(math.ceil(math.log2(degree)), degree)
+        if not fitting:
+            sup, degree = min(zip(fits.sups, fits.degrees, strict=True))
+            search.record(Sizes(atlas.count, 1, degree), sup, "fitted")
         for degree in fitting.values():
             scale = float(fits.approximator(degree).coefficients.abs().sum(dim=1).max())
             m = min(MOST_COMPOSITIONS, max(1, math.ceil(math.log(max(scale, epsilon) / epsilon, 4))))
             guesses = [design_of(fits.approximator(degree), squares=squares, solve=False) for squares in (True, False)]
             nonzero = min(networked(one, m).counts.nonzero for one in guesses)
             cheapest = min(cheapest, nonzero)
+            search.record(Sizes(atlas.count, 1, degree), fits.sups[fits.degrees.index(degree)], "fitted", cost=nonzero)
             yield ChartCandidate(atlas, degree, nonzero)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from construct.arrays import Float
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.chart_layers import ChartLayers
 from construct.baselines.relu.circuit import Layer
@@ -58,7 +58,7 @@ class ChartsNetwork:
         return ChartLayers(self.design, self.compositions, self.distance_compositions).layers()
 
     @cached_property
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Sizes of the network."""
         return ChartLayers(self.design, self.compositions, self.distance_compositions).counts()
 

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.atlas import Atlas
-from construct.baselines.relu.circuit import Circuit, Gadget, Layer, after, before, copies, layer
+from construct.baselines.relu.circuit import Circuit, Layer, Subnetwork, after, before, copies, layer
 from construct.baselines.relu.sawtooth import (
     MOST_COMPOSITIONS,
     product_layers,
@@ -94,14 +94,14 @@ class ChenNetwork(TaylorNetwork):
         """Charts; terms beside indicators; their products and the sum."""
         circuit = Circuit(self.ambient)
         box = self.atlas.manifold.box.numpy()
-        shifted = Gadget("x + box", [layer(sparse.eye_array(self.ambient), box)], nonnegative=True)
+        shifted = Subnetwork("x + box", [layer(sparse.eye_array(self.ambient), box)], nonnegative=True)
         circuit.run([self._coordinates(circuit), shifted])
-        circuit.run([*self.terms.gadgets(circuit, "z + 1", filled=filled), self._indicators(circuit, box)])
+        circuit.run([*self.terms.subnetworks(circuit, "z + 1", filled=filled), self._indicators(circuit, box)])
         products, bounds = self._products(circuit)
         circuit.run([products])
         return circuit.finish(bounds[None])
 
-    def _coordinates(self, circuit: Circuit) -> Gadget:
+    def _coordinates(self, circuit: Circuit) -> Subnetwork:
         """clip(z) + 1 = relu(z + 1) - relu(z - 1) >= 0 of every chart and coordinate, held in one neuron each."""
         frames, scale = self.atlas.frames.numpy(), self.atlas.scale
         rows = frames.transpose(0, 2, 1).reshape(-1, self.ambient) / scale
@@ -110,9 +110,9 @@ class ChenNetwork(TaylorNetwork):
         ends = layer(np.repeat(rows, 2, axis=0), np.repeat(offset, 2) + np.tile([1.0, -1.0], count))
         clip = layer(sparse.kron(sparse.eye_array(count), np.array([[1.0, -1.0]])))
         layers = [*before(layer(circuit.select("x")), [ends]), clip, layer(sparse.eye_array(count))]
-        return Gadget("z + 1", layers, nonnegative=True)
+        return Subnetwork("z + 1", layers, nonnegative=True)
 
-    def _indicators(self, circuit: Circuit, box: Float) -> Gadget:
+    def _indicators(self, circuit: Circuit, box: Float) -> Subnetwork:
         """1_n of every chart, from x + box."""
         count, square = self.atlas.count, self.atlas.radius**2
         centres, bounds = self.atlas.centres.numpy(), coordinate_bounds(self.atlas)
@@ -122,9 +122,9 @@ class ChenNetwork(TaylorNetwork):
         eye = sparse.eye_array(count)
         doubled = [layer(2.0 * eye)] * self.doublings
         flipped = [layer(-1.0 * eye, np.ones(count))] * 2
-        return Gadget("indicator", [*before(wide, ramp), *doubled, *flipped], nonnegative=True)
+        return Subnetwork("indicator", [*before(wide, ramp), *doubled, *flipped], nonnegative=True)
 
-    def _products(self, circuit: Circuit) -> tuple[Gadget, Float]:
+    def _products(self, circuit: Circuit) -> tuple[Subnetwork, Float]:
         """p(S_n/B_n, 1_n) of every chart, and B_n."""
         count, compositions = self.atlas.count, self.terms.compositions
         assert compositions is not None
@@ -137,7 +137,7 @@ class ChenNetwork(TaylorNetwork):
         order = np.arange(2 * count).reshape(2, count).T.ravel()  # grouped by chart
         offset = np.concatenate([-sum(parts.values()) / bounds, np.zeros(count)])
         products = copies(product_layers(compositions, 1.0), count)
-        return Gadget("products", before(layer(pairs[order], offset[order]), products)), bounds
+        return Subnetwork("products", before(layer(pairs[order], offset[order]), products)), bounds
 
     def _bounds(self) -> tuple[dict[int, Float], Float]:
         """B_(n,j) of every total degree, and their sums B_n, 1 where there is nothing."""

@@ -1,12 +1,12 @@
 """ReLU networks put together from smaller ones that run side by side: the bookkeeping of layers and identities.
 
 A ReLU network is a list of affine layers with a relu between one and the next. Its state after some layers is a set of
-named *channels*, affine forms of the neurons of the last hidden layer: `channel = read @ neurons + offset`. A `Gadget`
-is a small network whose first layer reads channels and whose outputs become channels. Gadgets of different depth run
+named *channels*, affine forms of the neurons of the last hidden layer: `channel = read @ neurons + offset`. A
+`Subnetwork`'s first layer reads channels and its outputs become channels. Subnetworks of different depth run
 side by side; what is finished, or only kept, is carried along by `v = relu(v) - relu(-v)`, one neuron a layer where
 v >= 0.
 
-The last layer of one gadget and the first of the next merge into one matrix, since both are affine (Petersen and
+The last layer of one subnetwork and the first of the next merge into one matrix, since both are affine (Petersen and
 Voigtlaender 2018 compose by a further pair of layers instead, which costs depth and keeps the matrices sparse).
 """
 
@@ -64,7 +64,7 @@ def beside(networks: Sequence[Sequence[Layer]]) -> list[Layer]:
 
 
 @dataclass(frozen=True)
-class Gadget:
+class Subnetwork:
     """A network that reads the channels of a circuit: the first weight has a column for every channel.
 
     nonnegative: its outputs are known to be >= 0, so that one neuron carries each.
@@ -76,11 +76,11 @@ class Gadget:
 
 
 class _Strand:
-    """A gadget on its way through the layers: still running, or finished and carried."""
+    """A subnetwork on its way through the layers: still running, or finished and carried."""
 
-    def __init__(self, gadget: Gadget) -> None:
-        self.name, self.nonnegative = gadget.name, gadget.nonnegative
-        self.layers, self.done = list(gadget.layers), 0
+    def __init__(self, subnetwork: Subnetwork) -> None:
+        self.name, self.nonnegative = subnetwork.name, subnetwork.nonnegative
+        self.layers, self.done = list(subnetwork.layers), 0
 
     @property
     def outputs(self) -> int:
@@ -135,17 +135,17 @@ class Circuit:
         columns = matrix.coords[1] + start
         return sparse.csr_array((matrix.data, (matrix.coords[0], columns)), shape=(matrix.shape[0], self.channels))
 
-    def run(self, gadgets: Sequence[Gadget], keep: Sequence[str] = ()) -> None:
-        """Let gadgets run side by side; afterwards the channels are their outputs and the groups in `keep`.
+    def run(self, subnetworks: Sequence[Subnetwork], keep: Sequence[str] = ()) -> None:
+        """Let subnetworks run side by side; afterwards the channels are their outputs and the groups in `keep`.
 
         Raises:
             InputError: a name twice, or a first weight that does not have a column for every channel.
         """
-        kept = [Gadget(name, [layer(self.select(name))], self._nonnegative[name]) for name in keep]
-        strands = [_Strand(gadget) for gadget in (*gadgets, *kept)]
+        kept = [Subnetwork(name, [layer(self.select(name))], self._nonnegative[name]) for name in keep]
+        strands = [_Strand(subnetwork) for subnetwork in (*subnetworks, *kept)]
         names = [strand.name for strand in strands]
         if len(set(names)) < len(names):
-            raise invalid("gadgets", "different names", names)
+            raise invalid("subnetworks", "different names", names)
         for strand in strands:
             if strand.layers[0][0].shape[1] != self.channels:
                 shape = f"shape {strand.layers[0][0].shape}"

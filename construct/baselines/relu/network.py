@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.circuit import Layer
 from construct.validation import invalid, shaped
 
@@ -74,12 +74,12 @@ class ReluNetwork(nn.Module):
         return [self.ambient, *(layer.out_features for layer in self.stack)]
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Non-zero weights and biases, those of fully connected layers of the same widths, affine layers."""
         nonzero = sum(int(p.count_nonzero()) for p in self.parameters())
         widths = self.widths
         dense = sum(o * (i + 1) for i, o in pairwise(widths))
-        return Counts(nonzero, dense, len(self.layers), sum(layer.values.numel() for layer in self.stack))
+        return BaselineCounts(nonzero, dense, len(self.layers), sum(layer.values.numel() for layer in self.stack))
 
     @property
     def weight_bound(self) -> float:

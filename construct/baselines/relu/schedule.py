@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from construct.arrays import Float, Int
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.circuit import Layer
 from construct.validation import invalid
 
@@ -107,7 +107,7 @@ class Schedule:
         eye = sparse.csr_array(sparse.eye_array(form.rows))
         return Form({len(self._groups) - 1: eye}, np.zeros(form.rows), at)
 
-    def counts(self, output: Form) -> Counts:
+    def counts(self, output: Form) -> BaselineCounts:
         """Sizes of the network that ends in `output`, without its layers."""
         depth = output.latest
         last = self._last_uses(output, depth)
@@ -125,7 +125,7 @@ class Schedule:
         biases = sum(int(np.count_nonzero(form.offset[rows])) for _, form, rows in everything)
         widths = np.maximum(widths, 1)
         dense = int((widths[1:] * (widths[:-1] + 1)).sum())
-        return Counts(weights + biases, dense, depth + 1, weights)
+        return BaselineCounts(weights + biases, dense, depth + 1, weights)
 
     def finish(self, output: Form) -> list[Layer]:
         """The layers of the network that ends in `output`."""

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 
 from construct.arrays import Float
-from construct.baselines.base import Baseline, Method, Options, Settings, known
+from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known, sized, tried
 from construct.baselines.relu.circuit import Layer, layer
 from construct.baselines.relu.links import Polyline, fewest_links
 from construct.baselines.relu.network import ReluNetwork
-from construct.errors import BudgetExceeded, EpsilonNotReached
 from construct.manifolds import Cube, Manifold
 from construct.measurement import measure
+from construct.planning import Search
+from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
 from construct.validation import integer, invalid
@@ -36,6 +37,7 @@ COARSE, FINEST = 2**13, 2**17
 """Grid cells of [-1, 1]: of `fit`, and the most that `build` refines to."""
 BISECTIONS = 24
 MOST_LINKS = 1024
+LEAST_NUMBERS = 4  # of one link: weight, bias, output weight, output bias
 PER_LINK = 8
 """Grid cells that a link has to span for the grid to mean anything."""
 
@@ -84,7 +86,7 @@ class ShallowSpline(Method):
         found = smallest_error(x, values, links)
         return self._baseline(found, manifold, {"knots": len(found.knots)}, time.perf_counter() - start, dtype, device)
 
-    def to_epsilon(self, target: Callable[..., Any], manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+    def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The fewest knots for epsilon.
 
         The tube is as much thinner than epsilon as f strays from its polyline on the grid, measured; the grid is
@@ -93,42 +95,36 @@ class ShallowSpline(Method):
         Raises:
             EpsilonNotReached: the finest grid misses epsilon.
         """
-        start, cells, best = time.perf_counter(), self.cells, float("inf")
+        start, cells, epsilon = time.perf_counter(), self.cells, problem.wanted
+        search = Search(problem, f"{self.name} on a grid of at most {max(FINEST, cells):,} cells", margin=1.0)
         while True:
-            x, values = sampled(target, cells)
-            lost = _strayed(target, x, values)
+            x, values = sampled(problem.target, cells)
+            lost = _strayed(problem.target, x, values)
             inner = (epsilon - lost) * (1 - 1e-6)
             if (lost <= epsilon / 100 or cells >= FINEST) and inner > epsilon / 2:
-                options.progress(f"{cells} cells", None)
-                most = cells // PER_LINK
-                found = fewest_links(x, values - inner, values + inner, most)
-                if found is not None:
-                    spent = time.perf_counter() - start
-                    baseline = self._baseline(
-                        found, manifold, {"knots": len(found.knots)}, spent, options.dtype, options.device
-                    )
-                    measured = measure(baseline, target, manifold, seed=options.seed)
-                    best = min(best, measured.sup)
-                    if measured.sup <= epsilon:
-                        return replace(baseline, measured=measured)
+                links = fewest_links(x, values - inner, values + inner, cells // PER_LINK)
+                if links is not None:
+                    found = self._measured(links, problem, start, options)
+                    tried(search, found.settings, found)
+                    if error_of(found) <= epsilon:
+                        return replace(found, history=search.chosen(*sized(found.settings)))
             if cells >= FINEST:
-                raise EpsilonNotReached(
-                    f"epsilon: {epsilon:g} was asked for, {self.name} on {cells:,} cells is off by {best:.3g}", best
-                )
+                raise search.failure()
             cells *= 4
 
-    def within(self, target: Callable[..., Any], manifold: Manifold, budget: int, options: Options) -> Baseline:
+    def within(self, problem: Problem, budget: int, options: Options) -> Baseline:
         """The most knots that the budget allows."""
-        start = time.perf_counter()
-        x, values = sampled(target, self.cells)
-        least = 4  # one link: weight, bias, output weight, output bias
-        if budget < least:
-            raise BudgetExceeded(f"budget: the smallest {self.name} has {least} numbers, got {budget}", float("inf"))
+        start, search = time.perf_counter(), Search(problem, self.name, budget, limit="budget")
+        if not search.affordable(Sizes(), LEAST_NUMBERS, "knots 0"):
+            raise search.failure()
+        x, values = sampled(problem.target, self.cells)
         links = min((budget - 1) // 3, MOST_LINKS, self.cells // PER_LINK)
-        found = smallest_error(x, values, links)
-        spent = time.perf_counter() - start
-        baseline = self._baseline(found, manifold, {"knots": len(found.knots)}, spent, options.dtype, options.device)
-        return replace(baseline, measured=measure(baseline, target, manifold, seed=options.seed))
+        return self._measured(smallest_error(x, values, links), problem, start, options)
+
+    def _measured(self, found: Polyline, problem: Problem, start: float, options: Options) -> Baseline:
+        spent, knots = time.perf_counter() - start, {"knots": len(found.knots)}
+        baseline = self._baseline(found, problem.manifold, knots, spent, options.dtype, options.device)
+        return replace(baseline, measured=measure(baseline, problem.target, problem.manifold, seed=problem.seed))
 
     def _baseline(
         self,

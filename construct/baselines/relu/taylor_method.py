@@ -12,21 +12,21 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from construct.baselines.base import Baseline, Method, Options, Settings, known
+from construct.baselines.base import Baseline, Method, Options, Settings, error_of, known, sized, tried
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.baselines.relu.taylor_network import TaylorNetwork
-from construct.errors import EpsilonNotReached, InputError
+from construct.errors import InputError
 from construct.manifolds import Manifold
-from construct.measurement import measure, search_sup
+from construct.measurement import measure
 from construct.paper.taylor import taylor_degree
+from construct.planning import Search
+from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent
-from construct.targets import evaluate_target
 from construct.validation import invalid, positive_integer
 
 MOST_NODES = 1 << 22
@@ -37,7 +37,9 @@ MOST_DEGREE = 7
 DEFAULT_DEGREE = 1
 SEARCH_SAMPLES, SEARCH_ROUNDS = 4_000, 6
 MARGIN = 0.97
+AIM = 0.95  # of the goal: what a change of cells aims at
 FIRST_CELLS, MOST_STEPS, MOST_TRADES, MOST_CHECKS = 2, 14, 4, 5
+RESOLUTION = 32  # N is found to one part in so many
 NAMES = ("cells", "degree", "compositions")
 
 Target = Callable[..., Any]
@@ -131,35 +133,33 @@ class TaylorMethod(Method):
             model=network,
         )
 
-    def to_epsilon(self, target: Target, manifold: Manifold, epsilon: float, options: Options) -> Baseline:
+    def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The (s, N, m) with the fewest non-zero weights, among those searched."""
         began = time.perf_counter()
-        degrees, goal, reached = self.degrees(target, manifold), MARGIN * epsilon, math.inf
+        search = Search(problem, f"{self.name} with at most {MOST_NODES:,} nodes", margin=MARGIN)
+        degrees, goal = self.degrees(problem), search.goal
         for _ in range(MOST_CHECKS):
-            search = TaylorSearch(self, target, manifold, goal, options.seed, options.progress)
-            candidate = search.best(degrees)
-            reached = min(reached, search.smallest_error)
+            candidate = TaylorSearch(self, search, goal).best(degrees)
             if candidate is None:
                 break
-            found = self.baseline(candidate.network, manifold, candidate.settings, began, options.dtype, options.device)
-            measured = measure(found, target, manifold, seed=options.seed + 2)
-            reached = min(reached, measured.sup)
-            if measured.sup <= epsilon:
-                return replace(found, measured=measured, seconds=time.perf_counter() - began)
-            goal *= MARGIN * epsilon / measured.sup
+            found = self.baseline(
+                candidate.network, problem.manifold, candidate.settings, began, options.dtype, options.device
+            )
+            found = replace(found, measured=measure(found, problem.target, problem.manifold, seed=problem.seed + 2))
+            tried(search, candidate.settings, found)
+            if error_of(found) <= problem.wanted:
+                history = search.chosen(*sized(candidate.settings))
+                return replace(found, seconds=time.perf_counter() - began, history=history)
+            goal *= MARGIN * problem.wanted / error_of(found)
             degrees = (candidate.settings["degree"],)
-        raise EpsilonNotReached(
-            f"epsilon: {epsilon:g} was asked for, {self.name} reaches {reached:.3g} within {MOST_NODES:,} nodes",
-            reached,
-        )
+        raise search.failure()
 
-    def degrees(self, target: Target, manifold: Manifold) -> tuple[int, ...]:
+    def degrees(self, problem: Problem) -> tuple[int, ...]:
         """Degrees s to try."""
-        smoothness = getattr(target, "smoothness", None) if self.smoothness is None else self.smoothness
-        if smoothness is not None and math.isfinite(smoothness):
-            return (taylor_degree(smoothness),)
+        if problem.smoothness is not None:
+            return (taylor_degree(problem.smoothness),)
         try:
-            self.design(target, manifold, 1, 1, None)
+            self.design(problem.target, problem.manifold, 1, 1, None)
         except InputError:
             return (0,)
         return SMOOTH_DEGREES
@@ -179,15 +179,15 @@ class TaylorCandidate:
 
 @dataclass
 class TaylorSearch:
-    """The search for one goal, a little below epsilon; `smallest_error` is the best of what was measured."""
+    """The search for one goal, a little below epsilon."""
 
     method: TaylorMethod
-    target: Target
-    manifold: Manifold
+    search: Search
     goal: float
-    seed: int
-    progress: Progress
-    smallest_error: float = field(default=math.inf, init=False)
+
+    @property
+    def problem(self) -> Problem:
+        return self.search.problem
 
     def best(self, degrees: Sequence[int]) -> TaylorCandidate | None:
         """The cheapest candidate over all degrees."""
@@ -208,42 +208,38 @@ class TaylorSearch:
         candidates = [] if exact is None else self.compositions(*exact, degree)
         return min([*([] if best is None else [best]), *candidates], key=lambda one: one.nonzero, default=None)
 
-    def error(self, network: TaylorNetwork, what: str) -> float:
+    def error(self, network: TaylorNetwork, cells: int, degree: int, note: str) -> float:
         """Measured sup error, with a quick search."""
-
-        def difference(x: Tensor) -> Tensor:
-            return (network(x) - evaluate_target(self.target, x)).abs()
-
-        with torch.no_grad():
-            found = search_sup(difference, self.manifold, SEARCH_SAMPLES, self.seed, rounds=SEARCH_ROUNDS).sup
-        self.progress(f"{self.method.name} {what}: error {found:.2e}", None)
-        self.smallest_error = min(self.smallest_error, found)
+        found = self.problem.search(network, samples=SEARCH_SAMPLES, rounds=SEARCH_ROUNDS).sup
+        self.search.record(Sizes(cells=cells, degree=degree), found, "measured", note=note)
         return found
 
     def fewest_cells(self, degree: int, rival: TaylorCandidate | None) -> tuple[TaylorNetwork, int, float] | None:
         """Network of exact products with (almost) the smallest N within the goal, N and error; None if `rival` wins."""
-        failed, cells = 0, FIRST_CELLS
-        found: tuple[TaylorNetwork, int, float] | None = None
         fewest = 1 if rival is None else max(1, rival.settings["compositions"] - 2)
-        for _ in range(MOST_STEPS):
-            if not self.method.affordable(self.manifold, cells, degree):
-                return found
-            network = self.method.design(self.target, self.manifold, cells, degree, None)
+
+        def attempt(cells: int) -> tuple[tuple[TaylorNetwork, float], float] | None:
+            if not self.method.affordable(self.problem.manifold, cells, degree):
+                return None
+            network = self.method.design(self.problem.target, self.problem.manifold, cells, degree, None)
             if rival is not None and network.with_compositions(fewest).counts.nonzero > rival.nonzero:
-                return found
-            error = self.error(network, f"degree {degree}, {cells} cells, exact products")
-            if error <= self.goal:
-                found = network, cells, error
-            else:
-                failed = max(failed, cells)
-            if found is not None and found[1] - failed <= max(1, found[1] // 32):
-                return found
-            following = math.ceil(cells * (error / (0.95 * self.goal)) ** (1 / (degree + 1)))
-            if found is None:
-                cells = min(max(following, cells + 1), 4 * cells)
-            else:
-                cells = following if failed < following < found[1] else (failed + found[1]) // 2
-        return found
+                return None
+            error = self.error(network, cells, degree, "exact products")
+            return (network, error), error
+
+        found = self.search.fewest(
+            attempt,
+            order=degree + 1,
+            goal=self.goal,
+            aim=AIM * self.goal,
+            first=FIRST_CELLS,
+            most_steps=MOST_STEPS,
+            resolution=RESOLUTION,
+        )
+        if found is None:
+            return None
+        (network, error), cells = found
+        return network, cells, error
 
     def compositions(self, exact: TaylorNetwork, cells: int, error: float, degree: int) -> list[TaylorCandidate]:
         """The smallest m at this N, and candidates with more cells and fewer compositions that have fewer weights."""
@@ -252,7 +248,7 @@ class TaylorSearch:
 
         def measured(m: int) -> float:
             if m not in errors:
-                errors[m] = self.error(exact.with_compositions(m), f"{settings}, {m} compositions")
+                errors[m] = self.error(exact.with_compositions(m), cells, degree, f"compositions {m}")
             return errors[m]
 
         m = min(max(1, math.ceil(math.log(max(1.0, 1.0 / self.goal), 4))), MOST_COMPOSITIONS)
@@ -269,11 +265,11 @@ class TaylorSearch:
             if left <= 0.0:
                 break
             more = max(cells + 1, math.ceil(cells * (error / left) ** (1 / (degree + 1))))
-            guess = exact.with_compositions(fewer).counts.nonzero * (more / cells) ** self.manifold.dim
-            if guess > best.nonzero or not self.method.affordable(self.manifold, more, degree):
+            guess = exact.with_compositions(fewer).counts.nonzero * (more / cells) ** self.problem.manifold.dim
+            if guess > best.nonzero or not self.method.affordable(self.problem.manifold, more, degree):
                 continue
-            larger = self.method.design(self.target, self.manifold, more, degree, fewer)
-            if self.error(larger, f"degree {degree}, {more} cells, {fewer} compositions") <= self.goal:
+            larger = self.method.design(self.problem.target, self.problem.manifold, more, degree, fewer)
+            if self.error(larger, more, degree, f"compositions {fewer}") <= self.goal:
                 best = TaylorCandidate(larger, {"cells": more, "degree": degree, "compositions": fewer})
                 found.append(best)
         return found

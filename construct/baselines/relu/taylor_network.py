@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.network import ReluNetwork
-from construct.baselines.relu.taylor_terms import Sizes, TaylorTerms, sizes_of
-from construct.errors import BudgetExceeded
+from construct.baselines.relu.taylor_terms import LayerSizes, TaylorTerms, layer_sizes
+from construct.planning import over_budget
+from construct.problem import Sizes
 from construct.validation import finite_points
 
 MOST_WEIGHTS = 1 << 24
@@ -59,20 +60,20 @@ class TaylorNetwork(ABC):
         return replace(self, terms=replace(self.terms, compositions=compositions))
 
     @cached_property
-    def _skeleton(self) -> tuple[list[Layer], Sizes]:
+    def _skeleton(self) -> tuple[list[Layer], LayerSizes]:
         """The layers without terms, and the sizes of all layers: a network's sizes are affine in its terms."""
         layers = self.layers(filled=False)
-        rows, weights, biases = (size.copy() for size in sizes_of(layers))
+        rows, weights, biases = (size.copy() for size in layer_sizes(layers))
         for total, more in zip((rows, weights, biases), self.terms.sizes(), strict=True):
             total[self.start : self.start + len(more)] += more
         return layers, (rows, weights, biases)
 
     @cached_property
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Exact sizes, by formula: nothing is built but one chain for every exponent, and what is not a term."""
         rows, weights, biases = self._skeleton[1]
         dense = sum(o * (i + 1) for i, o in pairwise([self.ambient, *rows.tolist()]))
-        return Counts(int(weights.sum() + biases.sum()), dense, len(rows), int(weights.sum()))
+        return BaselineCounts(int(weights.sum() + biases.sum()), dense, len(rows), int(weights.sum()))
 
     @property
     def weight_bound(self) -> float:
@@ -92,12 +93,10 @@ class TaylorNetwork(ABC):
         Raises:
             BudgetExceeded: more than `most_weights` non-zero weights.
         """
-        nonzero = self.counts.nonzero
+        nonzero, terms = self.counts.nonzero, self.terms
         if nonzero > most_weights:
-            error = (
-                f"most_weights: the network has {nonzero:,} non-zero weights, at most {most_weights:,} are written out"
-            )
-            raise BudgetExceeded(error, float("inf"))
+            sizes = Sizes(terms.count, terms.cells, int(terms.exponents.sum(dim=1).max()))
+            raise over_budget(nonzero, f"{sizes}", most_weights, limit="most_weights")
         return ReluNetwork(self.layers(), dtype=dtype, device=device)
 
     def __call__(self, x: Tensor) -> Tensor:

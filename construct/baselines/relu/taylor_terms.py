@@ -41,18 +41,18 @@ from scipy import sparse
 from torch import Tensor
 
 from construct.arrays import Float, Int
-from construct.baselines.relu.circuit import Circuit, Gadget, Layer, before, copies, layer
+from construct.baselines.relu.circuit import Circuit, Layer, Subnetwork, before, copies, layer
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, product_layers, product_value
 from construct.validation import invalid, positive_integer
 
 ROOM = 1.0 + 1e-9
 """On bounds that keep a neuron >= 0, so that rounding does not clip it."""
 
-Sizes = tuple[Int, Int, Int]
+LayerSizes = tuple[Int, Int, Int]
 """Rows, non-zero weights and non-zero biases of every affine layer, each (layers,)."""
 
 
-def sizes_of(layers: list[Layer] | tuple[Layer, ...]) -> Sizes:
+def layer_sizes(layers: list[Layer] | tuple[Layer, ...]) -> LayerSizes:
     """Rows, non-zero weights and non-zero biases of a network, layer by layer."""
     rows = np.array([weight.shape[0] for weight, _ in layers], dtype=np.int64)
     weights = np.array([weight.count_nonzero() for weight, _ in layers], dtype=np.int64)
@@ -67,22 +67,22 @@ def chain_layers(alpha: tuple[int, ...], compositions: int) -> tuple[Layer, ...]
     """
     dim = len(alpha)
     circuit = Circuit(dim)
-    gadgets = []
+    subnetworks = []
     for i in range(dim):
         column = np.eye(dim)[i : i + 1]
         trapezoid = [layer(np.array([[3.0], [-3.0]]) * column, [-1.0, -1.0]), layer([[-1.0, -1.0]], [1.0])]
-        gadgets.append(Gadget(f"psi{i}", [*trapezoid, layer([[1.0]])], nonnegative=True))
+        subnetworks.append(Subnetwork(f"psi{i}", [*trapezoid, layer([[1.0]])], nonnegative=True))
         if alpha[i]:  # clip(u) + 1 = relu(u + 1) - relu(u - 1) >= 0, one neuron while it waits
             clip = [layer(np.ones((2, 1)) * column, [1.0, -1.0]), layer([[1.0, -1.0]])]
-            gadgets.append(Gadget(f"u{i}", [*clip, layer([[1.0]])], nonnegative=True))
-    circuit.run(gadgets)
+            subnetworks.append(Subnetwork(f"u{i}", [*clip, layer([[1.0]])], nonnegative=True))
+    circuit.run(subnetworks)
     chain = [f"u{i}" for i in range(dim) for _ in range(alpha[i])] + [f"psi{i}" for i in reversed(range(dim))]
     value = chain[0]
     for position, factor in enumerate(chain[1:], start=1):
         names = (factor, value)
         pair = sparse.csr_array(sparse.vstack([circuit.select(name) for name in names]))
         read = layer(pair, [-1.0 if name.startswith("u") else 0.0 for name in names])
-        product = Gadget("value", before(read, product_layers(compositions, 1.0)))
+        product = Subnetwork("value", before(read, product_layers(compositions, 1.0)))
         circuit.run([product], keep=list(dict.fromkeys(chain[position + 1 :])))
         value = "value"
     return tuple(circuit.finish(circuit.select(value)))
@@ -146,8 +146,8 @@ class TaylorTerms:
 
     # -- the network ------------------------------------------------------------------------------------------------
 
-    def gadgets(self, circuit: Circuit, group: str, *, filled: bool = True) -> list[Gadget]:
-        """One gadget per total degree j, which reads w (charts times d) and gives S_(n,j) + B_(n,j) >= 0 (charts,).
+    def subnetworks(self, circuit: Circuit, group: str, *, filled: bool = True) -> list[Subnetwork]:
+        """One subnetwork per total degree j, which reads w (charts times d) and gives S_(n,j) + B_(n,j) >= 0 (charts,).
 
         A last hidden layer holds the sum in one neuron a chart, so that nothing downstream reads the chains again.
         filled: False leaves out every term and keeps what does not depend on them, for counting.
@@ -165,7 +165,7 @@ class TaylorTerms:
             ]
             gathered = layer(sparse.hstack([p[-1][0] for p in parts]), bounds)
             hold = layer(sparse.eye_array(self.count))
-            found.append(Gadget(f"S{total}", [first, *middle, gathered, hold], nonnegative=True))
+            found.append(Subnetwork(f"S{total}", [first, *middle, gathered, hold], nonnegative=True))
         return found
 
     def bounds(self) -> Iterator[tuple[int, Float]]:
@@ -213,14 +213,14 @@ class TaylorTerms:
         gather = sparse.csr_array((values, (charts, np.arange(len(rows)))), shape=(self.count, len(rows)))
         return [first, *copies(middle, len(rows)), layer(sparse.kron(gather, last))]
 
-    def sizes(self) -> Sizes:
+    def sizes(self) -> LayerSizes:
         """What the terms alone add to each layer of the network, counted from the first that they reach."""
         depth = max(len(self._chain(c)) for total, _ in self.bounds() for c in self._columns(total))
         found = np.zeros((3, depth), dtype=np.int64)
         for total, _ in self.bounds():
             for column in self._columns(total):
                 rows = (self.coefficients[:, column] != 0).nonzero()[:, 0]
-                one = np.stack(sizes_of(self._chain(column))) * len(rows)
+                one = np.stack(layer_sizes(self._chain(column))) * len(rows)
                 one[2, 0] = np.count_nonzero(self._first(column, rows)[2])
                 one[0, -1] = one[2, -1] = 0  # the sums belong to the charts
                 found[:, : one.shape[1]] += one

@@ -28,7 +28,6 @@ where rho_n > 0, from a grid with slack: a square saturates at |u| = 1, so too s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,18 +38,20 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.atlas import telescope
-from construct.baselines.base import Counts
+from construct.baselines.base import BaselineCounts
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.network import ReluNetwork
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, per_stage, square_value
 from construct.baselines.relu.telescoping_layers import TelescopingLayers
 from construct.baselines.relu.telescoping_terms import Terms, level_of
-from construct.errors import EpsilonNotReached
+from construct.compact.planner import sizes_of
 from construct.local import PiecewiseApproximator
 from construct.measurement import Measurement, measure
+from construct.planning import Search
+from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.validation import finite_points, invalid, positive_integer, positive_real
+from construct.validation import finite_points, invalid, positive_integer
 
 CHUNK_ENTRIES = 2**21
 SAMPLES = 6_000
@@ -93,7 +94,7 @@ class TelescopingNetwork:
         object.__setattr__(self, "distance", distance)
 
     @cached_property
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Sizes of the network, without its layers."""
         return TelescopingLayers(self.terms, self.stages, self.distance).counts()
 
@@ -198,28 +199,32 @@ def same_formula(
         InputError: epsilon not a number > 0, or what `TelescopingNetwork` refuses.
         EpsilonNotReached: none was found; `best` is the smallest error measured.
     """
-    positive_real(epsilon, "epsilon")
-    manifold = approximator.atlas.manifold
-    x = manifold.sample(SAMPLES, seed + 7)
+    problem = Problem(target, approximator.atlas.manifold, epsilon, seed=seed, progress=progress)
+    search = Search(problem, "the ReLU network of this formula", margin=1.0)
+    sizes = sizes_of(approximator.atlas, approximator.space)
+
+    def measured(network: TelescopingNetwork) -> Measurement:
+        found, counts = measure(network, target, problem.manifold, seed=seed), network.counts
+        note = f"compositions {' '.join(map(str, network.stages))}, distance {network.distance}"
+        search.record(sizes, found.sup, "measured", parameters=counts.dense, cost=counts.nonzero, note=note)
+        return found
+
     least = Terms(approximator).least_distance
-    best = math.inf
     for distance in range(least, min(MOST_COMPOSITIONS, least + MORE_DISTANCE) + 1):
         exact = TelescopingNetwork(approximator, MOST_COMPOSITIONS, distance)
-        sample, allowed = x, epsilon
+        sample, allowed = problem.manifold.sample(SAMPLES, seed + 7), problem.wanted
         for _ in range(ROUNDS):
             values = evaluate_target(target, sample)
             floor = float((exact(sample) - values).abs().max())
             if floor > allowed:
-                best = min(best, measure(exact, target, manifold, seed=seed).sup)
+                measured(exact)
                 break
             network = _fewest(approximator, distance, sample, values, allowed)
-            progress(f"{network!r}: {network.counts.nonzero}", None)
-            measured = measure(network, target, manifold, seed=seed)
-            best = min(best, measured.sup)
-            if measured.sup <= epsilon:
-                return network, measured
-            sample, allowed = torch.cat([sample, measured.worst_point[None]]), floor + TIGHTER * (allowed - floor)
-    raise EpsilonNotReached(f"epsilon: {epsilon:g} was asked for, the formula reaches {best:.3g}", best)
+            found = measured(network)
+            if found.sup <= problem.wanted:
+                return network, found
+            sample, allowed = torch.cat([sample, found.worst_point[None]]), floor + TIGHTER * (allowed - floor)
+    raise search.failure()
 
 
 def _fewest(

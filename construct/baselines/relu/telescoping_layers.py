@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from construct.arrays import Float
-from construct.baselines.base import Counts
-from construct.baselines.relu.chart_layers import squares
+from construct.baselines.base import BaselineCounts
+from construct.baselines.relu.chart_layers import weighted_squares
 from construct.baselines.relu.circuit import Layer
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.baselines.relu.telescoping_terms import Index, Terms, level_of
@@ -23,7 +23,7 @@ class TelescopingLayers:
     def __init__(self, terms: Terms, stages: Sequence[int], distance: int) -> None:
         self.terms, self.stages, self.distance = terms, tuple(stages), distance
 
-    def counts(self) -> Counts:
+    def counts(self) -> BaselineCounts:
         """Sizes of the network, without its layers."""
         net = Schedule(self.terms.approximator.atlas.manifold.ambient)
         return net.counts(self._output(net))
@@ -48,13 +48,13 @@ class TelescopingLayers:
         forms = stacked([quarter + rho.scaled(0.25), quarter + rho.scaled(-0.25)])
         total = float(bounds.sum())  # keeps the sum >= 0
         weights = np.concatenate([bounds, -bounds])[None]
-        return squares(net, forms, self.stages[-1], weights, _offset(np.array([total]))).scaled(1.0, -total)
+        return weighted_squares(net, forms, self.stages[-1], weights, _offset(np.array([total]))).scaled(1.0, -total)
 
     def _partition(self, net: Schedule, v: Form, end: int) -> Form:
         """rho (n,), as neurons; late, where carrying y and q is cheaper than carrying rho."""
         atlas, box, (slope, outer) = self.terms.approximator.atlas, self.terms.box, self.terms.ramp(self.distance)
         n, centres = atlas.count, atlas.hull_centres.numpy()
-        q = net.relu(squares(net, v, self.distance, (box**2)[None]))
+        q = net.relu(weighted_squares(net, v, self.distance, (box**2)[None]))
         linear = v.apply(-4 * centres * box, (2 * centres @ box) + (centres**2).sum(axis=1))  # y = box (2 v - 1)
         far = q.apply(np.ones((n, 1))) + linear
         layer = max(q.latest + 1, end - 2) if n > len(box) + 1 else None
@@ -92,7 +92,7 @@ class TelescopingLayers:
                 constants.append(one.scaled(-1.0, 2.0))  # 1 + x y - v_1, lifted by 1, since x y >= -1
             big = sparse.kron(weights, eye)
             lift = np.repeat(np.array(degrees) % 2, size)
-            values = squares(net, stacked(forms), self.stages[level], big, stacked(constants))
+            values = weighted_squares(net, stacked(forms), self.stages[level], big, stacked(constants))
             held = net.relu(values.scaled(1.0, -lift))
             table += [held.rows_of(np.arange(row * size, (row + 1) * size)) for row in range(len(degrees))]
         return table
@@ -148,7 +148,7 @@ class TelescopingLayers:
                 weight = sparse.coo_array((place.ravel(), (row, column)), shape=(len(prefixes) * n, len(column)))
                 both = sparse.hstack([weight, -weight])
                 stage = self.terms.levels + d - 2 - q
-                found = squares(net, stacked([*plus, *minus]), self.stages[stage], both, found)
+                found = weighted_squares(net, stacked([*plus, *minus]), self.stages[stage], both, found)
             sizes = new_sizes
             values = {
                 prefix: found.rows_of(number * n + np.arange(n)).apply(np.eye(n), -sizes[prefix])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from construct.arrays import Float
-from construct.local import PiecewiseApproximator, PolynomialSpace
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, multi_indices
 from construct.validation import invalid
 
 HIGHEST_DIM = 3
@@ -34,12 +34,11 @@ class Terms:
 
     def __post_init__(self) -> None:
         space = self.approximator.space
-        if not isinstance(space, PolynomialSpace) or space.dim > HIGHEST_DIM:
+        if space.name != PolynomialSpace.name or space.dim > HIGHEST_DIM:
             raise invalid("approximator", f"polynomials in d <= {HIGHEST_DIM}", space)
 
     @property
-    def space(self) -> PolynomialSpace:
-        assert isinstance(self.approximator.space, PolynomialSpace)
+    def space(self) -> LocalSpace:
         return self.approximator.space
 
     @property
@@ -92,7 +91,7 @@ class Terms:
     def coefficients(self) -> dict[Index, Float]:
         """Multi-index -> (n,)."""
         columns = self.approximator.coefficients.numpy().T
-        return dict(zip(map(tuple, self.space.indices.tolist()), columns, strict=True))
+        return dict(zip(map(tuple, multi_indices(self.space.dim, self.degree).tolist()), columns, strict=True))
 
     def tails(self, prefix: Index) -> list[Index]:
         """The multi-indices that begin with a prefix."""

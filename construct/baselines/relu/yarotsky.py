@@ -49,10 +49,10 @@ class YarotskyNetwork(TaylorNetwork):
     def layers(self, *, filled: bool = True) -> list[Layer]:
         """The chains, then the sum over total degrees."""
         circuit = Circuit(self.ambient)
-        gadgets = self.terms.gadgets(circuit, "x", filled=filled)
-        circuit.run(gadgets)
+        subnetworks = self.terms.subnetworks(circuit, "x", filled=filled)
+        circuit.run(subnetworks)
         offset = -sum(float(bounds[0]) for _, bounds in self.terms.bounds())
-        return circuit.finish(np.ones((1, len(gadgets))), [offset])
+        return circuit.finish(np.ones((1, len(subnetworks))), [offset])
 
     @property
     def point_entries(self) -> int:

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from construct.baselines.trained.budget import Budget, Record, budget
 from construct.baselines.trained.optimise import gauss_newton
-from construct.execution.sparse import SparsePlan
+from construct.execution.sparse import FoldedPlan, PairPlan, SparseExecutor
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
+from construct.network import Network
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
-from construct.transformer import Transformer
+from construct.transformer.module import Transformer
 from construct.validation import integer, invalid, one_of, positive_integer, positive_real
 
 PARAMETERS = ("values", "all")
@@ -50,7 +51,7 @@ class FineTuned:
         seconds, steps: used.
     """
 
-    net: Transformer
+    net: Network
     before: Measurement
     after: Measurement
     variables: int
@@ -68,7 +69,7 @@ class FineTuned:
 class OnPlan(nn.Module):
     """`net` at one point (D,), on the token pairs of a plan."""
 
-    def __init__(self, net: Transformer, plan: SparsePlan) -> None:
+    def __init__(self, net: Transformer, plan: FoldedPlan | PairPlan) -> None:
         super().__init__()
         self.net, self.plan = net, plan
 
@@ -77,11 +78,12 @@ class OnPlan(nn.Module):
 
 
 class Tuner:
-    """The relative changes `s` (V,) of the chosen weights of `net`, with the loss and the looks."""
+    """The relative changes `s` (V,) of the chosen weights of a network, with the loss and the looks."""
 
     def __init__(
-        self, net: Transformer, parameters: str, data: tuple[Tensor, Tensor, Tensor, Tensor], limit: Budget
+        self, network: Network, parameters: str, data: tuple[Tensor, Tensor, Tensor, Tensor], limit: Budget
     ) -> None:
+        net = network.transformer
         self.net, self.limit = net, limit
         self.x, self.y, self.x_validation, self.y_validation = data
         chosen = dict(net.named_parameters())
@@ -94,7 +96,7 @@ class Tuner:
         self.origin = {name: p.detach()[self.masks[name]] for name, p in self.weights.items()}
         count = sum(map(len, self.origin.values()))
         self.change = torch.zeros(count, dtype=net.dtype, device=net.device, requires_grad=True)
-        self.plan = net.sparse_plan()
+        self.plan = SparseExecutor().plan(net, network.box)
         self.history: list[Record] = []
         self.best, self.best_sup, self.best_phase = self.change.detach().clone(), math.inf, "start"
 
@@ -176,26 +178,21 @@ class Tuner:
         at = OnPlan(self.net, self.plan)
         fixed = {f"net.{name}": p.detach() for name, p in self.net.named_parameters()}
 
-        def value(weights: dict[str, Tensor], hidden0: Tensor, x: Tensor) -> Tensor:
-            return torch.func.functional_call(at, {**fixed, "net.hidden0": hidden0, **weights}, (x,))
+        def value(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+            return torch.func.functional_call(at, {**fixed, **weights}, (x,))
 
         weights = {f"net.{name}": p.detach() for name, p in self.weights.items()}
-        axes = dict.fromkeys(weights)
-        per_point = torch.func.vmap(torch.func.grad(value), in_dims=(axes, 0, 0))
+        per_point = torch.func.vmap(torch.func.grad(value), in_dims=(None, 0))
         rows = []
         for x in self.x.split(POINTS):
-            # `embed` writes x into a tensor made from hidden0: both have to be mapped over
-            hidden0 = self.net.hidden0.detach().expand(len(x), -1, -1)
-            if "net.hidden0" in weights:
-                weights["net.hidden0"], axes["net.hidden0"] = hidden0, 0
-            gradients = per_point(weights, hidden0, x)
+            gradients = per_point(weights, x)
             chosen = zip(gradients.values(), self.masks.values(), self.origin.values(), strict=True)
             rows.append(torch.cat([gradient[:, mask] * origin for gradient, mask, origin in chosen], dim=1).double())
         return torch.cat(rows)
 
 
 def fine_tune(
-    net: Transformer,
+    net: Network,
     target: Callable[..., Any],
     manifold: Manifold,
     *,
@@ -222,8 +219,8 @@ def fine_tune(
     Raises:
         InputError: an argument of the wrong kind or range.
     """
-    if not isinstance(net, Transformer):
-        raise invalid("net", "a construct.Transformer", net)
+    if not isinstance(net, Network):
+        raise invalid("net", "a construct.Network", net)
     if not isinstance(manifold, Manifold) or manifold.ambient != net.ambient:
         raise invalid("manifold", f"a construct.manifolds.Manifold in R^{net.ambient}", manifold)
     one_of(parameters, "parameters", PARAMETERS)
@@ -233,8 +230,7 @@ def fine_tune(
     seed, samples, batch = integer(seed, "seed"), positive_integer(samples, "samples"), positive_integer(batch, "batch")
 
     tuned = copy.deepcopy(net).requires_grad_(False)
-    tuned.execution, tuned.certificate = "sparse", None
-    tuned.labels.pop("claim", None)
+    tuned.execution, tuned.claim, tuned.certificate = "sparse", None, None
     before = measure(tuned, target, manifold, seed=seed + 2 * SEEDS_APART)
     limit = budget(seconds, steps)
     data = points(net, target, manifold, samples, seed) + points(net, target, manifold, samples, seed + SEEDS_APART)
@@ -253,7 +249,7 @@ def fine_tune(
 
 
 def points(
-    net: Transformer, target: Callable[..., Any], manifold: Manifold, count: int, seed: int
+    net: Network, target: Callable[..., Any], manifold: Manifold, count: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Sample points (count, D) and values (count,) in the dtype and on the device of the network."""
     x = manifold.sample(count, seed).to(net.dtype)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from construct.baselines.base import Baseline, Counts, Method, Settings, known
+from construct.baselines.base import Baseline, BaselineCounts, Method, Settings, known
 from construct.baselines.trained.crate import Crate
 from construct.baselines.trained.kan import KAN, ORDER, layer_class
-from construct.baselines.trained.models import FeedForwardNetwork, Model, SoftmaxTransformer
+from construct.baselines.trained.models import Model, MultilayerPerceptron, SoftmaxTransformer
 from construct.baselines.trained.protocol import Protocol
 from construct.baselines.trained.training import Make, train
 from construct.manifolds import Manifold
@@ -105,7 +105,7 @@ class TrainedMethod(Method):
             method=self.name,
             family=self.family,
             settings={**shape, **limits, **chosen},
-            counts=Counts(numbers, numbers, model.depth, model.multiply_adds),
+            counts=BaselineCounts(numbers, numbers, model.depth, model.multiply_adds),
             seconds=made.seconds,
             function=made,
             manifold=manifold,
@@ -124,7 +124,7 @@ class ReluMlp(TrainedMethod):
 
     def model(self, ambient: int, settings: Settings, generator: torch.Generator) -> Model:
         depth, width, activation = (settings[name] for name in ("depth", "width", "activation"))
-        return FeedForwardNetwork(ambient, depth, width, activation=activation, generator=generator)
+        return MultilayerPerceptron(ambient, depth, width, activation=activation, generator=generator)
 
     def count(self, ambient: int, settings: Settings) -> int:
         depth, width = settings["depth"], settings["width"]

@@ -70,7 +70,7 @@ def activation_named(name: object) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[one_of(name, "activation", ACTIVATIONS)]
 
 
-class FeedForwardNetwork(Model):
+class MultilayerPerceptron(Model):
     """W_(n+1) s(W_n ... s(W_1 x + b_1) ...) + b_(n+1), s the activation, n = `hidden` layers of `width` units."""
 
     def __init__(
