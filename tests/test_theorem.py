@@ -193,7 +193,9 @@ def test_in_any_ambient_dimension_the_plan_is_the_cheapest_for_that_dimension(di
     manifold = Sphere(2, ambient=dimension)
     function = lambda x: exp_sin(manifold.restrict(x))  # noqa: E731
     net = construct.approximate(function, manifold, epsilon=1e-2)
-    sizes = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2).origin.sizes
+    cheapest = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2)
+    assert cheapest.origin is not None and net.claim is not None
+    sizes = cheapest.origin.sizes
     other = construct.approximate(function, manifold, charts=sizes.charts, degree=sizes.degree)
     assert net.architecture.nonzero_parameters <= other.architecture.nonzero_parameters
     assert net.claim.bound <= 1e-2

@@ -63,7 +63,7 @@ def test_an_atom_may_be_kept_elsewhere(monkeypatch):
     patched(monkeypatch, F4={"holder": "D"}, F5={"holder": "D"})
     approximator = fit_charts(exp_sin, atlas_for(Circle(), charts=4), PolynomialSpace(1, 7))
     net = network_of(approximator)
-    x = net.manifold.sample(100, seed=1)
+    x = approximator.atlas.manifold.sample(100, seed=1)
     assert "D" in net.program.layout and "C" not in net.program.layout
     assert float((net(x) - approximator(x)).abs().max()) < 1e-10
 

@@ -215,6 +215,7 @@ def test_sharing_merges_neighbours_that_hear_the_same_and_no_others():
         share=True,
     )
     pairs, singles = shared(rule, layout.code)
+    assert isinstance(pairs.target, Tokens) and isinstance(singles.target, Tokens)
     assert pairs.target.pair and pairs.target.numbers.tolist() == [0]
     assert singles.target.numbers.tolist() == [2, 4, 6, 7]
     assert shared(rule, TokenLayout((TokenGroup("t", (8,)),), "trigonometric").code) == (rule,)
