@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+import torch
 
 import construct
 from benchmarks.problems import COLUMNS, approximator_row
 from benchmarks.tables import Row, Study, Task, arguments
 from construct.atlas import atlas_for
 from construct.baselines.relu.yarotsky import yarotsky_network
-from construct.compact.program import canonical_program
-from construct.local import PolynomialSpace
+from construct.compact.program import compact_program
+from construct.local import PiecewiseApproximator, PolynomialSpace
 from construct.manifolds import Cube
 from construct.paper.layout import layout_without_target
 from construct.paper.taylor import paper_atlas
@@ -37,7 +37,8 @@ def dimension_row(method: str, dim: int, detail: float) -> Row:
     cube = Cube(dim)
     if method == "compact":
         atlas, space = atlas_for(cube), PolynomialSpace(dim, int(detail))
-        program = canonical_program(atlas, space, np.ones((atlas.count, space.count)))
+        ones = torch.ones(atlas.count, space.count, dtype=torch.float64)
+        program = compact_program(PiecewiseApproximator(atlas, space, ones))
         return {"depth": len(program.stages), "theory": "", "unit": "blocks"}
     if method == "paper":
         layout = layout_without_target(paper_atlas(cube), cells=1, degree=int(detail), doublings=1)

@@ -266,14 +266,17 @@ def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
 def not_reached(problem: Problem, best: float, who: str) -> EpsilonNotReached:
     """What to raise when epsilon is missed: `who` says what reached the best error."""
     expected = f"an error that {who} on {problem.manifold!r}"
-    text = message("epsilon", expected, got=f"{problem.wanted:g}; the best sup error reached is {best:.3g}")
-    return EpsilonNotReached(text, best)
+    return EpsilonNotReached(message("epsilon", expected, got=f"{problem.wanted:g}; {_reached(best)}"), best)
 
 
 def over_budget(
     needed: int, what: str, budget: int, best: float = math.inf, limit: str = "max_parameters"
 ) -> BudgetExceeded:
     """What to raise when `what` needs more parameters than there may be; `limit` is the argument that said so."""
-    reached = f"; the best sup error reached is {best:.3g}" if math.isfinite(best) else ""
     expected = f"at least {needed:,}, the parameters of {what}"
+    reached = f"; {_reached(best)}" if math.isfinite(best) else ""
     return BudgetExceeded(message(limit, expected, got=f"{budget:,}{reached}"), best)
+
+
+def _reached(best: float) -> str:
+    return f"the best sup error reached is {best:.3g}" if math.isfinite(best) else "nothing could be measured"

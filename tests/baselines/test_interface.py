@@ -106,13 +106,13 @@ def test_build_remembers_what_it_tried():
 
 def test_build_says_what_it_cannot_do():
     with pytest.raises(
-        EpsilonNotReached, match=r"epsilon: expected an error that constant reaches on Circle"
+        EpsilonNotReached, match=r"epsilon: expected an error that constant reaches in 4 trials on Circle"
     ) as caught:
         Constant().build(target, CIRCLE, 0.01)
     assert caught.value.best == pytest.approx(0.125)
     with pytest.raises(BudgetExceeded, match="budget: expected a budget within which there is a candidate of compact"):
         baselines.build("compact", target, CIRCLE, budget=20)
-    text = r"budget: expected a budget of at least 4 parameters, .* shallow_spline .* \(knots 0\), got 3"
+    text = r"budget: expected at least 4, the parameters of knots 0, .* shallow_spline .*, got 3"
     with pytest.raises(BudgetExceeded, match=text):
         baselines.build("shallow_spline", target, Cube(1), budget=3)
 
