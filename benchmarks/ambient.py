@@ -38,7 +38,7 @@ def build_manifold(name: str, ambient: int) -> Manifold:
 
 def evaluate(name: str, ambient: int, epsilon: float, seed: int, **resolution: Any) -> Row:
     """Build for `exp_sin` of canonical coordinates, at the resolution given or planned for epsilon, and count."""
-    manifold, base = build_manifold(name, ambient), construct.targets.get("exp_sin")
+    manifold, base = build_manifold(name, ambient), construct.targets.target("exp_sin")
 
     def target(x: Tensor) -> Tensor:
         return base(manifold.restrict(x))

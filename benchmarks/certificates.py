@@ -43,7 +43,7 @@ def names(folder: Path, manifold: str, target: str, epsilon: float, bound: str) 
 
 def prove(manifold: str, target: str, epsilon: float, bound: str, folder: Path, seed: int) -> Row:
     """Build, certify and save."""
-    space, function = manifolds.get(manifold), targets.get(target)
+    space, function = manifolds.manifold(manifold), targets.target(target)
     start = time.perf_counter()
     net = construct.approximate(function, space, epsilon=epsilon, bound=bound, seed=seed)
     built = time.perf_counter() - start

@@ -48,7 +48,7 @@ BY_HAND: list[tuple[str, float, dict[str, int]]] = [
 
 def problem(case: str) -> tuple[Any, Manifold]:
     """Target and manifold of a case."""
-    exp_sin: Target = construct.targets.get("exp_sin")
+    exp_sin: Target = construct.targets.target("exp_sin")
     if case == "circle exp(sin 3t)":
         circle = Circle()
         return circle.lift(lambda u: torch.exp(torch.sin(3 * u[..., 0]))), circle

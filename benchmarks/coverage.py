@@ -46,7 +46,7 @@ def build_manifold(name: str) -> Manifold:
     options = dict(MANIFOLDS[name])
     if name == "product":
         return construct.manifolds.Product(construct.manifolds.Circle(), construct.manifolds.Cube(1))
-    return construct.manifolds.get(name.rstrip("3") if name not in ("so3",) else name, **options)
+    return construct.manifolds.manifold(name.rstrip("3") if name not in ("so3",) else name, **options)
 
 
 def scaled(target: Callable[[Tensor], Tensor], manifold: Manifold) -> Callable[[Tensor], Tensor]:
@@ -61,7 +61,7 @@ def cases(quick: bool) -> list[tuple[str, str, float]]:
     for name in MANIFOLDS:
         dim = build_manifold(name).dim
         for target in TARGETS:
-            rough = not construct.targets.get(target).smooth
+            rough = not construct.targets.target(target).smooth
             levels = ROUGH_EPSILON.get(dim, ()) if rough else SMOOTH_EPSILON[: 4 if dim <= 2 else 3]
             result += [(name, target, epsilon) for epsilon in levels[: 1 if quick else None]]
     return result
@@ -69,7 +69,7 @@ def cases(quick: bool) -> list[tuple[str, str, float]]:
 
 def evaluate(name: str, target_name: str, epsilon: float, seed: int) -> Row:
     """Build, measure with other points than the builder's, and look off the manifold for NaN."""
-    manifold, target = build_manifold(name), construct.targets.get(target_name)
+    manifold, target = build_manifold(name), construct.targets.target(target_name)
     function = scaled(target, manifold)
     start = time.perf_counter()
     try:

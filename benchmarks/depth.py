@@ -44,7 +44,7 @@ def dimension_row(method: str, dim: int, detail: float) -> Row:
         layout = layout_without_target(paper_atlas(cube), cells=1, degree=int(detail), doublings=1)
         theory = 7 if dim == 1 else 8 + math.ceil(math.log2(dim))
         return {"depth": layout.blocks, "theory": theory, "unit": "blocks"}
-    target, x = construct.targets.get("polynomial"), cube.sample(POINTS, 0)
+    target, x = construct.targets.target("polynomial"), cube.sample(POINTS, 0)
     exact = yarotsky_network(target, dim, cells=1, degree=1, compositions=None)
     for compositions in range(1, 27):
         network = exact.with_compositions(compositions)

@@ -29,7 +29,7 @@ NETWORKS = ("compact circle", "compact sphere", "paper circle")
 
 def build(name: str) -> Network:
     """One of the networks."""
-    target = targets.get("exp_sin")
+    target = targets.target("exp_sin")
     if name == "compact circle":
         return construct.approximate(target, Circle(), epsilon=1e-4)
     if name == "compact sphere":

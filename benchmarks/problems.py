@@ -49,7 +49,7 @@ class Scaled:
     """
 
     def __init__(self, name: str, manifold: Manifold, *, canonical: bool = False) -> None:
-        self.target = construct.targets.get(name)
+        self.target = construct.targets.target(name)
         self.size = max(1.0, float(manifold.box.max()))
         self.manifold = manifold if canonical else None
         self.smoothness = self.target.smoothness

@@ -95,7 +95,7 @@ def quick(case: Case) -> Case:
 
 def sup_error(function: Callable[[Tensor], Tensor], case: Case, seed: int) -> Measurement:
     """Measured sup error: random points, then a search around the worst."""
-    problem = Problem(targets.get(case.target), case.manifold, seed=seed)
+    problem = Problem(targets.target(case.target), case.manifold, seed=seed)
     return problem.search(function, samples=SAMPLES, rounds=ROUNDS)
 
 
@@ -134,7 +134,7 @@ def measure_row(case: Case, cells: int, built: int, seed: int) -> Row:
     """One point of a curve."""
     start = time.perf_counter()
     atlas = paper_atlas(case.manifold)
-    approximator = taylor_approximator(targets.get(case.target), atlas, cells=cells, degree=case.degree)
+    approximator = taylor_approximator(targets.target(case.target), atlas, cells=cells, degree=case.degree)
     doublings = ramp_doublings(atlas.radius, approximator.inner_radius, cells, case.degree)
     approximator = replace(approximator, doublings=doublings)
     program = paper_program(approximator)
@@ -185,7 +185,7 @@ def depth_row(dim: int, built: int, seed: int) -> Row:
         "difference": "",
     }
     if few.total_heads <= built:
-        formula = taylor_approximator(targets.get("polynomial"), paper_atlas(cube), cells=1, degree=1)
+        formula = taylor_approximator(targets.target("polynomial"), paper_atlas(cube), cells=1, degree=1)
         net = network_of(formula)
         assert net.architecture.blocks == few.blocks
         row |= {"built": "yes", "difference": f"{difference(net, formula, seed):.1e}"}

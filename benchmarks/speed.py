@@ -37,7 +37,7 @@ def circle(**options: Any) -> Network:
 
 def sphere(**options: Any) -> Network:
     """exp_sin on the sphere in R^3."""
-    return construct.approximate(construct.targets.get("exp_sin"), Sphere(2), **options)
+    return construct.approximate(construct.targets.target("exp_sin"), Sphere(2), **options)
 
 
 # name: (builder, execution, points)
@@ -94,7 +94,7 @@ def evaluate(name: str, runs: int, seed: int) -> Row:
 
 def build(name: str, heads: int = 100_000) -> Row:
     """Weights, bounds and token pairs of a large network against the fit of its coefficients."""
-    target, manifold = construct.targets.get("exp_sin"), Sphere(2)
+    target, manifold = construct.targets.target("exp_sin"), Sphere(2)
     start = time.perf_counter()
     approximator: Approximator
     if name.startswith("paper"):

@@ -302,7 +302,7 @@ def build_manifold(name: str, dim: int | None, ambient: int | None, options: Seq
         if key in arguments:
             raise invalid("option", "each argument once", got=f"{key!r} again in {entry!r}")
         arguments[key] = value
-    return manifolds.get(one_of(name, "manifold", manifolds.names()), **arguments)
+    return manifolds.manifold(one_of(name, "manifold", manifolds.manifold_names()), **arguments)
 
 
 def usable_device(device: str, dtype: torch.dtype) -> str:

@@ -73,7 +73,7 @@ def error_table(net: Network, measured: Measurement) -> Table:
 def manifolds_table() -> Table:
     """The named manifolds and their arguments."""
     table = Table("name", "what", "arguments", box=None)
-    for name in manifolds.names():
+    for name in manifolds.manifold_names():
         family = manifolds.family(name)
         described = (inspect.getdoc(family) or "").split("\n", 1)[0]
         table.add_row(name, escape(described), escape(_signature(family)))
@@ -83,8 +83,8 @@ def manifolds_table() -> Table:
 def targets_table() -> Table:
     """The built-in targets."""
     table = Table("name", "function", "beta", "length scale", box=None)
-    for name in targets.names():
-        target = targets.get(name)
+    for name in targets.target_names():
+        target = targets.target(name)
         scale = "" if target.length_scale is None else f"{target.length_scale:g}"
         beta = "analytic" if target.smooth else f"{target.smoothness:g}"
         table.add_row(name, escape(target.description), beta, scale)

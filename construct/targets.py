@@ -28,7 +28,7 @@ from construct.errors import ConstructError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
 from construct.validation import invalid, one_of
 
-__all__ = ["Target", "evaluate_target", "get", "load_target", "names"]
+__all__ = ["Target", "evaluate_target", "load_target", "target", "target_names"]
 
 READABLE_DTYPES = (torch.float32, torch.float64)
 READABLE = "real values of float32 or float64"
@@ -120,12 +120,12 @@ _BUILT_IN = {
 }
 
 
-def names() -> tuple[str, ...]:
+def target_names() -> tuple[str, ...]:
     """Names of the built-in targets."""
     return tuple(_BUILT_IN)
 
 
-def get(name: str) -> Target:
+def target(name: str) -> Target:
     """The built-in target `name`; `InputError` with the known names otherwise."""
     return _BUILT_IN[one_of(name, "target", _BUILT_IN)]
 
@@ -137,7 +137,7 @@ def load_target(specification: str) -> Callable[..., Any]:
     not of either form, the module cannot be imported, or what it holds is not callable.
     """
     if ":" not in specification:
-        return get(specification)
+        return target(specification)
     module_name, _, attribute = specification.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
         raise invalid("target", "a built-in name or module:function", specification)

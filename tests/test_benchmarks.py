@@ -86,7 +86,7 @@ def test_the_overhead_is_what_the_charts_and_ffns_cost(manifold: Manifold, degre
     atlas = paper_atlas(manifold)
     found = []
     for n in cells:
-        approximator = taylor_approximator(targets.get("exp_sin"), atlas, cells=n, degree=degree)
+        approximator = taylor_approximator(targets.target("exp_sin"), atlas, cells=n, degree=degree)
         program = paper_program(approximator)
         found.append(rates.overhead(program))
         layout, charts, ambient = program.layout, atlas.count, manifold.ambient

@@ -17,7 +17,7 @@ from construct.expressions import exp, sin, sqrt, tanh, variables
 from construct.manifolds import Circle, Cube, Helix, ParametricManifold, Sphere, Torus, TrefoilKnot
 from tests.transformer.networks import certificate_of
 
-exp_sin = targets.get("exp_sin")
+exp_sin = targets.target("exp_sin")
 x, y, z = variables(3)
 
 
@@ -54,7 +54,7 @@ def test_the_proved_bound_is_at_most_epsilon_and_above_the_measured(manifold: An
 
 @pytest.mark.parametrize(("name", "beta", "epsilon"), [("kink", 1.0, 1e-2), ("cusp", 0.5, 2e-1), ("root", 0.5, 1e-1)])
 def test_piecewise_linear_networks_of_rough_targets_are_certified(name: str, beta: float, epsilon: float) -> None:
-    target = targets.get(name)
+    target = targets.target(name)
     net = construct.approximate(target, Circle(), epsilon=epsilon, smoothness=beta, bound="rigorous")
     assert construct.measure(net, target, Circle(), seed=5).sup <= certificate_of(net).bound <= epsilon
 
@@ -67,7 +67,7 @@ def test_tolerance_brings_the_bound_near_the_measured_error(circle_net: construc
 
 
 def test_another_target_gets_a_bound_that_says_so(circle_net: construct.Network) -> None:
-    runge = targets.get("runge")
+    runge = targets.target("runge")
     certificate = construct.certify(circle_net, runge, Circle())
     assert certificate.bound >= construct.measure(circle_net, runge, Circle()).sup > 1.0
 

@@ -80,7 +80,7 @@ def test_approximate_prints_the_architecture_and_both_errors(circle_file: Path) 
 
 def test_approximate_writes_a_network_that_meets_epsilon(circle_file: Path) -> None:
     net = construct.load(circle_file)
-    measured = construct.measure(net, targets.get("exp_sin"), Circle(ambient=4), samples=2000)
+    measured = construct.measure(net, targets.target("exp_sin"), Circle(ambient=4), samples=2000)
     assert measured.sup <= 1e-3
 
 
@@ -392,9 +392,9 @@ def test_progress_is_shown_on_a_terminal_only(terminal: bool) -> None:
 
 def test_lists() -> None:
     listed = run("manifolds").stdout
-    assert all(name in listed for name in manifolds.names()) and "major=2" in listed
+    assert all(name in listed for name in manifolds.manifold_names()) and "major=2" in listed
     listed = run("targets").stdout
-    assert all(name in listed for name in targets.names()) and "0.5" in listed and "analytic" in listed
+    assert all(name in listed for name in targets.target_names()) and "0.5" in listed and "analytic" in listed
 
 
 def test_build_manifold() -> None:

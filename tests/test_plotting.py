@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from construct import targets
 from construct.atlas import atlas_for
 from construct.errors import InputError
 from construct.manifolds import Circle, FlatTorus, Helix, Manifold, Sphere
 from construct.plotting import figure
-from construct.targets import get
 
-TARGET = get("exp_sin")
+TARGET = targets.target("exp_sin")
 
 
 class Almost(torch.nn.Module):

@@ -24,7 +24,7 @@ def points(n: int, ambient: int, seed: int = 0) -> torch.Tensor:
 def test_exp_sin_is_the_function_of_the_contract() -> None:
     x = points(50, 8)
     want = [math.exp(p[0]) * math.sin(3 * p[1] + p[2]) for p in x.tolist()]
-    torch.testing.assert_close(targets.get("exp_sin")(x), torch.tensor(want, dtype=torch.float64))
+    torch.testing.assert_close(targets.target("exp_sin")(x), torch.tensor(want, dtype=torch.float64))
 
 
 def naive(name: str, x0: float, x1: float, x2: float) -> float:
@@ -46,18 +46,18 @@ def naive(name: str, x0: float, x1: float, x2: float) -> float:
     }[name]()
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", targets.target_names())
 @pytest.mark.parametrize("ambient", DIMENSIONS)
 def test_values_are_those_of_the_formula(name: str, ambient: int) -> None:
     x = points(200, ambient, seed=5)
     want = [naive(name, *[*p, 0.0, 0.0][:3]) for p in x.tolist()]
-    torch.testing.assert_close(targets.get(name)(x), torch.tensor(want, dtype=torch.float64), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(targets.target(name)(x), torch.tensor(want, dtype=torch.float64), rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", targets.target_names())
 def test_expression_is_the_function(name: str) -> None:
     """In ball arithmetic, too: a box of coordinates is enclosed, and a point of it to rounding."""
-    target = targets.get(name)
+    target = targets.target(name)
     assert target.expression is not None and 1 <= target.expression.arity <= 3
     rounding = 1e-11 if name == "weierstrass" else 1e-14  # its arguments are as large as 2^23 pi
     x = points(50, 3, seed=6)
@@ -79,35 +79,35 @@ def test_an_expression_is_a_target() -> None:
 
 
 def test_a_built_in_can_be_pickled() -> None:
-    for name in targets.names():
-        again = pickle.loads(pickle.dumps(targets.get(name)))
-        assert again.expression is targets.get(name).expression
-        torch.testing.assert_close(again(points(3, 2)), targets.get(name)(points(3, 2)), rtol=0, atol=0)
+    for name in targets.target_names():
+        again = pickle.loads(pickle.dumps(targets.target(name)))
+        assert again.expression is targets.target(name).expression
+        torch.testing.assert_close(again(points(3, 2)), targets.target(name)(points(3, 2)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", targets.target_names())
 @pytest.mark.parametrize("ambient", DIMENSIONS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_shape_and_dtype(name: str, ambient: int, dtype: torch.dtype) -> None:
     x = points(12, ambient).to(dtype)
-    values = targets.get(name)(x)
+    values = targets.target(name)(x)
     assert values.shape == (12,) and values.dtype == dtype
     assert torch.isfinite(values).all()
-    assert targets.get(name)(x.reshape(3, 4, ambient)).shape == (3, 4)
-    torch.testing.assert_close(targets.get(name)(x[3]), values[3])
+    assert targets.target(name)(x.reshape(3, 4, ambient)).shape == (3, 4)
+    torch.testing.assert_close(targets.target(name)(x[3]), values[3])
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", targets.target_names())
 @pytest.mark.parametrize("ambient", DIMENSIONS)
 def test_missing_coordinates_count_as_zero(name: str, ambient: int) -> None:
     x = points(12, ambient)
     padded = torch.nn.functional.pad(x, (0, 8 - ambient))
-    torch.testing.assert_close(targets.get(name)(x), targets.get(name)(padded), rtol=0, atol=0)
+    torch.testing.assert_close(targets.target(name)(x), targets.target(name)(padded), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted(set(targets.names()) - {"weierstrass"}))  # too rough for differences
+@pytest.mark.parametrize("name", sorted(set(targets.target_names()) - {"weierstrass"}))  # too rough for differences
 def test_gradient_agrees_with_differences(name: str) -> None:
-    target = targets.get(name)
+    target = targets.target(name)
     x = points(20, 3, seed=4)
     x = x[(x[:, 0].abs() > 0.05) & ((x - torch.eye(3)[0]).norm(dim=1) > 0.05)].requires_grad_()
     (gradient,) = torch.autograd.grad(target(x).sum(), x)
@@ -119,16 +119,16 @@ def test_gradient_agrees_with_differences(name: str) -> None:
         torch.testing.assert_close(gradient[:, j], difference, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", targets.names())
+@pytest.mark.parametrize("name", targets.target_names())
 def test_gradient_is_finite_at_the_singular_points(name: str) -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(targets.get(name)(x).sum(), x)
+    (gradient,) = torch.autograd.grad(targets.target(name)(x).sum(), x)
     assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(("name", "at"), [("root", 0.0), ("cusp", 1.0), ("kink", 0.0), ("weierstrass", 0.0)])
 def test_hoelder_exponent_is_sharp(name: str, at: float) -> None:
-    target = targets.get(name)
+    target = targets.target(name)
     h = 2.0 ** -torch.arange(4, 16, dtype=torch.float64)
     x = torch.stack([at + h, torch.zeros_like(h), torch.zeros_like(h)], dim=1)
     start = torch.tensor([[at, 0.0, 0.0]], dtype=torch.float64)
@@ -139,9 +139,9 @@ def test_hoelder_exponent_is_sharp(name: str, at: float) -> None:
 
 
 def test_description_of_a_target() -> None:
-    assert "beta=0.5" in repr(targets.get("root"))
-    assert "analytic" in repr(targets.get("runge")) and "0.2" in repr(targets.get("runge"))
-    assert targets.get("exp_sin").smooth
+    assert "beta=0.5" in repr(targets.target("root"))
+    assert "analytic" in repr(targets.target("runge")) and "0.2" in repr(targets.target("runge"))
+    assert targets.target("exp_sin").smooth
 
 
 def test_smoothness_must_be_positive() -> None:
@@ -151,11 +151,11 @@ def test_smoothness_must_be_positive() -> None:
 
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"target: expected one of \('exp_sin', .*, got 'nope'"):
-        targets.get("nope")
+        targets.target("nope")
 
 
 def test_load_target() -> None:
-    assert load_target("exp_sin") is targets.get("exp_sin")
+    assert load_target("exp_sin") is targets.target("exp_sin")
     assert load_target("math:sin") is math.sin
     assert load_target("torch:special.erf") is torch.special.erf
 

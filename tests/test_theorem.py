@@ -49,7 +49,7 @@ def test_aims_on_circle_and_sphere():
 
 
 def test_rough_target_with_smoothness():
-    root = construct.targets.get("root")
+    root = construct.targets.target("root")
     net = construct.approximate(root, CIRCLE, epsilon=1e-1, smoothness=0.5)
     assert fresh_error(net, root, CIRCLE) <= 1e-1
 
@@ -203,14 +203,14 @@ def test_in_any_ambient_dimension_the_plan_is_the_cheapest_for_that_dimension(di
 
 def test_a_rough_target_at_a_small_epsilon_exceeds_the_budget():
     with pytest.raises(BudgetExceeded, match=r"max_parameters: .* extrapolated from \d+") as caught:
-        construct.approximate(construct.targets.get("root"), CIRCLE, epsilon=1e-5, smoothness=0.5)
+        construct.approximate(construct.targets.target("root"), CIRCLE, epsilon=1e-5, smoothness=0.5)
     assert 1e-5 < caught.value.best < 1
 
 
 @pytest.mark.parametrize("epsilon", [0.99, 2.0, 10.0])
 def test_a_coarse_epsilon_ends_with_a_low_degree(epsilon: float) -> None:
     """Degree 1 does and degree 0 does not, or degree 0 does: the search for the lowest degree has to stop."""
-    target, circle = construct.targets.get("exp_sin"), Circle()
+    target, circle = construct.targets.target("exp_sin"), Circle()
     net = construct.approximate(target, circle, epsilon)
     assert construct.measure(net, target, circle, samples=2000, seed=3).sup <= epsilon
     assert net.origin is not None and net.origin.sizes.degree is not None and net.origin.sizes.degree <= 1

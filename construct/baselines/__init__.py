@@ -1,7 +1,7 @@
 """Rivals of the constructed transformer behind one interface: constructive ReLU networks, trained networks, classical.
 
 >>> from construct import baselines, manifolds, targets
->>> rival = baselines.build("chen_improved", targets.get("exp_sin"), manifolds.Circle(), epsilon=1e-3)
+>>> rival = baselines.build("chen_improved", targets.target("exp_sin"), manifolds.Circle(), epsilon=1e-3)
 >>> rival.counts, rival.measured
 """
 

@@ -39,7 +39,7 @@ KINDS = ("exact", "lower bound", "numeric")
 """How a reach may be known, the surest first."""
 
 REGISTERED: dict[str, type[Manifold]] = {}
-"""The classes that `construct.manifolds.get` knows, by name."""
+"""The classes that `construct.manifolds.manifold` knows, by name."""
 
 
 class Reach(float):
@@ -82,9 +82,9 @@ class Manifold(ABC):
     """A compact d-dimensional submanifold of R^D, perhaps with boundary.
 
     A family is one class in one file: the abstract methods below, and a `name`, which registers it for
-    `construct.manifolds.get` and `from_spec`; in this folder the file need not be mentioned anywhere.
+    `construct.manifolds.manifold` and `from_spec`; in this folder the file need not be mentioned anywhere.
 
-    name:  as in `construct.manifolds.names()`.
+    name:  as in `construct.manifolds.manifold_names()`.
     dim:  d, the intrinsic dimension;  ambient: D;  canonical: k <= D, the dimension of the usual formula.
     reach:  Federer's reach of the set (boundary included), a `Reach`.
     chart_radius_bound:  the projection to the tangent space at c is injective on M inside B(c, r) for every r

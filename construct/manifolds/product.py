@@ -12,7 +12,7 @@ from torch import Tensor
 
 from construct.manifolds.base import KINDS, Manifold, Reach, StructuredCover, tangent_vector
 from construct.manifolds.formula import Formula
-from construct.manifolds.registry import from_spec, get
+from construct.manifolds.registry import from_spec, manifold
 from construct.validation import invalid
 
 MOST_CENTRES = 4096
@@ -129,7 +129,7 @@ class Product(Manifold):
 def _factor(factor: Any) -> Any:
     """A name or a spec as the manifold; anything else as it is."""
     if isinstance(factor, str):
-        return get(factor)
+        return manifold(factor)
     return from_spec(factor) if isinstance(factor, dict) else factor
 
 

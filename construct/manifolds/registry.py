@@ -8,18 +8,18 @@ from construct.manifolds.base import REGISTERED, Manifold
 from construct.validation import invalid, one_of
 
 
-def names() -> tuple[str, ...]:
-    """The names that `get` knows, in alphabetical order."""
+def manifold_names() -> tuple[str, ...]:
+    """The names that `manifold` knows, in alphabetical order."""
     return tuple(sorted(REGISTERED))
 
 
 def family(name: str) -> type[Manifold]:
     """The class of this name. Raises InputError for an unknown one."""
-    return REGISTERED[one_of(name, "name", names())]
+    return REGISTERED[one_of(name, "name", manifold_names())]
 
 
-def get(name: str, **arguments: Any) -> Manifold:
-    """The manifold of this name, e.g. get("sphere", dim=3, ambient=10).
+def manifold(name: str, **arguments: Any) -> Manifold:
+    """The manifold of this name, e.g. manifold("sphere", dim=3, ambient=10).
 
     Raises InputError for an unknown name or an argument that the class does not take.
     """
@@ -30,4 +30,4 @@ def from_spec(spec: dict[str, Any]) -> Manifold:
     """The manifold described by `Manifold.spec()`; those that hold a user's function cannot be rebuilt."""
     if not isinstance(spec, dict) or "name" not in spec:
         raise invalid("spec", "a dictionary with a 'name'", spec)
-    return get(**spec)
+    return manifold(**spec)

@@ -38,7 +38,7 @@ SMALL: list[tuple[type[Method], dict[str, int], float]] = [  # method, size, sup
     (LocalPolynomials, {"charts": 12, "degree": 6}, 1e-2),
 ]
 CASES = pytest.mark.parametrize(("method", "size", "sup"), SMALL, ids=[entry[0].name for entry in SMALL])
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 pytest.importorskip("sklearn")
 
 
@@ -162,7 +162,7 @@ def test_build_walks_the_ladder() -> None:
     with pytest.raises(BudgetExceeded):
         method.build(EXP_SIN, M, budget=3)
     with pytest.raises(EpsilonNotReached) as caught:
-        Short().build(targets.get("root"), M, 1e-6)
+        Short().build(targets.target("root"), M, 1e-6)
     assert 1e-3 < caught.value.best < 1
 
 
@@ -189,7 +189,7 @@ def test_kernel_ridge_solves_its_system() -> None:
 
 @pytest.mark.parametrize("name", ["exp_sin", "kink"])
 def test_tuning_pays(name: str) -> None:
-    M, target = Circle(), targets.get(name)
+    M, target = Circle(), targets.target(name)
     found = KernelRidge().fit(target, M, {"points": 40})
     centres = found.model.centres
     values = target(torch.from_numpy(centres)).numpy()
@@ -364,7 +364,7 @@ def test_a_sparse_grid_keeps_to_its_points_and_is_exact_on_polynomials() -> None
     found = SparseGrid().fit(cubic, M, {"points": 40})
     assert found.settings["nodes"] <= 40 and found.counts.nonzero == found.settings["nodes"] + 8
     assert measure(found, cubic, M, 1000).sup < 1e-12
-    finer = SparseGrid().fit(targets.get("runge"), Cube(2), {"points": 900})
-    coarser = SparseGrid().fit(targets.get("runge"), Cube(2), {"points": 90})
-    error = [measure(one, targets.get("runge"), Cube(2), 2000).sup for one in (coarser, finer)]
+    finer = SparseGrid().fit(targets.target("runge"), Cube(2), {"points": 900})
+    coarser = SparseGrid().fit(targets.target("runge"), Cube(2), {"points": 90})
+    error = [measure(one, targets.target("runge"), Cube(2), 2000).sup for one in (coarser, finer)]
     assert error[1] < 1e-3 * error[0] < 1e-3

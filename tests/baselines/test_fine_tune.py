@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import construct
+from construct import targets
 from construct.baselines.trained.budget import budget
 from construct.baselines.trained.finetune import FineTuned, Tuner, fine_tune, points
 from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
-from construct.targets import get
 
-F = get("exp_sin")
+F = targets.target("exp_sin")
 M = Circle()
 QUICK: dict[str, Any] = {"seconds": None, "steps": 20, "samples": 120, "batch": 40, "learning_rates": (1e-4,)}
 

@@ -170,7 +170,7 @@ def test_our_network_within_a_budget():
 
 
 def test_a_rough_target_states_its_smoothness():
-    rough = construct.targets.get("cusp")
+    rough = construct.targets.target("cusp")
     assert baselines.method("compact").fit(rough, CIRCLE, {"epsilon": 0.3}).model.approximator.space.count > 0
     assert baselines.method("compact", smoothness=0.5).fit(target, CIRCLE, {"epsilon": 0.5}).counts.nonzero > 0
 

@@ -22,7 +22,7 @@ from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, 
 from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
 from construct.measurement import measure
 
-SMOOTH = targets.get("sin_product")
+SMOOTH = targets.target("sin_product")
 
 CASES: list[tuple[Manifold, int, LocalSpace]] = [
     (Circle(), 5, PolynomialSpace(1, 0)),
@@ -202,7 +202,7 @@ def test_method_by_epsilon() -> None:
     repeated = method.fit(SMOOTH, Circle(), found.settings)  # without dropping small coefficients
     assert found.counts.nonzero <= repeated.counts.nonzero <= 1.3 * found.counts.nonzero
     assert measure(repeated, SMOOTH, Circle()).sup <= 1.05 * 3e-2
-    rough = targets.get("root")
+    rough = targets.target("root")
     spline = ChenImproved(smoothness=0.5).build(rough, Circle(), 1e-1)
     assert "cells" in spline.settings and spline.measured is not None and spline.measured.sup <= 1e-1
     assert measure(method.fit(rough, Circle(), spline.settings), rough, Circle()).sup <= 1.05e-1

@@ -19,7 +19,7 @@ from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace,
 from construct.manifolds import Circle, Cube, Manifold, Sphere
 from construct.measurement import measure
 
-SMOOTH = targets.get("sin_product")
+SMOOTH = targets.target("sin_product")
 
 CASES: list[tuple[Manifold, int, int]] = [
     (Circle(), 5, 0),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from construct import targets
 from construct.baselines.trained import Protocol, ReluMlp, TanhMlp, TrainedMethod, TrainingDiverged, train
 from construct.baselines.trained.budget import budget
 from construct.baselines.trained.method import CrateMethod, SoftmaxMethod
@@ -16,7 +17,6 @@ from construct.baselines.trained.training import halvings
 from construct.errors import InputError
 from construct.manifolds import Circle
 from construct.measurement import measure
-from construct.targets import get
 
 QUICK = Protocol(learning_rates=(1e-3, 1e-2), seeds=1, batch=64)
 
@@ -146,14 +146,14 @@ def test_halvings() -> None:
 @pytest.mark.parametrize("method", [ReluMlp, TanhMlp, SoftmaxMethod, CrateMethod])
 def test_methods_give_what_they_say(method: type[TrainedMethod]) -> None:
     made = method(seconds=None, steps=40, samples=300)
-    found = made.fit(get("exp_sin"), Circle(), {"width": 8})
+    found = made.fit(targets.target("exp_sin"), Circle(), {"width": 8})
     assert found.family == "trained" and found.method == made.name
     assert found.settings["width"] == 8 and found.settings["steps"] == 40 and found.settings["samples"] == 300
     assert found.counts.nonzero == sum(p.numel() for p in found.model.network.parameters())
     x = Circle().sample(7, seed=0)
     assert found(x.reshape(7, 1, 2)).shape == (7, 1)
-    spread = float(get("exp_sin")(Circle().sample(500, seed=1)).std())
-    assert measure(found, get("exp_sin"), Circle(), samples=500).rms < 1.5 * spread
+    spread = float(targets.target("exp_sin")(Circle().sample(500, seed=1)).std())
+    assert measure(found, targets.target("exp_sin"), Circle(), samples=500).rms < 1.5 * spread
 
 
 def test_settings_go_before_the_method_s_own() -> None:

@@ -80,9 +80,9 @@ class AtPoint:
 
 @cache
 def _built(name: str, target: str, dtype: torch.dtype, code: str, ambient: int, sizes: tuple[Any, ...]) -> Network:
-    manifold = manifolds.get(name, **({"ambient": ambient} if ambient else {}))
+    manifold = manifolds.manifold(name, **({"ambient": ambient} if ambient else {}))
     return construct.approximate(
-        targets.get(target), manifold, position_code=cast("PositionCodeName", code), dtype=dtype, **dict(sizes)
+        targets.target(target), manifold, position_code=cast("PositionCodeName", code), dtype=dtype, **dict(sizes)
     )
 
 

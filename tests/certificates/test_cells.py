@@ -45,7 +45,7 @@ def precision():
 
 
 def target_of(name: str) -> Any:
-    return targets.get(NETWORKS[name].get("target", "exp_sin"))
+    return targets.target(NETWORKS[name].get("target", "exp_sin"))
 
 
 def cell_bounds(net: Any, target: Any) -> CellBounds:

@@ -274,8 +274,8 @@ def test_almost_silent_pairs_in_float32():
 
 def test_paper_construction_is_refused():
     net = construct.approximate(
-        targets.get("exp_sin"),
-        manifolds.get("circle"),
+        targets.target("exp_sin"),
+        manifolds.manifold("circle"),
         construction="paper",
         charts=3,
         cells=2,

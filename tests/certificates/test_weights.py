@@ -74,7 +74,7 @@ def test_rows_that_a_block_writes_are_no_code() -> None:
 def test_origin_decides_nothing(code: str, said: str) -> None:
     """Whatever a network says of itself, its certificate is that of its weights."""
     net = network(charts=3, degree=2, code=code)
-    target, manifold = targets.get("exp_sin"), net.manifold
+    target, manifold = targets.target("exp_sin"), net.manifold
     other = copy.deepcopy(net)
     assert manifold is not None and net.origin is not None
     if said == "nothing":

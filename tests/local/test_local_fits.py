@@ -20,7 +20,7 @@ from construct.errors import InputError
 from construct.local import PolynomialSpace, fit, fit_charts, fitting_nodes, node_values, prefix_fits, sweep
 from construct.manifolds import Circle, Cube, Manifold, MoebiusStrip, Sphere, Torus
 
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 SPHERE = atlas_for(Sphere(2), charts=12)
 
 

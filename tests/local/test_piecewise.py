@@ -21,7 +21,7 @@ from construct.local import (
 )
 from construct.manifolds import Circle, Cube, Helix, Manifold, Sphere, Torus
 
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 
 
 def random_approximator(atlas: Atlas, space: LocalSpace, seed: int = 0) -> PiecewiseApproximator:

@@ -13,7 +13,7 @@ from construct.local import SplineSpace, fit, fit_charts, fitting_nodes, node_va
 from construct.local.splines import shepard
 from construct.manifolds import Circle, Cube, Manifold, MoebiusStrip, Sphere
 
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_order_two(manifold: Manifold, charts: int) -> None:
 
 def test_rough_targets() -> None:
     """|x - p|^(1/2) has order 1/2 on uniform cells; the bound must hold its promise nevertheless."""
-    root = targets.get("root")
+    root = targets.target("root")
     atlas = atlas_for(Circle(), charts=4)
     bounds = [float(fit_charts(root, atlas, SplineSpace(1, N)).error_bound) for N in (16, 64, 256)]
     assert bounds[0] > 1.5 * bounds[1] > 2.25 * bounds[2]

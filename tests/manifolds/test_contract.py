@@ -207,7 +207,7 @@ class TestDescription:
 
     def test_spec_round_trip(self, manifold: Manifold, x: Tensor) -> None:
         spec = json.loads(json.dumps(manifold.spec()))
-        if spec["name"] not in manifolds.names():
+        if spec["name"] not in manifolds.manifold_names():
             with pytest.raises(InputError, match="name: expected one of"):
                 manifolds.from_spec(spec)
             return

@@ -43,7 +43,7 @@ ANGLE = 2 * PI_ABOVE
 ARC = Formula((cos(variable(0)), sin(variable(0))), (0.0,), (2 * math.pi,))
 
 CASES: dict[str, Callable[[], Manifold]] = {
-    **{name: functools.partial(manifolds.get, name) for name in manifolds.names()},
+    **{name: functools.partial(manifolds.manifold, name) for name in manifolds.manifold_names()},
     "circle 0.7 in R^8": lambda: Circle(0.7, ambient=8, seed=1),
     "sphere 1": lambda: Sphere(1, 3.0),
     "sphere 3 of radius 2 in R^10": lambda: Sphere(3, 2.0, ambient=10, seed=3),
@@ -160,7 +160,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("name", ["circle", "sphere", "flat_torus", "torus", "moebius", "klein_bottle", "so3"])
     def test_angles_are_half_or_full_turns(self, name: str) -> None:
-        formula = manifolds.get(name).formula()
+        formula = manifolds.manifold(name).formula()
         found = set()
         with ctx.workprec(200):
             for a, b in zip(formula.lower, formula.upper, strict=True):

@@ -439,7 +439,7 @@ class TestProperties:
         if turn < math.pi - 1e-6:
             assert torch.allclose(back, turn * axis, atol=1e-8)
 
-    @given(name=st.sampled_from(manifolds.names()), seed=st.integers(0, 2**31))
+    @given(name=st.sampled_from(manifolds.manifold_names()), seed=st.integers(0, 2**31))
     def test_every_family_has_defaults(self, name: str, seed: int) -> None:
-        manifold = manifolds.get(name)
+        manifold = manifolds.manifold(name)
         assert bool(manifold.contains(manifold.sample(3, seed), tolerance=1e-10).all())

@@ -144,20 +144,20 @@ class TestMethods:
 class TestRegistry:
     def test_names(self) -> None:
         wanted = "circle sphere flat_torus torus trefoil helix swiss_roll moebius klein_bottle so3 cube product"
-        assert set(manifolds.names()) == set(wanted.split())
+        assert set(manifolds.manifold_names()) == set(wanted.split())
 
     def test_get(self) -> None:
-        assert manifolds.get("sphere", dim=3, ambient=10).ambient == 10
+        assert manifolds.manifold("sphere", dim=3, ambient=10).ambient == 10
         with pytest.raises(InputError, match=r"name: expected one of \('circle', .*, got 'ball'"):
-            manifolds.get("ball")
+            manifolds.manifold("ball")
         with pytest.raises(InputError, match=r"arguments: expected those of Sphere, got size \(.*'size'"):
-            manifolds.get("sphere", size=2)
+            manifolds.manifold("sphere", size=2)
 
     def test_product_of_names(self) -> None:
-        product = manifolds.get("product", first="so3", second={"name": "cube", "dim": 2})
+        product = manifolds.manifold("product", first="so3", second={"name": "cube", "dim": 2})
         assert (product.dim, product.ambient) == (5, 11)
         with pytest.raises(InputError, match="first: expected a Manifold"):
-            manifolds.get("product", first=7)
+            manifolds.manifold("product", first=7)
 
     @pytest.mark.parametrize("spec", [None, {}, "sphere", {"dim": 2}])
     def test_from_spec(self, spec: Any) -> None:

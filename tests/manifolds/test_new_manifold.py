@@ -62,7 +62,7 @@ def ellipse() -> Iterator[type[Manifold]]:
 
 
 def test_it_has_atlases_and_local_fits(ellipse: type[Manifold]) -> None:
-    manifold = manifolds.get("ellipse", ambient=5)
+    manifold = manifolds.manifold("ellipse", ambient=5)
     assert type(manifold) is ellipse
     atlas = atlas_for(manifold)
     x = manifold.sample(2000, 0)
@@ -74,8 +74,8 @@ def test_it_has_atlases_and_local_fits(ellipse: type[Manifold]) -> None:
 
 
 def test_it_is_known_by_name_and_by_spec(ellipse: type[Manifold]) -> None:
-    assert "ellipse" in manifolds.names() and manifolds.family("ellipse") is ellipse
-    spec = json.loads(json.dumps(manifolds.get("ellipse", a=1.5, b=0.9, ambient=6, seed=3).spec()))
+    assert "ellipse" in manifolds.manifold_names() and manifolds.family("ellipse") is ellipse
+    spec = json.loads(json.dumps(manifolds.manifold("ellipse", a=1.5, b=0.9, ambient=6, seed=3).spec()))
     again = manifolds.from_spec(spec)
     assert type(again) is ellipse and again.spec() == spec
     product = manifolds.from_spec(Product(again, Sphere(2)).spec())
@@ -95,7 +95,7 @@ def test_a_name_is_given_once(ellipse: type[Manifold]) -> None:
     class Nameless(Sphere):
         pass
 
-    assert "unlisted" not in manifolds.names() and manifolds.family("sphere") is Sphere
+    assert "unlisted" not in manifolds.manifold_names() and manifolds.family("sphere") is Sphere
 
 
 def test_every_module_of_the_folder_is_loaded() -> None:
@@ -104,7 +104,7 @@ def test_every_module_of_the_folder_is_loaded() -> None:
 
 
 def test_closed_forms_default_to_none() -> None:
-    torus = manifolds.get("torus")
+    torus = manifolds.manifold("torus")
     centres = torus.sample(3, 0)
     frames = torus.tangent_basis(centres)
     assert torus.tangent_bound(centres, frames, 0.5) is None
@@ -112,7 +112,7 @@ def test_closed_forms_default_to_none() -> None:
 
 
 def test_only_a_chart_that_is_the_whole_cube_fills_it() -> None:
-    cube = manifolds.get("cube", ambient=6, seed=2)
+    cube = manifolds.manifold("cube", ambient=6, seed=2)
     centre = torch.zeros(6, dtype=torch.float64)
     turned = cube.frame @ torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
     assert cube.fills_cube(centre, cube.frame, 1.0)

@@ -24,7 +24,7 @@ from construct.theorem import network_of
 from construct.transformer import Transformer
 from tests.transformer.networks import manifold_of
 
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 
 
 def approximator(

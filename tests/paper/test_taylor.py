@@ -27,7 +27,7 @@ from construct.paper.taylor import (
     taylor_degree,
 )
 
-EXP_SIN = targets.get("exp_sin")
+EXP_SIN = targets.target("exp_sin")
 
 
 def smooth(x: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def test_a_partition_of_order_one_loses_the_order() -> None:
 
 
 def test_hoelder_target_with_values_only() -> None:
-    root = targets.get("root")
+    root = targets.target("root")
     errors = [sup(taylor_approximator(root, paper_atlas(Circle()), cells=n, degree=0), root) for n in (8, 128)]
     assert 0.35 < math.log(errors[0] / errors[1], 16) < 0.65
 

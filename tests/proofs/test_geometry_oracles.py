@@ -9,7 +9,7 @@ from flint import arb, fmpq, fmpq_poly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.manifolds import get
+from construct import manifolds
 from proofs_as_code import rational
 from proofs_as_code.statements.atlas import atlas_covers, geometry, partition, reach
 from proofs_as_code.statements.baselines import yarotsky
@@ -68,9 +68,9 @@ def test_certificates_of_registers():
 @given(st.tuples(rational.dyadics(3, 4), rational.dyadics(3, 4)))
 def test_rational_points_lie_on_their_manifolds(t):
     x = torch.tensor([[float(a) for a in reach.sphere_point(list(t), fmpq(3, 2))]], dtype=torch.float64)
-    assert bool(get("sphere", radius=1.5).contains(x, 1e-12).all())
+    assert bool(manifolds.manifold("sphere", radius=1.5).contains(x, 1e-12).all())
     point, normal = reach.torus_point(fmpq(2), fmpq(3, 4), list(t))
-    torus = get("torus", major=2.0, minor=0.75)
+    torus = manifolds.manifold("torus", major=2.0, minor=0.75)
     y = torch.tensor([[float(a) for a in point]], dtype=torch.float64)
     assert bool(torus.contains(y, 1e-12).all())
     n = torch.tensor([float(a) for a in normal], dtype=torch.float64)

@@ -30,14 +30,14 @@ MARGIN = {"exact": 1e-9, "lower bound": 1e-9, "numeric": 2e-4}
 """Relative: rounding of the quotient, and the digits to which a numeric reach is known."""
 CLOSEST = 0.02
 """Of the reach (of the size, if that is less): closer pairs lose too many digits."""
-FINITE = tuple(name for name in manifolds.names() if name != "cube")
+FINITE = tuple(name for name in manifolds.manifold_names() if name != "cube")
 EXACT = ("circle", "sphere", "flat_torus", "torus", "helix", "so3", "product")
 
 
 @lru_cache
 def named(name: str) -> Manifold:
     """The manifold of that name with its default arguments."""
-    return manifolds.get(name)
+    return manifolds.manifold(name)
 
 
 def sampled_pairs(manifold: Manifold, seed: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ def projected(name: str, seed: int, factor: float) -> Verdict:
     )
 
 
-NAME = Hypothesis("a named manifold with its default shape", st.sampled_from(manifolds.names()))
+NAME = Hypothesis("a named manifold with its default shape", st.sampled_from(manifolds.manifold_names()))
 SEED = Hypothesis("a sample", st.integers(0, 2**31))
 
 

@@ -29,7 +29,7 @@ TARGETS = ("exp_sin", "sin_product", "runge", "tanh_front", "kink")
 @lru_cache
 def certified(charts: int, degree: int, target: str) -> tuple[construct.Network, construct.Certificate]:
     """A network on the circle with its certificate."""
-    function = targets.get(target)
+    function = targets.target(target)
     net = construct.approximate(function, Circle(), charts=charts, degree=degree)
     return net, construct.certify(net, function, Circle(), tolerance=0.5)
 
@@ -44,7 +44,7 @@ def check_verified(
     net, certificate = certified(charts, degree, target)
     document = dict(certificate.document)
     if moved:
-        net = construct.approximate(targets.get(target), Circle(), charts=charts, degree=degree)
+        net = construct.approximate(targets.target(target), Circle(), charts=charts, degree=degree)
         net.transformer.hidden0[chart, 1] += moved  # the last tokens are the coefficient tokens
         document["network"] = {"sha256": weights_digest(net)}
     if lowered != 1.0:
@@ -55,7 +55,7 @@ def check_verified(
         net.save(network)
         file.write_text(json.dumps(document))
         report = verify(network, file)
-    measured = construct.measure(net, targets.get(target), Circle(), samples=4000, seed=11)
+    measured = construct.measure(net, targets.target(target), Circle(), samples=4000, seed=11)
     return Verdict(
         claimed=float(document["bound"]),
         measured=measured.sup,
