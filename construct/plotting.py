@@ -16,10 +16,11 @@ from torch import Tensor
 
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
+from construct.planning import History
 from construct.targets import evaluate_target
 from construct.validation import invalid
 
-__all__ = ["figure", "require"]
+__all__ = ["figure", "history_figure", "require"]
 
 INSTALL = "pip install 'construct-transformer[plot]'"
 CURVE_POINTS = 4000
@@ -46,6 +47,10 @@ def require(manifold: Manifold) -> None:
     """Raises `InputError` when no figure can be drawn: matplotlib is missing, or `manifold.dim > 2`."""
     if manifold.dim > 2:
         raise invalid("manifold", "dimension 1 or 2 for a figure", manifold.dim)
+    _require_matplotlib()
+
+
+def _require_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise invalid("plot", f"matplotlib to be installed (`{INSTALL}`)", got="no such module")
 
@@ -74,6 +79,35 @@ def figure(
     else:
         _draw_surface(fig, net, target, manifold)
     fig.suptitle(_title(net, target, manifold, measurement), fontsize=11)
+    return fig
+
+
+def history_figure(history: History) -> Any:
+    """`matplotlib.figure.Figure` of what a planner tried: error against non-zeros where they were counted, else in the
+    order of the trials; fits on nodes and measured errors apart, the chosen one marked.
+
+    Raises `InputError` for an empty history (sizes given by hand) or without matplotlib.
+    """
+    if not history:
+        raise invalid("history", "at least one trial", got="none: sizes were given by hand")
+    _require_matplotlib()
+    fig = importlib.import_module("matplotlib.figure").Figure(figsize=(8, 5), layout="constrained")
+    counted, ordered = fig.subplots(1, 2, sharey=True)
+    for kind, mark in (("fitted", "o"), ("measured", "x"), ("sampled", "+")):
+        seen = [(n, t) for n, t in enumerate(history, 1) if t.kind == kind and t.error is not None and t.error > 0]
+        with_cost = [(t.cost, t.error) for _, t in seen if t.cost is not None]
+        if with_cost:
+            counted.loglog(*zip(*with_cost, strict=True), mark, label=kind)
+        if seen:
+            ordered.semilogy([n for n, _ in seen], [t.error for _, t in seen], mark, label=kind)
+    for number, trial in enumerate(history, 1):
+        if trial.outcome == "chosen" and trial.error:
+            ordered.annotate("chosen", (number, trial.error), textcoords="offset points", xytext=(6, 6))
+    counted.set(xlabel="non-zero parameters", ylabel="sup error")
+    ordered.set(xlabel="trial")
+    for axes in (counted, ordered):
+        axes.grid(alpha=0.3)
+    ordered.legend()
     return fig
 
 

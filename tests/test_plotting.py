@@ -2,16 +2,19 @@
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+import construct
 from construct import targets
 from construct.atlas import atlas_for
 from construct.errors import InputError
 from construct.manifolds import Circle, FlatTorus, Helix, Manifold, Sphere
-from construct.plotting import figure
+from construct.planning import History
+from construct.plotting import figure, history_figure
 
 TARGET = targets.target("exp_sin")
 
@@ -59,3 +62,15 @@ def test_a_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_than_two_dimensions_are_refused() -> None:
     with pytest.raises(InputError, match="manifold: expected dimension 1 or 2 for a figure, got 3"):
         figure(Almost(None), TARGET, Sphere(dim=3))
+
+
+def test_the_history_of_a_plan_is_drawn(tmp_path: Path) -> None:
+    origin = construct.approximate(TARGET, Circle(), epsilon=1e-2).origin
+    assert origin is not None
+    drawn = history_figure(origin.history)
+    drawn.savefig(tmp_path / "history.png")
+    counted, ordered = drawn.axes
+    assert sum(len(line.get_xdata()) for line in ordered.lines) == len([t for t in origin.history if t.error])
+    assert {text.get_text() for text in ordered.texts} == {"chosen"} and counted.lines
+    with pytest.raises(InputError, match="history: expected at least one trial, got none"):
+        history_figure(History())
