@@ -97,7 +97,7 @@ def history_figure(history: History) -> Any:
         seen = [(n, t) for n, t in enumerate(history, 1) if t.kind == kind and t.error is not None and t.error > 0]
         with_cost = [(t.cost, t.error) for _, t in seen if t.cost is not None]
         if with_cost:
-            counted.loglog(*zip(*with_cost, strict=True), mark, label=kind)
+            counted.semilogy(*zip(*with_cost, strict=True), mark, label=kind)
         if seen:
             ordered.semilogy([n for n, _ in seen], [t.error for _, t in seen], mark, label=kind)
     for number, trial in enumerate(history, 1):

@@ -293,7 +293,7 @@ class CompactPlanner:
         degree rises by one, or the cells by what the order of the target asks for; then it is lowered again.
         """
         atlas = candidate.atlas
-        found, error = self._measured(atlas, candidate.space)
+        found, error, cost = self._measured(atlas, candidate.space)
         failed = -1  # the largest degree or number of cells that is known to miss epsilon; degree 0 is a size, too
         for _ in range(MOST_REFINEMENTS):
             if error <= self.search.goal:
@@ -302,16 +302,16 @@ class CompactPlanner:
             finer = self._finer(found.space, error)
             if finer is None or self._candidate(atlas, finer, 0.0) is None:
                 return None
-            found, error = self._measured(atlas, finer)
+            found, error, cost = self._measured(atlas, finer)
         if not error <= self.search.goal:
             return None
         while True:
             coarser = _coarser(found.space, failed)
             if coarser is None:
-                return found, compact_program(found).counts.nonzero_parameters
-            trial, error = self._measured(atlas, coarser)
+                return found, cost
+            trial, error, cheaper = self._measured(atlas, coarser)
             if error <= self.search.goal:
-                found = trial
+                found, cost = trial, cheaper
             else:
                 failed = coarser.size
 
@@ -321,13 +321,16 @@ class CompactPlanner:
         largest = {PolynomialSpace.name: self.highest_degree, SplineSpace.name: MOST_CELLS}[space.name]
         return space.with_size(size) if size <= largest else None
 
-    def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float]:
+    def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float, int]:
+        """The blended approximator, its measured error, and the non-zeros of its network."""
         fitted = fit_charts(self.problem.target, atlas, space)
         kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
         approximator = PiecewiseApproximator(atlas, space, kept, fitted.residual)
         error = self.problem.search(approximator, centres=atlas.centres).sup
-        self.search.record(sizes_of(atlas, space), error, "measured")
-        return approximator, error
+        program = compact_program(approximator)
+        cost = program.counts.nonzero_parameters
+        self.search.record(sizes_of(atlas, space), error, "measured", parameters=program.parameters, cost=cost)
+        return approximator, error, cost
 
 
 def least_parameters(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None = None) -> int:
