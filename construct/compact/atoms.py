@@ -94,10 +94,10 @@ def has_twin(indices: set[int]) -> bool:
     return any(rule.holder == TWINS[1] for rule in ATOMS if rule.index in indices)
 
 
-def holder_role(*names: str) -> str:
-    """What holders keep, in words: `(F5, F4)`; 0 in a register that keeps no atom."""
-    kept = {(rule.holder, rule.register): f"F{rule.index}" for rule in ATOMS}
-    return " and ".join(f"({', '.join(kept.get((name, row), '0') for row in (A, B))})" for name in names)
+def holder_role(holder: str) -> str:
+    """What a holder keeps, in words: `(F5, F4)`; 0 in a register that keeps no atom."""
+    kept = {rule.register: f"F{rule.index}" for rule in ATOMS if rule.holder == holder}
+    return f"({', '.join(kept.get(row, '0') for row in (A, B))})"
 
 
 def basis_rules(indices: set[int]) -> list[tuple[str, Entries, Entries]]:

@@ -60,7 +60,9 @@ class CompactLayout:
         ]
         if self.geometry.hull is not None:
             groups.append(TokenGroup("Y", (self.geometry.centres.shape[1],), ("k",), "coordinates of the affine hull"))
-        groups.append(TokenGroup("A", (n, d, self.twins), (*per_chart, "twin"), holder_role(*TWINS)))
+        role = f"z, then {holder_role(TWINS[0])}" if self.powers else "z"
+        role += f"; twin {holder_role(TWINS[1])}" if self.twins == 2 else ""
+        groups.append(TokenGroup("A", (n, d, self.twins), (*per_chart, "twin"), role))
         for holder in self.holders:
             groups.append(TokenGroup(holder, (n, d), per_chart, holder_role(holder)))
         if self.products:
