@@ -11,6 +11,7 @@ from os import PathLike
 
 import torch
 
+from construct.files import check_writable
 from construct.transformer.module import Transformer
 from construct.validation import invalid
 
@@ -30,6 +31,7 @@ def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
     if missing:
         needed = "the packages of the onnx extra (pip install 'construct-transformer[onnx]')"
         raise invalid("export_onnx", needed, got=f"no {' and no '.join(missing)}")
+    place = check_writable(path)
     example = torch.zeros(EXAMPLE_POINTS, net.ambient, dtype=net.dtype, device=net.device)
     with _quiet():
         program = torch.onnx.export(
@@ -43,7 +45,7 @@ def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(str(path))
+    program.save(str(place))
 
 
 @contextmanager

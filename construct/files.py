@@ -49,7 +49,7 @@ def write_dense(net: Transformer, path: FileName) -> None:
     `hidden0` is the hidden state at x = 0, to whose row 0 of token j the coordinate x_j is added (j < D). Head:
     `V H relu((K H)^T (Q H))` with tokens as columns; block: `Z + FFN(Z)`, `Z = H + sum of heads`.
     """
-    Path(path).write_bytes(serialised(_tensors(net)))
+    _write(path, serialised(_tensors(net)))
 
 
 def write_saved(
@@ -64,7 +64,23 @@ def write_saved(
         "box": json.dumps(box.detach().to("cpu", torch.float64).tolist()),
         "origin": json.dumps(origin),
     }
-    Path(path).write_bytes(serialised(tensors, metadata))
+    _write(path, serialised(tensors, metadata))
+
+
+def check_writable(path: FileName) -> Path:
+    """A path that a file can be written to, as far as its folder tells.
+
+    Raises:
+        InputError: it is a folder, or in none.
+    """
+    place = Path(path)
+    if place.is_dir() or not place.absolute().parent.is_dir():
+        raise invalid("path", "a file in a folder that exists", got=f"{path}")
+    return place
+
+
+def _write(path: FileName, data: bytes) -> None:
+    check_writable(path).write_bytes(data)
 
 
 def read_saved(path: FileName) -> Saved:
@@ -86,7 +102,7 @@ def read_saved(path: FileName) -> Saved:
         box = np.array(json.loads(metadata["box"]), dtype=np.float64)
         text = bytes(tensors[PROGRAM].numpy()).decode() if PROGRAM in tensors else None
         return Saved(_weights(tensors, box), tensors["hidden0"].dtype, text, json.loads(metadata["origin"]))
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise invalid("path", "a network of this library", got=f"{path} ({type(error).__name__}: {error})") from error
 
 

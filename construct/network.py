@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, Literal, cast, get_args
@@ -16,7 +18,7 @@ from construct.architecture import Architecture, Claim, architecture_of
 from construct.certificates.certificate import Certificate
 from construct.errors import InputError, OffManifoldError, PrecisionError
 from construct.execution import EXECUTORS, Executor, executor
-from construct.execution.sparse import propagate
+from construct.execution.sparse import finite, propagate
 from construct.export import write_onnx
 from construct.files import read_saved, write_dense, write_saved
 from construct.local import PiecewiseApproximator
@@ -125,7 +127,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.transformer = Transformer(weights, dtype=dtype, device=device)
-        self.register_buffer("box", torch.as_tensor(weights.box, dtype=dtype, device=device), persistent=False)
+        self.register_buffer("box", torch.tensor(weights.box, dtype=dtype, device=device), persistent=False)
         self.origin, self.approximator = origin, approximator
         self.claim, self.certificate = claim, certificate
         self._execution: Execution = DEFAULT_EXECUTION
@@ -181,6 +183,8 @@ class Network(nn.Module):
         """Bound on the absolute output over the admissible box [R]: float64 intervals, widened, loose."""
         token, row = self.transformer.output
         bounds = propagate(self.transformer, self.box)
+        if not finite(bounds):
+            return math.inf
         start = self.transformer.hidden0.detach()[token, row].abs()
         return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)
 
@@ -189,6 +193,25 @@ class Network(nn.Module):
         other = copy.copy(self)
         other.claim, other.certificate = claim, certificate
         return other
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
+        """`.to`, `.float`, `.cuda` ...: a dtype that cannot hold the network is refused, and what was said of its error
+        in one dtype is not said in another."""
+        before, dtype = self.dtype, fn(self.box[:0]).dtype
+        if dtype != before:
+            self._check_dtype(dtype)
+        super()._apply(fn, recurse)
+        if dtype != before:
+            self.claim = self.certificate = None
+        return self
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        if dtype not in ON_MANIFOLD:
+            raise invalid("dtype", "torch.float64 or torch.float32", dtype)
+        if self.origin is not None:
+            self.origin.layout.code.check(dtype)
+            if not self.origin.layout.code.exact:
+                self.program.compile(self.box.detach().to("cpu", torch.float64).numpy(), dtype)
 
     def _known(self) -> Origin:
         if self.origin is None:
@@ -207,14 +230,21 @@ class Network(nn.Module):
         Raises:
             InputError: x is not a floating tensor of the network's dtype and device, has another last dimension,
                 or a non-finite entry.
-            PrecisionError: float32 on CUDA with TF32 matrix products switched on.
+            PrecisionError: float32 on CUDA with TF32 matrix products switched on, or points so far off that the
+                network's numbers overflow.
             OffManifoldError: `check=True` and a point is not on the manifold.
         """
         self._validate(x, check)
         flat = x.reshape(-1, self.ambient)
         if flat.shape[0] == 0:
             return flat.new_zeros(x.shape[:-1])
-        return self._executor(self._execution).forward(self.transformer, self.box, flat).reshape(x.shape[:-1])
+        with torch.autocast(x.device.type, enabled=False):  # position codes need every bit of the dtype
+            values = self._executor(self._execution).forward(self.transformer, self.box, flat)
+        finite_values = torch.isfinite(values)
+        if not bool(finite_values.all()):
+            expected = f"points at which the numbers of the network stay finite in {self.dtype}"
+            raise PrecisionError(message("x", expected, got=f"{int((~finite_values).sum())} at which they do not"))
+        return values.reshape(x.shape[:-1])
 
     def trace(self, x: Tensor) -> Trace:
         """Named registers after each stage, at points x (P, D), in the present execution.
@@ -323,22 +353,42 @@ def load(
 
     Args:
         manifold: of a network on a user's own manifold, which files do not hold.
-        dtype: None keeps the file's.
+        dtype: None keeps the file's; in another one the network makes no claim.
 
     Raises:
-        InputError: no file, or none of this library and this format.
+        InputError: no file, or none of this library and this format, or no dtype or device for it.
+        PrecisionError: the dtype cannot hold the network.
     """
-    saved = read_saved(path)
+    if dtype is not None and dtype not in ON_MANIFOLD:
+        raise invalid("dtype", "torch.float64 or torch.float32", dtype)
+    place, saved = known_device(device), read_saved(path)
     origin = claim = None
     if saved.program is not None and saved.origin is not None:
         try:
             origin = _origin(saved.program, saved.origin, manifold)
             claim = None if saved.origin["claim"] is None else Claim(**saved.origin["claim"])
             _check_same_shape(origin.program, saved.weights)
-        except (KeyError, TypeError, InputError) as error:
+        except (KeyError, TypeError, InputError, RecursionError) as error:
             got = f"{path} ({type(error).__name__}: {error})"
             raise invalid("path", "a network of this library", got=got) from error
-    return Network(saved.weights, origin, claim=claim, dtype=dtype or saved.dtype, device=device)
+    net = Network(saved.weights, origin, claim=claim, dtype=saved.dtype, device=place)
+    return net if dtype is None else net.to(dtype)
+
+
+def known_device(device: torch.device | str) -> torch.device:
+    """A device on which tensors can be made here.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise invalid("device", "a torch device of this machine", device) from error
+    if place.type == "meta":
+        raise invalid("device", "a torch device of this machine", device)
+    return place
 
 
 def _check_same_shape(program: Program, weights: Weights) -> None:

@@ -20,6 +20,7 @@ from construct.problem import Problem, Sizes
 from construct.validation import message
 
 MARGIN = 0.98  # of epsilon, for what blending and rounding may add to a fit
+MOST_GROWTH = 1e15
 SHRINK = 0.97  # of the error that would do if the ratio of proved to planned stayed as it is
 DEFAULT_BUDGET = 30_000_000  # dense parameters; 240 MB in float64
 
@@ -234,7 +235,7 @@ class Search:
                 failed = max(failed, cells)
             if found is not None and found[1] - failed <= max(1, found[1] // resolution):
                 return found
-            following = math.ceil(cells * (tried[1] / aim) ** (1 / order))
+            following = math.ceil(cells * growth(tried[1] / aim, order))
             if found is None:
                 cells = min(max(following, cells + 1), 4 * cells)
             else:
@@ -256,6 +257,15 @@ class Search:
 
 def _described(sizes: Sizes, note: str) -> str:
     return ", ".join(part for part in (str(sizes), note) if part)
+
+
+def growth(factor: float, order: float) -> float:
+    """By how much the number of cells has to grow for an error smaller by a factor, where errors fall like `N^-order`;
+    at most 10^15."""
+    try:
+        return min(factor ** (1 / order), MOST_GROWTH)
+    except OverflowError:
+        return MOST_GROWTH
 
 
 def tightened(planned: Problem, wanted: float, proved: float) -> Problem:

@@ -17,6 +17,7 @@ from construct.validation import integer, invalid, positive_real
 Target = Callable[..., Any]
 
 SEARCH_SAMPLES = 20_000
+MOST_SEED = 2**63 - 1  # what torch's generators take
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Problem:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, positive_real(value, name))
-        object.__setattr__(self, "seed", integer(self.seed, "seed"))
+        object.__setattr__(self, "seed", integer(self.seed, "seed", maximum=MOST_SEED))
         evaluate_target(self.target, self.manifold.sample(3, self.seed))
 
     @property

@@ -20,7 +20,7 @@ from construct.compact.program import compact_program
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import measure
-from construct.network import Approximator, Construction, Network, Origin, PositionCodeName
+from construct.network import Approximator, Construction, Network, Origin, PositionCodeName, known_device
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_of
@@ -54,6 +54,7 @@ class Choices:
         one_of(self.position_code, "position_code", tuple(CODES))
         one_of(self.bound, "bound", BOUNDS)
         positive_integer(self.budget, "max_parameters")
+        known_device(self.device)
         if self.dtype not in (torch.float64, torch.float32):
             raise invalid("dtype", "torch.float64 or torch.float32", self.dtype)
         if self.bound == "rigorous" and self.construction != "compact":
@@ -110,6 +111,8 @@ def approximate(
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise invalid("progress", "True, False, None or a callable (stage, fraction)", progress)
     report = printed if progress is True else progress if callable(progress) else silent
     problem = Problem(target, manifold, epsilon, smoothness, seed, report)
     if not sizes:

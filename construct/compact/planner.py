@@ -21,7 +21,7 @@ from construct.atlas import Atlas, atlas_for, candidate_atlases
 from construct.compact.basis import LARGEST_DEGREE
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
-from construct.planning import History, Search, over_budget
+from construct.planning import History, Search, growth, over_budget
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -265,7 +265,7 @@ class CompactPlanner:
         cells, dim, charts = candidate.space.size, self.problem.manifold.dim, candidate.atlas.count
         if cells < 16 or self.search.budget is None:
             return False
-        needed = math.ceil(cells * (candidate.fitted / self.epsilon) ** (1 / self.order))
+        needed = math.ceil(cells * growth(candidate.fitted / self.epsilon, self.order))
         parameters = DENSE_PER_HEAD * charts * (needed + 1) ** dim
         if parameters <= 2 * self.search.budget:
             return False
@@ -317,7 +317,7 @@ class CompactPlanner:
 
     def _finer(self, space: LocalSpace, error: float) -> LocalSpace | None:
         """The next size to try after a measured error above epsilon, None beyond the highest."""
-        size = space.finer((error / (AIM * self.epsilon)) ** (1 / self.order))
+        size = space.finer(growth(error / (AIM * self.epsilon), self.order))
         largest = {PolynomialSpace.name: self.highest_degree, SplineSpace.name: MOST_CELLS}[space.name]
         return space.with_size(size) if size <= largest else None
 

@@ -51,11 +51,17 @@ def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
     """Bounds of the hidden state through all blocks, for every x in the box (D,)."""
     state = input_intervals(_numpy(net.hidden0), _numpy(box))
     result = []
-    for block in net.stack:
-        heads, ffn = block_weights(block)
-        result.append(propagate_block(heads.query, heads.key, heads.value, list(ffn.layers), state))
-        state = result[-1].after
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in net.stack:
+            heads, ffn = block_weights(block)
+            result.append(propagate_block(heads.query, heads.key, heads.value, list(ffn.layers), state))
+            state = result[-1].after
     return result
+
+
+def finite(bounds: Sequence[BlockBounds]) -> bool:
+    """Whether bounds say anything: where they overflow, no pair of tokens is proved to be silent."""
+    return all(np.isfinite(side).all() for b in bounds for side in (b.after.lower, b.after.upper))
 
 
 class SparseExecutor(Executor):
@@ -74,6 +80,8 @@ class SparseExecutor(Executor):
     def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
         inside = (x.detach().abs() <= box).all(dim=1)
         plan = self.plan(net, box)
+        if not plan.proved:
+            return DenseExecutor().forward(net, box, x)
         if bool(inside.all()):
             return plan.forward(net, x)
         out = x.new_zeros(x.shape[0])
@@ -89,7 +97,10 @@ class SparseExecutor(Executor):
             raise invalid(
                 "x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside"
             )
-        bounds = self.plan(net, box).bounds
+        found = self.plan(net, box)
+        if not found.proved:
+            return DenseExecutor().states(net, box, x)
+        bounds = found.bounds
         plan = pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds, everything=True)
         return plan.states(net, x)
 
@@ -105,14 +116,18 @@ class SparseExecutor(Executor):
     def plan(self, net: Transformer, box: Tensor) -> FoldedPlan | PairPlan:
         """The token pairs of every block and what they are folded into."""
         signature = _signature(net, box)
-        if self._plan is None or self._signature != signature:
-            self._plan, self._signature = _plan(net, propagate(net, box)), signature
-        return self._plan
+        plan = self._plan
+        if plan is None or self._signature != signature:
+            plan = _plan(net, propagate(net, box))
+            self._plan, self._signature = plan, signature
+        return plan
 
 
 def _signature(net: Transformer, box: Tensor) -> tuple[Any, ...]:
-    """Changes whenever a weight is written, moved or replaced."""
-    return (_trainable(net), *((t.data_ptr(), t._version, t.dtype, t.device) for t in (box, *net.parameters())))
+    """Changes whenever a weight is written, moved or replaced; writing through `.data` is what torch does not tell."""
+    tensors = (box, *net.parameters())
+    versions = ((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in tensors)
+    return (_trainable(net), net.output, *versions)
 
 
 def _trainable(net: Transformer) -> bool:
@@ -134,6 +149,7 @@ class FoldedPlan:
     """Index tensors and folded coefficients of every block.
 
     Attributes:
+        proved: the bounds are finite; otherwise the plan is not to be used.
         rows: the rows that some block writes.
         steps: one for each block, on a state of (entries, points).
         kept: (entries - 1,) the entries `row number * tokens + token` of the state, before the constant 1.
@@ -142,6 +158,7 @@ class FoldedPlan:
     """
 
     bounds: tuple[BlockBounds, ...]
+    proved: bool
     rows: list[int]
     steps: list[Step]
     kept: Tensor
@@ -207,7 +224,7 @@ def folded_plan(net: Transformer, bounds: Sequence[BlockBounds], *, everything: 
         initial = torch.cat([net.hidden0[kept % tokens, row], net.hidden0.new_ones(1)])
     token, last = net.output
     readout = None if last not in rows else int((kept < rows.index(last) * tokens + token).sum())
-    return FoldedPlan(tuple(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout)
+    return FoldedPlan(tuple(bounds), finite(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout)
 
 
 @dataclass(frozen=True)
@@ -215,6 +232,7 @@ class PairPlan:
     """The active pairs of every block, evaluated one by one: for gradients in the weights."""
 
     bounds: tuple[BlockBounds, ...]
+    proved: bool
     pairs: list[HeadPairs]
 
     @property
@@ -262,4 +280,4 @@ def pair_plan(net: Transformer, bounds: Sequence[BlockBounds]) -> PairPlan:
     for block, bound in zip(net.stack, bounds, strict=True):
         heads, _ = block_weights(block)
         pairs.append(active_pairs(heads.query, heads.key, np.ones_like(heads.value), bound.before))
-    return PairPlan(tuple(bounds), pairs)
+    return PairPlan(tuple(bounds), finite(bounds), pairs)

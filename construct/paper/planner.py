@@ -19,7 +19,7 @@ from construct.paper.program import program_of, ramp_doublings
 from construct.paper.taylor import paper_atlas, taylor_approximator, taylor_degree
 from construct.planning import History, Search, over_budget
 from construct.problem import Problem, Sizes
-from construct.validation import integer
+from construct.validation import integer, invalid
 
 SMOOTH_DEGREES = (1, 2, 3, 4)
 DEFAULT_CELLS, DEFAULT_DEGREE = 8, 1
@@ -46,7 +46,7 @@ def plan(problem: Problem, budget: int) -> Plan:
     """
     search = Search(problem, "the paper construction", budget)
     atlas = paper_atlas(problem.manifold)
-    degrees = SMOOTH_DEGREES if problem.smoothness is None else (taylor_degree(problem.smoothness),)
+    degrees = SMOOTH_DEGREES if problem.smoothness is None else (_degree(problem.smoothness),)
     best: tuple[TaylorApproximator, int] | None = None
     for degree in degrees:
         found = _smallest(search, atlas, degree, best[1] if best else budget + 1)
@@ -66,7 +66,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     """
     degree, cells = sizes.degree, DEFAULT_CELLS if sizes.cells is None else sizes.cells
     if degree is None:
-        degree = DEFAULT_DEGREE if problem.smoothness is None else taylor_degree(problem.smoothness)
+        degree = DEFAULT_DEGREE if problem.smoothness is None else _degree(problem.smoothness)
     integer(degree, "degree", maximum=MOST_DEGREE)
     least = LEAST_PER_TERM * (sizes.charts or 1) * comb(problem.manifold.dim + degree, degree)
     if least > budget:  # before an atlas is sought: one node a chart has as many terms
@@ -84,6 +84,13 @@ def paper_parameters(atlas: Atlas, cells: int, degree: int, *, epsilon: float | 
     doublings = ramp_doublings(atlas.radius, atlas.default_inner_radius, cells, degree, epsilon=epsilon)
     layout = layout_without_target(atlas, cells=cells, degree=degree, doublings=doublings)
     return program_of(layout, np.ones((len(layout.nodes), len(layout.exponents)))).parameters
+
+
+def _degree(smoothness: float) -> int:
+    """s = ceil(beta) - 1, as far as derivatives can be taken."""
+    if smoothness > MOST_DEGREE + 1:
+        raise invalid("smoothness", f"at most {MOST_DEGREE + 1} for the paper construction", smoothness)
+    return taylor_degree(smoothness)
 
 
 def _with_ramp(approximator: TaylorApproximator, epsilon: float | None) -> TaylorApproximator:

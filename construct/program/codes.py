@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
 from construct.errors import PrecisionError
-from construct.validation import invalid, message, one_of, positive_integer
+from construct.validation import integer, invalid, message, one_of, positive_integer
 
 GAP_LOSS = 0.01  # of the trigonometric gap, to rounding
 
@@ -41,6 +41,10 @@ class EntryRange:
     entry: str
     first: int
     last: int
+
+    def __post_init__(self) -> None:
+        integer(self.first, "first", minimum=-(2**53))
+        integer(self.last, "last", minimum=int(self.first))
 
 
 Span = tuple[int, int] | EntryRange

@@ -88,6 +88,7 @@ class Program:
         hidden = self.layout.initial_state()
         for (group, register), values in self.registers.items():
             hidden[self.layout.tokens(group), self.layout.row(register)] = values
+        hidden.setflags(write=False)
         return hidden
 
     def rules(self, stage: Stage) -> Iterator[Rule]:
@@ -161,7 +162,7 @@ class Program:
             state = after
         readout = int(self.layout.tokens(self.readout[0]).ravel()[0]), self.layout.row(self.readout[1])
         weights = Weights(self.hidden0, tuple(blocks), readout, box, tuple(bounds))
-        _check_range_of_dtype(weights, dtype)
+        _check_overflow(weights, dtype)
         return weights
 
     def _heads(self, stage: Stage, state: Intervals, dtype: torch.dtype, tolerance: float) -> Heads:
@@ -237,7 +238,7 @@ class Program:
                 for stage in data["stages"]
             )
             return Program(layout_from_json(data["layout"]), registers, stages, tuple(data["readout"]))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
             raise invalid("text", "a program as `to_json` writes it", got=f"{type(error).__name__}: {error}") from None
 
 
@@ -263,6 +264,8 @@ def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
     asked = [*rule.same, *(e for side in (rule.target, rule.source) if isinstance(side, Where) for e in side.entries)]
     if not set(asked) <= set(layout.code.entries):
         raise invalid(f"rule of stage {stage!r}", f"code entries in {layout.code.entries}", asked)
+    if abs(rule.shift) >= layout.count:
+        raise invalid(f"rule of stage {stage!r}", f"a shift of less than {layout.count} tokens", rule.shift)
     for side in (rule.target, rule.source):
         if isinstance(side, Tokens) and side.numbers.size:
             low, high = int(side.numbers.min()), int(side.numbers.max()) + side.pair
@@ -270,11 +273,20 @@ def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
                 raise invalid(f"rule of stage {stage!r}", f"tokens in 0..{layout.count - 1}", got=f"{low}..{high}")
 
 
-def _check_range_of_dtype(weights: Weights, dtype: torch.dtype) -> None:
-    """Every weight must be finite in the dtype."""
+def _check_overflow(weights: Weights, dtype: torch.dtype) -> None:
+    """Every number on the way through a block, whatever pair of tokens it is of, must be finite in the dtype."""
     largest = torch.finfo(dtype).max
-    for number, (heads, ffn) in enumerate(weights.blocks, 1):
-        for weight in (heads.query, heads.key, heads.value, *(w for layer in ffn.layers for w in layer)):
-            if weight.size and not np.abs(weight).max() <= largest:
-                expected = f"a dtype that holds the weights of block {number}, up to {np.abs(weight).max():.2e}"
-                raise PrecisionError(message("dtype", expected, got=f"{dtype}"))
+    for number, ((heads, ffn), bounds) in enumerate(zip(weights.blocks, weights.bounds or (), strict=True), 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            state = bounds.before.magnitude().max(axis=0)
+            query, key, value = (np.abs(w) @ state for w in (heads.query, heads.key, heads.value))
+            added = len(weights.hidden0) * (query * key).sum(axis=-1, keepdims=True) * value
+            sizes = [state, query, key, value, added.sum(axis=0)]
+            channels = state + added.sum(axis=0)
+            for weight, bias in ffn.layers:
+                channels = np.abs(weight) @ channels + np.abs(bias)
+                sizes.append(channels)
+            size = max((float(s.max()) for s in sizes if s.size), default=0.0)
+        if not size <= largest:
+            expected = f"a dtype that holds the numbers of block {number}, up to {size:.2e}"
+            raise PrecisionError(message("dtype", expected, got=f"{dtype}, whose largest is {largest:.2e}"))

@@ -80,6 +80,8 @@ def clip(
 
     On every token two layers; on a range three, silenced outside: `C floor >= |row|` over the tokens there.
     """
+    if not limit >= 0:
+        raise invalid("limit", "a number >= 0", limit)
     first: list[Affine | Float] = [{row: -1.0, ONE: -limit}, {row: 1.0, ONE: -limit}]
     added = {row: np.array([1.0, -1.0, 0.0])}
     if span is None:

@@ -107,6 +107,10 @@ class Rule:
 
     def __post_init__(self) -> None:
         arrays = [np.asarray(v) for side in (self.target, self.source) for v in _arrays(side)]
+        if any(a.size and not np.issubdtype(a.dtype, np.integer) for a in arrays):
+            raise invalid("rule", "integer token numbers and code entries", got=f"{[str(a.dtype) for a in arrays]}")
+        if isinstance(self.shift, bool) or not isinstance(self.shift, int):
+            raise invalid("shift", "an integer", self.shift)
         arrays += [np.asarray(v) for entries in (self.value, self.form or {}) for v in entries.values()]
         sizes = {a.size for a in arrays if a.ndim}
         if len(sizes) > 1 or any(a.ndim > 1 for a in arrays):
@@ -247,8 +251,8 @@ def rule_from_json(data: Mapping[str, Any]) -> Rule:
         _entries_from_json(data["value"]),
         form,
         tuple(data.get("same", ())),
-        int(data.get("shift", 0)),
-        bool(data.get("share", False)),
+        data.get("shift", 0),
+        data.get("share", False) is True,
     )
 
 
@@ -256,8 +260,16 @@ def _selection_from_json(data: Any) -> Selection:
     if data == "every":
         return EVERY
     if "tokens" in data:
-        return Tokens(np.array(data["tokens"], dtype=np.int64), bool(data.get("pair", False)))
-    return Where({name: np.array(v, dtype=np.int64) for name, v in data["where"].items()})
+        return Tokens(_integers(data["tokens"]), data.get("pair", False) is True)
+    return Where({name: _integers(v) for name, v in data["where"].items()})
+
+
+def _integers(data: Any) -> Int:
+    """Whole numbers as they stand: 2.7, true and "3" are none."""
+    found = np.array(data)
+    if found.size and found.dtype.kind not in "iu":
+        raise invalid("tokens", "integers", got=f"{found.dtype}")
+    return found.astype(np.int64)
 
 
 def _entries_to_json(entries: Entries) -> list[Any]:

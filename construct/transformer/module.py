@@ -14,20 +14,27 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from construct.arrays import Float
 from construct.transformer.weights import FeedForward, Heads, Weights
+from construct.validation import invalid
 
 
-def _frozen(values: object, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
-    return nn.Parameter(torch.as_tensor(values, dtype=dtype, device=device).contiguous(), requires_grad=False)
+def _frozen(values: Float, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
+    """A parameter of its own memory: writing to it changes nothing that it was made from."""
+    own = torch.from_numpy(np.array(values, dtype=np.float64, order="C"))
+    return nn.Parameter(own.to(dtype=dtype, device=device), requires_grad=False)
 
 
 def _read_out_again(net: nn.Module, incompatible: object) -> None:
     """The place of the output is a number in the formula and a tensor in files: keep the first to the second."""
     assert isinstance(net, Transformer)
     token, row = (int(i) for i in net.readout)
+    if not (0 <= token < net.hidden0.shape[0] and 0 <= row < net.hidden0.shape[1]):
+        raise invalid("readout", f"(token, row) within {tuple(net.hidden0.shape)}", (token, row))
     net.output = (token, row)
 
 

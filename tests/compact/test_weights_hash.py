@@ -116,6 +116,7 @@ def test_the_hash_sees_every_array_and_no_rounding() -> None:
     weights = built("surface, degree 2", "integer")
     found = {weights_hash(weights, "integer")}
     for array in arrays_of(weights):
+        array.setflags(write=True)
         array.ravel()[-1] += 0.25  # ravel of a contiguous array is a view
         found.add(weights_hash(weights, "integer"))
     filled = [array for array in arrays_of(weights) if array.size]

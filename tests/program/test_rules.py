@@ -209,7 +209,7 @@ def test_what_a_dtype_cannot_hold_names_stage_and_rule():
     program(big).compile(np.ones(2), torch.float32)
     huge = program(read(LAYOUT.tokens("out"), LAYOUT.tokens("x")[:1], {(B, A): 1e39}))
     huge.compile(np.ones(2))
-    with pytest.raises(PrecisionError, match=r"^dtype: expected a dtype that holds the weights of block 1"):
+    with pytest.raises(PrecisionError, match=r"^dtype: expected a dtype that holds the numbers of block 1"):
         huge.compile(np.ones(2), torch.float32)
 
 

@@ -1,0 +1,177 @@
+"""What a careless or hostile user does to a network: no silent wrong number, no claim that outlives its dtype."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import construct
+from construct.errors import InputError, PrecisionError
+from construct.manifolds import Circle
+from construct.network import Network
+from construct.program.codes import EntryRange
+from construct.program.compile import Program
+from construct.program.ffn import Ffn, clip
+from construct.program.rules import EVERY, Rule, Tokens, Where
+from tests.transformer.networks import circle_network, exp_sin
+
+
+def points(net, count=40):
+    return net.manifold.sample(count, seed=3)
+
+
+def both(net, x):
+    found = []
+    for execution in ("dense", "sparse"):
+        net.execution = execution
+        found.append(net(x))
+    return found
+
+
+@pytest.mark.parametrize("size", [1e20, 1e40, 1e80, 1e200])
+def test_a_box_whose_bounds_overflow_is_executed_densely(size):
+    net = circle_network()
+    want = net(points(net))
+    with torch.no_grad():
+        net.box.fill_(size)
+    dense, sparse = both(net, points(net))
+    assert float((sparse - want).abs().max()) <= 1e-12 and float((dense - want).abs().max()) <= 1e-12
+    assert net.output_bound > 0
+
+
+@pytest.mark.parametrize("size", [1e290, 1e300])
+def test_numbers_that_overflow_on_the_way_are_refused(size):
+    with pytest.raises(PrecisionError, match=r"^dtype: expected a dtype that holds the numbers of block \d"):
+        construct.approximate(lambda x: size * exp_sin(x), Circle(), charts=4, degree=6)
+
+
+def test_a_network_owns_its_weights():
+    """Writing to a network changes neither its program nor another network of the same weights."""
+    net = circle_network()
+    box = net.box.numpy().copy()
+    weights = net.program.compile(box)
+    one, other = Network(weights), Network(weights)
+    want, start = other(points(net)), net.program.hidden0.copy()
+    with torch.no_grad():
+        one.transformer.hidden0[:, :2] *= 1.5
+        net.transformer.hidden0.mul_(1.5)
+    assert torch.equal(other(points(net)), want) and np.array_equal(net.program.hidden0, start)
+    with pytest.raises(ValueError, match="read-only"):
+        net.program.hidden0[0, 0] = 1.0
+
+
+def test_another_read_out_is_followed_or_refused():
+    net = circle_network()
+    x = points(net)
+    net(x)
+    state = {"transformer.readout": torch.tensor([3, 0])}
+    net.load_state_dict(state, strict=False)
+    dense, sparse = both(net, x)
+    assert torch.allclose(dense, sparse, rtol=0, atol=1e-12) and net.transformer.output == (3, 0)
+    with pytest.raises(InputError, match="readout: expected"):
+        net.load_state_dict({"transformer.readout": torch.tensor([-1, 0])}, strict=False)
+
+
+def test_a_claim_does_not_outlive_its_dtype(tmp_path):
+    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
+    net.save(tmp_path / "net.safetensors")
+    assert net.claim is not None and construct.load(tmp_path / "net.safetensors").claim == net.claim
+    for other in (copy.deepcopy(net).float(), construct.load(tmp_path / "net.safetensors", dtype=torch.float32)):
+        assert other.claim is None and other.certificate is None and other.dtype == torch.float32
+    assert copy.deepcopy(net).to("cpu").claim == net.claim
+
+
+@pytest.mark.parametrize(
+    "cast", [lambda net: net.half(), lambda net: net.bfloat16(), lambda net: net.to(torch.float16)]
+)
+def test_other_dtypes_are_refused_and_leave_the_network_as_it_was(cast):
+    net = circle_network()
+    want = net(points(net))
+    with pytest.raises(InputError, match=r"dtype: expected torch.float64 or torch.float32"):
+        cast(net)
+    assert net.dtype == torch.float64 and torch.equal(net(points(net)), want)
+
+
+def test_a_trigonometric_network_cannot_be_cast_past_its_guard(tmp_path):
+    net = circle_network(position_code="trigonometric")
+    net.save(tmp_path / "net.safetensors")
+    with pytest.raises(PrecisionError, match="dtype: expected"):
+        net.float()
+    assert net.dtype == torch.float64
+    with pytest.raises(PrecisionError, match="dtype: expected"):
+        construct.load(tmp_path / "net.safetensors", dtype=torch.float32)
+
+
+def test_autocast_changes_nothing():
+    net = circle_network(dtype=torch.float32)
+    x = points(net).float()
+    want = both(net, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = both(net, x)
+    assert all(torch.equal(a, b) for a, b in zip(want, found, strict=True))
+
+
+def test_points_at_which_numbers_overflow_are_named():
+    net = circle_network()
+    with pytest.raises(PrecisionError, match=r"x: expected points at which the numbers .* stay finite .*, got 40 at"):
+        net(points(net) * 1e200)
+
+
+def test_a_network_can_be_built_and_run_in_inference_mode():
+    with torch.inference_mode():
+        net = circle_network()
+        assert torch.isfinite(net(points(net))).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda p: clip(p.layout, None, limit=-1.0), "limit: expected"),
+        (lambda p: Ffn("clear", (), {}, EntryRange("t", 0, 5.5)), "last: expected an integer"),  # type: ignore[arg-type]
+        (lambda p: Rule(Where({"u": np.array([2.5])}), EVERY, {("a", "1"): 1.0}), "rule: expected integer token"),
+        (lambda p: Rule(Tokens(np.array([1.5])), EVERY, {("a", "1"): 1.0}), "rule: expected integer token"),
+        (lambda p: Rule(EVERY, EVERY, {("a", "1"): 1.0}, same=("t",), shift=1.5), "shift: expected an integer"),
+        (lambda p: Rule(EVERY, EVERY, {("a", "1"): 1.0}, shift=1), "shift: expected 0 unless"),
+        (lambda p: Program.from_json("[" * 200_000), "text: expected a program"),
+        (lambda p: Program.from_json(p.to_json().replace('"tokens":[', '"tokens":[2.7,', 1)), "expected"),
+    ],
+)
+def test_fractions_where_integers_belong_are_refused(build, text):
+    with pytest.raises(InputError, match=text):
+        build(circle_network().program)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"epsilon": 1e-2, "device": "nowhere"}, "device"),
+        ({"epsilon": 1e-2, "device": "meta"}, "device"),
+        ({"epsilon": 1e-2, "seed": 2**70}, "seed"),
+        ({"epsilon": 1e-2, "progress": 5}, "progress"),
+        ({"epsilon": 1e-2, "smoothness": 1e9, "construction": "paper"}, "smoothness"),
+        ({"degree": 100_000}, "degree"),
+        ({"degree": 100_000, "construction": "paper"}, "degree"),
+        ({"charts": 10**9, "degree": 2}, "charts"),
+        ({"cells": 10**9}, "max_parameters"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(options, name):
+    with pytest.raises(construct.ConstructError, match=f"^{name}: expected .*, got"):
+        construct.approximate(exp_sin, Circle(), **options)
+
+
+@pytest.mark.parametrize("smoothness", [1e-9, 5e-324])
+def test_a_target_of_no_smoothness_exceeds_the_budget(smoothness):
+    with pytest.raises(construct.EpsilonNotReached):
+        construct.approximate(
+            construct.targets.target("cusp"), Circle(), epsilon=1e-4, smoothness=smoothness, max_parameters=30_000
+        )
+
+
+def test_files_that_cannot_be_written_are_named(tmp_path):
+    net = circle_network()
+    for write in (net.save, net.export_dense, net.export_onnx):
+        for path in (tmp_path, tmp_path / "nowhere" / "net"):
+            with pytest.raises(InputError, match="path: expected a file in a folder that exists"):
+                write(path)
