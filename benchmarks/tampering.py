@@ -28,6 +28,7 @@ from torch import Tensor
 
 import construct
 from benchmarks.tables import Row, Study, arguments
+from construct.execution import DenseExecutor
 from construct.expressions import Expression, exp, sin, variables
 from construct.manifolds import Manifold, Sphere
 from proofs_as_code.verifier import verify
@@ -53,7 +54,7 @@ def values(net: construct.Network, name: str, array: np.ndarray, points: Tensor)
     weight = net.transformer.get_parameter(name).data
     kept = weight.clone()
     weight.copy_(torch.from_numpy(array))
-    out = net(points)
+    out = DenseExecutor().forward(net.transformer, net.box, points)
     weight.copy_(kept)
     return out
 
@@ -73,7 +74,6 @@ def tamper(case: str, count: int, seed: int) -> Row:
         whole = verify(network, certificate)
         assert whole.holds, whole.reason
         tensors = load(network.read_bytes())
-        net.execution = "dense"
         names = sorted(name for name, array in tensors.items() if array.dtype == np.float64)
         sizes = np.array([tensors[name].size for name in names], dtype=np.float64)
         seconds: list[float] = []
