@@ -131,7 +131,7 @@ def test_a_network_can_be_built_and_run_in_inference_mode():
         (lambda p: Ffn("clear", (), {}, EntryRange("t", 0, 5.5)), "last: expected an integer"),  # type: ignore[arg-type]
         (lambda p: Rule(Where({"u": np.array([2.5])}), EVERY, {("a", "1"): 1.0}), "rule: expected integer token"),
         (lambda p: Rule(Tokens(np.array([1.5])), EVERY, {("a", "1"): 1.0}), "rule: expected integer token"),
-        (lambda p: Rule(EVERY, EVERY, {("a", "1"): 1.0}, same=("t",), shift=1.5), "shift: expected an integer"),
+        (lambda p: Rule(EVERY, EVERY, {("a", "1"): 1.0}, same=("t",), shift=1.5), "shift: expected an integer"),  # type: ignore[arg-type]
         (lambda p: Rule(EVERY, EVERY, {("a", "1"): 1.0}, shift=1), "shift: expected 0 unless"),
         (lambda p: Program.from_json("[" * 200_000), "text: expected a program"),
         (lambda p: Program.from_json(p.to_json().replace('"tokens":[', '"tokens":[2.7,', 1)), "expected"),
