@@ -18,7 +18,7 @@ from construct.architecture import Architecture, Claim, architecture_of
 from construct.certificates.certificate import Certificate
 from construct.errors import InputError, OffManifoldError, PrecisionError
 from construct.execution import EXECUTORS, Executor, executor
-from construct.execution.sparse import finite, propagate
+from construct.execution.sparse import bounds_are_finite, propagate
 from construct.export import write_onnx
 from construct.files import read_saved, write_dense, write_saved
 from construct.local import PiecewiseApproximator
@@ -183,7 +183,7 @@ class Network(nn.Module):
         """Bound on the absolute output over the admissible box [R]: float64 intervals, widened, loose."""
         token, row = self.transformer.output
         bounds = propagate(self.transformer, self.box)
-        if not finite(bounds):
+        if not bounds_are_finite(bounds):
             return math.inf
         start = self.transformer.hidden0.detach()[token, row].abs()
         return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)

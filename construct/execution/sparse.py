@@ -59,7 +59,7 @@ def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
     return result
 
 
-def finite(bounds: Sequence[BlockBounds]) -> bool:
+def bounds_are_finite(bounds: Sequence[BlockBounds]) -> bool:
     """Whether bounds say anything: where they overflow, no pair of tokens is proved to be silent."""
     return all(np.isfinite(side).all() for b in bounds for side in (b.after.lower, b.after.upper))
 
@@ -224,7 +224,9 @@ def folded_plan(net: Transformer, bounds: Sequence[BlockBounds], *, everything: 
         initial = torch.cat([net.hidden0[kept % tokens, row], net.hidden0.new_ones(1)])
     token, last = net.output
     readout = None if last not in rows else int((kept < rows.index(last) * tokens + token).sum())
-    return FoldedPlan(tuple(bounds), finite(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout)
+    return FoldedPlan(
+        tuple(bounds), bounds_are_finite(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout
+    )
 
 
 @dataclass(frozen=True)
@@ -280,4 +282,4 @@ def pair_plan(net: Transformer, bounds: Sequence[BlockBounds]) -> PairPlan:
     for block, bound in zip(net.stack, bounds, strict=True):
         heads, _ = block_weights(block)
         pairs.append(active_pairs(heads.query, heads.key, np.ones_like(heads.value), bound.before))
-    return PairPlan(tuple(bounds), finite(bounds), pairs)
+    return PairPlan(tuple(bounds), bounds_are_finite(bounds), pairs)

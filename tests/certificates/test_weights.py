@@ -38,7 +38,9 @@ def block(width: int, *, value_row: int | None = None, bias_row: int | None = No
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_code_is_recognised(code: str, dtype: torch.dtype) -> None:
-    weights = weights_of(copy.deepcopy(network(charts=3, degree=2, code=code)).to(dtype))
+    net = copy.deepcopy(network(charts=3, degree=2, code=code))
+    net.transformer.to(dtype)  # the formula alone: the network refuses float32 with this code
+    weights = weights_of(net)
     assert weights.written_rows == (0, 1)
     assert has_trigonometric_code(weights) == (code == "trigonometric")
 
