@@ -99,7 +99,9 @@ class Network(nn.Module):
 
     - "dense": the formula as it stands, all token pairs of all heads, in chunks.
     - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
-      Points outside that box are evaluated densely, so both executions are the same function everywhere.
+      Points outside that box are evaluated densely, so both executions are the same function everywhere, up to
+      rounding. Changed weights are noticed, unless they are written through `.data` or shared memory, which torch does
+      not tell: then ask for the dense execution.
 
     Args:
         weights: the network as data; the bounds that it carries are taken over where they hold for `dtype`.

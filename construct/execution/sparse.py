@@ -12,6 +12,7 @@ FFN runs on all tokens: gradients then agree with the dense execution's.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -248,9 +249,7 @@ class PairPlan:
         return torch.cat([self._last(net, part)[:, token, row] for part in _in_chunks(x, self.size)])
 
     def _last(self, net: Transformer, x: Tensor) -> Tensor:
-        for hidden in self._states(net, x):  # noqa: B007, the last one is wanted
-            pass
-        return hidden
+        return deque(self._states(net, x), maxlen=1).pop()
 
     def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
         """Hidden states (P, l, w) around the blocks."""

@@ -98,7 +98,8 @@ class Program:
 
     @cached_property
     def counts(self) -> Counts:
-        """Sizes of the network, exact: gate constants are not zero, and nothing else depends on the bounds."""
+        """Sizes of the network, exact: gate constants are not zero, and nothing else depends on the bounds. In float32
+        numbers below 1e-45 become zeros that are counted here."""
         return counted(self.hidden0, ((self._batches(s), self._unbounded_ffn(s)) for s in self.stages))
 
     @cached_property

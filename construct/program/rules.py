@@ -158,7 +158,10 @@ class Rule:
 
     def part(self, window: Any) -> Rule:
         """The rule for some of its heads."""
-        cut = lambda v: v if np.ndim(v) == 0 else np.asarray(v)[window]  # noqa: E731
+
+        def cut(v: Any) -> Any:
+            return v if np.ndim(v) == 0 else np.asarray(v)[window]
+
         return replace(
             self,
             target=_cut(self.target, cut),

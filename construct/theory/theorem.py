@@ -20,7 +20,7 @@ It is attained by `(z_1 + ... + z_d)_+^beta` at `z_m = 0`. (Replacing the Beta i
 supp rho_n, outside of which `g_n = 0`: `|1_n P_n - f rho_n| <= E` on the ball and 0 off it. At most `overlap` balls
 hold a point: `|T - f| <= overlap E`.
 
-*Sizes.* Nodes per chart at most `(2N + 1)^d`; layout and heads as in `assembly.paper_layout`, integer code. Weights and
+*Sizes.* Nodes per chart at most `(2N + 1)^d`; layout and heads as in `paper.layout`, integer code. Weights and
 states are bounded by following the registers through the blocks; they are polynomial in N, so that their logarithms,
 which is what a covering number needs, are O(log 1/eps).
 """

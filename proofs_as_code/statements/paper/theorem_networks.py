@@ -1,7 +1,7 @@
 """Theorem 2 of HL24: sizes and magnitudes of networks that were built, against the formulas.
 
 The formulas (`construct.theory.theorem`) know d, D, beta, N or eps, the geometry of the atlas and F; they share no
-code with the assembly. F is not assumed but read off the network's own coefficients,
+code with the construction. F is not assumed but read off the network's own coefficients,
 `|d^alpha g_n(z_m)| = alpha! N^|alpha| |c|`.
 """
 
