@@ -10,8 +10,9 @@ Theorem: A. Havrilla and W. Liao, NeurIPS 2024, arXiv 2411.06646.
 """
 
 from construct import expressions, manifolds, targets
-from construct.architecture import Architecture, Claim
+from construct.architecture import Architecture
 from construct.certificates import Certificate, certify, load_certificate
+from construct.claim import Claim
 from construct.errors import (
     BudgetExceeded,
     ConstructError,
@@ -20,8 +21,9 @@ from construct.errors import (
     OffManifoldError,
     PrecisionError,
 )
+from construct.loading import load
 from construct.measurement import Measurement, measure
-from construct.network import Network, load
+from construct.network import Network
 from construct.theorem import approximate
 from construct.theory import generalization_bound
 from construct.transformer import Transformer

@@ -1,36 +1,15 @@
-"""Architecture and claim: what a network is in the paper's terms, and what is said of its error."""
+"""Architecture: what a network is in the paper's terms."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 
 from construct.execution.sparse import block_weights
 from construct.transformer.counts import Counts, counted
 from construct.transformer.module import Transformer
-
-ClaimKind = Literal["measured", "rigorous"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What is said about `sup_M |T - f|`: `epsilon` asked for, `bound` found, and how (`kind`).
-
-    kind "measured": the largest error over `samples` points, refined around the worst ones; not a proof. "rigorous": a
-    proved bound, over `samples` cells that cover M.
-    """
-
-    epsilon: float | None
-    bound: float
-    kind: ClaimKind
-    samples: int
-
-    def __str__(self) -> str:
-        asked = "" if self.epsilon is None else f"epsilon {self.epsilon:g} asked, "
-        how = f"proved, {self.samples:,} cells" if self.kind == "rigorous" else f"{self.kind}, {self.samples:,} points"
-        return f"{asked}sup error {self.bound:.3e} ({how})"
 
 
 @dataclass(frozen=True)

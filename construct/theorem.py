@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from construct.architecture import Claim
 from construct.certificates import certify, exact_target
+from construct.claim import Claim
 from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
 from construct.compact.program import compact_program
