@@ -145,8 +145,7 @@ class Version:
         return float(self._line())
 
     def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
+        self.process.communicate()  # the end of its input ends it
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
