@@ -84,13 +84,13 @@ class Network:
     def __init__(
         self, weights: Weights, frame: list[list[float]], offset: list[float], box: list[list[float]], unit: float
     ) -> None:
-        self.unit, self.ranges, self.numbers = unit, {}, {}  # type: ignore[var-annotated]
-        ends = [(rational(low), rational(high)) for low, high in box]
-        self.middle = [(low + high) / 2 for low, high in ends]
-        self.unknowns = [Unknown("y", (low - high) / 2, (high - low) / 2) for low, high in ends]
+        self.unit, self.ranges, self.numbers, self.inputs = unit, {}, {}, []  # type: ignore[var-annotated]
+        self.middle = [(rational(low) + rational(high)) / 2 for low, high in box]
+        self.unknowns = [
+            Unknown("y", rational(a) - m, rational(b) - m) for (a, b), m in zip(box, self.middle, strict=True)
+        ]
         self.state = [[(number(v), 0.0) for v in row] for row in weights.hidden0.tolist()]
         require(len(frame) <= len(self.state), "frame", f"at most {len(self.state)} rows, one a token", str(len(frame)))
-        self.inputs: list[Poly] = []
         require(len(frame) == len(offset), "offset", f"{len(frame)} numbers, as many as frame has rows", offset)
         for token, row, start in zip(self.state, frame, offset, strict=False):
             require(len(row) == len(box), "frame", f"rows of {len(box)} numbers", row)
