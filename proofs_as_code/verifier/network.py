@@ -81,14 +81,11 @@ class Network:
     Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
     """
 
-    def __init__(
-        self, weights: Weights, frame: list[list[float]], offset: list[float], box: list[list[float]], unit: float
-    ) -> None:
+    def __init__(self, weights: Weights, frame: Any, offset: Any, box: Any, unit: float) -> None:
         self.unit, self.ranges, self.numbers, self.inputs = unit, {}, {}, []  # type: ignore[var-annotated]
         self.middle = [(rational(low) + rational(high)) / 2 for low, high in box]
-        self.unknowns = [
-            Unknown("y", rational(a) - m, rational(b) - m) for (a, b), m in zip(box, self.middle, strict=True)
-        ]
+        halves = [(rational(high) - rational(low)) / 2 for low, high in box]
+        self.unknowns = [Unknown("y", -half, half) for half in halves]
         self.state = [[(number(v), 0.0) for v in row] for row in weights.hidden0.tolist()]
         require(len(frame) <= len(self.state), "frame", f"at most {len(self.state)} rows, one a token", str(len(frame)))
         require(len(frame) == len(offset), "offset", f"{len(frame)} numbers, as many as frame has rows", offset)
