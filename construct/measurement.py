@@ -206,7 +206,7 @@ def _directions(count: int, manifold: Manifold, generator: torch.Generator) -> T
     cost more than a projection.
     """
     direction = torch.randn(count, manifold.canonical, generator=generator, dtype=torch.float64)
-    return manifold.embed(
+    return manifold.directions(
         direction * math.sqrt(manifold.canonical / manifold.dim) / direction.norm(dim=1, keepdim=True)
     )
 

@@ -12,6 +12,7 @@ from construct.manifolds.formula import Formula
 from construct.manifolds.helix import Helix
 from construct.manifolds.klein import KleinBottle
 from construct.manifolds.moebius import MoebiusStrip
+from construct.manifolds.placed import Placed
 from construct.manifolds.product import Product
 from construct.manifolds.registry import family, from_spec, manifold, manifold_names
 from construct.manifolds.rotations import SpecialOrthogonal3
@@ -32,6 +33,7 @@ __all__ = [
     "MoebiusStrip",
     "Net",
     "ParametricManifold",
+    "Placed",
     "Product",
     "ProjectedManifold",
     "Reach",
