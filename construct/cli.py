@@ -135,7 +135,7 @@ def approximate_command(
     dim: Annotated[int | None, typer.Option(help="Intrinsic dimension d, where the manifold has a choice.")] = None,
     ambient: Annotated[int | None, typer.Option(help="Ambient dimension D: an isometric copy in R^D.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Manifold argument key=number, e.g. scale=2 or translation=[5,-3].")
+        list[str] | None, typer.Option(help="Manifold argument key=number, or translation=[5,-3].")
     ] = None,
     construction: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
     position_code: Annotated[str, typer.Option(help="integer or trigonometric.")] = "integer",
