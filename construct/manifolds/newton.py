@@ -62,6 +62,24 @@ def second(function: Function, u: Tensor) -> Tensor:
     return torch.func.jvp(lambda v: jacobian(function, v)[1], (copies,), (units,))[1].movedim(0, -1)
 
 
+def range_basis(matrix: Tensor, d: int) -> Tensor:
+    """Orthonormal bases (..., k, d) of the ranges of symmetric matrices (..., k, k) near projectors of rank d.
+
+    Gram and Schmidt, each time with the longest column that is left, twice for rounding.
+    """
+    rest, found = matrix, list[Tensor]()
+    for _ in range(d):
+        lengths = rest.norm(dim=-2)
+        longest = lengths.argmax(-1, keepdim=True)
+        column = torch.take_along_dim(rest, longest.unsqueeze(-2), -1).squeeze(-1)
+        for earlier in found:
+            column = column - earlier * (earlier * column).sum(-1, keepdim=True)
+        column = column / column.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+        found.append(column)
+        rest = rest - column.unsqueeze(-1) * (column.unsqueeze(-2) @ rest)
+    return torch.stack(found, dim=-1)
+
+
 def columns(*entries: list[Tensor]) -> Tensor:
     """(..., k, d) from d lists of the k components."""
     return torch.stack([torch.stack(column, dim=-1) for column in entries], dim=-1)
