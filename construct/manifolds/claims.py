@@ -17,6 +17,7 @@ from torch import Tensor
 
 from construct.errors import ConstructError, InputError
 from construct.manifolds.base import Manifold, Reach
+from construct.manifolds.newton import bending, jacobian
 from construct.manifolds.reach import federer_bound, federer_quotients
 from construct.validation import invalid, positive_real
 
@@ -66,15 +67,11 @@ def called(function: Callable[..., Tensor], name: str, *arguments: object) -> Te
 
 
 def differentiable(function: Map, name: str, x: Tensor) -> None:
-    """Refuse a function that torch.func cannot differentiate twice at x (n, m), or that does not see x at all."""
+    """Refuse a function that torch cannot differentiate at x (n, m), or that does not see x at all."""
     try:
-        tangent = torch.ones_like(x)
-
-        def first(t: Tensor) -> Tensor:
-            return torch.func.jvp(function, (t,), (tangent,))[1]
-
-        slope, bend = torch.func.jvp(first, (x,), (tangent,))[:2]
-        torch.func.vmap(function)(x)
+        slope = jacobian(function, x)[1]
+        value = torch.func.vmap(function)(x)
+        bend = bending(function, x, torch.ones_like(value))
     except ConstructError:
         raise
     except Exception as error:

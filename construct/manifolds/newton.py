@@ -25,19 +25,15 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Parametrisation(NamedTuple):
-    """A map of parameters (..., d) to points (..., k) with its first and second derivatives.
+    """A map of parameters (..., d) to points (..., k) with its derivatives.
 
-    jacobian:  u -> point (..., k) and Jacobian (..., k, d);  second:  u -> (..., k, d, d).
+    jacobian:  u -> point (..., k) and Jacobian (..., k, d);  bending:  u and r (..., k) -> (..., d, d), the second
+    derivatives of <point, r> with r held fixed.
     """
 
     point: Function
     jacobian: Callable[[Tensor], tuple[Tensor, Tensor]]
-    second: Function
-
-
-def differentiated(function: Function) -> Parametrisation:
-    """The parametrisation with derivatives by forward mode; for formulas that are not known in advance."""
-    return Parametrisation(function, lambda u: jacobian(function, u), lambda u: second(function, u))
+    bending: Callable[[Tensor, Tensor], Tensor]
 
 
 def _directions(u: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +56,21 @@ def second(function: Function, u: Tensor) -> Tensor:
     """Second derivatives, (..., k, d, d), by nested forward mode."""
     copies, units = _directions(u)
     return torch.func.jvp(lambda v: jacobian(function, v)[1], (copies,), (units,))[1].movedim(0, -1)
+
+
+def bending(function: Function, u: Tensor, r: Tensor) -> Tensor:
+    """Second derivatives of <function(u), r>, (..., d, d), for plain tensors u (..., d) and r (..., k).
+
+    By reverse mode: nested forward mode goes through Python for every operation, and imports a compiler first.
+    """
+    with torch.enable_grad():
+        v = u.detach().requires_grad_()
+        (slope,) = torch.autograd.grad((function(v) * r).sum(), v, create_graph=True)
+        if not slope.requires_grad:
+            return u.new_zeros(*u.shape, u.shape[-1])
+        parts = slope.unbind(-1)
+        rows = [torch.autograd.grad(part.sum(), v, retain_graph=True, allow_unused=True)[0] for part in parts]
+    return torch.stack([torch.zeros_like(u) if row is None else row for row in rows], dim=-2)
 
 
 def range_basis(matrix: Tensor, d: int) -> Tensor:
@@ -128,7 +139,7 @@ def _newton_step(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper:
     point, j = p.jacobian(u)
     residual = point - x
     gradient, gram = apply(j.mT, residual), j.mT @ j
-    hessian = gram + (residual[..., None, None] * p.second(u)).sum(-3)
+    hessian = gram + p.bending(u, residual)
     held = ((u <= lower) & (gradient > 0)) | ((u >= upper) & (gradient < 0))
     either = held.unsqueeze(-1) | held.unsqueeze(-2)
     eye = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)

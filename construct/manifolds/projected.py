@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,7 +72,8 @@ class ProjectedManifold(Manifold, registered=False):
         self._user_project, self._user_sample, self.has_boundary = project, sample, bool(has_boundary)
         bounds = _box(box, sample, ambient)
         start = bounds[0] + (bounds[1] - bounds[0]) * 0.5
-        guess = as_reach(float((bounds[1] - bounds[0]).norm()) if reach == ESTIMATE else reach)
+        estimate = isinstance(reach, str) and reach == ESTIMATE
+        guess = as_reach(2 * float((bounds[1] - bounds[0]).norm()) if estimate else reach)
         super().__init__(
             dim=dim,
             canonical=ambient,
@@ -81,7 +83,7 @@ class ProjectedManifold(Manifold, registered=False):
             coordinate_bounds=torch.full((dim, 2), math.nan, dtype=torch.float64),
         )
         x = self._checked(start)
-        if reach == ESTIMATE:
+        if estimate:
             self.reach = self._estimate()
             self.chart_radius_bound = float(self.reach)
         else:
@@ -156,7 +158,7 @@ class ProjectedManifold(Manifold, registered=False):
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         """Newton's method with the projection as retraction, then steps in the parametrisation project(x + B
         w)."""
-        batch = torch.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
+        batch = np.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
         centre, frame, y = centre.expand(*batch, -1), frame.expand(*batch, -1, -1), y.expand(*batch, -1)
         joined = detached(self._plain_inverse, centre, frame, y)
         x, basis, chord = joined.split([self.canonical, self.canonical * self.dim, self.dim**2], dim=-1)

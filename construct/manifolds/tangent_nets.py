@@ -12,8 +12,8 @@ and project is Lipschitz with constant tau/(tau - e) where it moves points by at
 in w gives points of M, one of them within eta = h sqrt(d)/2 tau/(tau - e) of every q.
 
 A coarse net P of radius rho is *closed* if the grid points of all p, for r = 1.25 rho, lie within rho - eta of P. Then
-M in B(p, r) lies within rho of P, so the part of M within rho of P is open in M, and closed: it is a union of components.
-So P is a net of every component of M on which there is a sample; all of this as far as the reach is right.
+M in B(p, r) lies within rho of P, so the part of M within rho of P is open in M, and closed: a union of components. P
+is a net of every component of M on which there is a sample; all of this as far as the reach is right.
 """
 
 from __future__ import annotations

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 
 from construct.manifolds import newton
-from construct.manifolds.base import grid
-from construct.manifolds.claims import CHECKED, as_reach, check_reach, evaluated
+from construct.manifolds.base import Reach, grid
+from construct.manifolds.claims import (
+    CHECKED,
+    ESTIMATE,
+    as_reach,
+    check_reach,
+    differentiable,
+    estimated_reach,
+    estimated_speeds,
+    evaluated,
+)
 from construct.manifolds.formula import Formula
 from construct.manifolds.parametrised import Parametrised
 from construct.validation import invalid, positive_real, reals
@@ -31,6 +40,26 @@ def _check_formula(formula: Formula, lower: Sequence[float], upper: Sequence[flo
     found, size = formula(u), max(1.0, float(values.abs().max()))
     if found.shape != values.shape or not float((found - values).abs().max()) <= 1e-9 * size:
         raise invalid("formula", "the values of function", got="others on random points of the box")
+
+
+def _is_estimate(given: object) -> bool:
+    return isinstance(given, str) and given == ESTIMATE
+
+
+def _speeds(
+    function: Callable[[Tensor], Tensor],
+    lipschitz: Sequence[float] | str,
+    low: Sequence[float],
+    high: Sequence[float],
+) -> tuple[float, ...]:
+    """Bounds of |d_i function|: those given, or estimates of them."""
+    if not _is_estimate(lipschitz):
+        given = reals(lipschitz, "lipschitz", len(low))
+        return tuple(positive_real(s, "lipschitz") for s in given)
+    cells = max(2, int(_GRID ** (1 / len(low))))
+    axes = [torch.linspace(a, b, cells + 1, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+    ends = torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+    return estimated_speeds(lambda u: newton.jacobian(function, u)[1].norm(dim=-2), *ends, grid(axes))
 
 
 def _bounds(
@@ -54,8 +83,9 @@ class ParametricManifold(Parametrised, registered=False):
     function:  u (..., d) -> (..., k) in torch operations, twice differentiable, defined also a little past
     the box. lower, upper:  the box.
     periodic:  per parameter, whether function repeats after upper - lower.
-    lipschitz:  per parameter, a bound of |d_i function| on the box; nets are proved as far as it is right.
-    reach:  a `Reach`, or a number, which counts as "numeric".
+    lipschitz:  per parameter, a bound of |d_i function| on the box; nets are proved as far as it is right. Or
+        "estimate": the largest on a grid, refined by a random search, and 2 % more (`lipschitz_kind` is "numeric").
+    reach:  a `Reach`, or a number, which counts as "numeric"; or "estimate", see `construct.manifolds.claims`.
     orthogonal:  whether the partial derivatives are orthogonal to each other; allows coarser grids.
     formula:  the same function as a `Formula`, on the same box (rounded outward); ball arithmetic needs it. A
     `Formula` may also be given as `function` itself.
@@ -72,8 +102,8 @@ class ParametricManifold(Parametrised, registered=False):
         lower: Sequence[float],
         upper: Sequence[float],
         periodic: Sequence[bool],
-        reach: float,
-        lipschitz: Sequence[float],
+        reach: float | str,
+        lipschitz: Sequence[float] | str,
         *,
         orthogonal: bool = False,
         formula: Formula | None = None,
@@ -83,7 +113,6 @@ class ParametricManifold(Parametrised, registered=False):
         self._function, self.orthogonal = function, bool(orthogonal)
         d = len(lower)
         low, high = reals(lower, "lower", d), reals(upper, "upper", d)
-        speeds = tuple(positive_real(s, "lipschitz") for s in reals(lipschitz, "lipschitz", d))
         if d == 0 or any(a >= b for a, b in zip(low, high, strict=True)):
             raise invalid("lower", "below upper in every entry", got=f"{low} and {high}")
         if len(periodic) != d or not all(isinstance(p, bool) for p in periodic):
@@ -100,20 +129,29 @@ class ParametricManifold(Parametrised, registered=False):
         self._formula = function if formula is None and isinstance(function, Formula) else formula
         if self._formula is not None:
             _check_formula(self._formula, low, high, trial, values)
+        differentiable(function, "function", trial)
+        self.lipschitz_kind = "numeric" if _is_estimate(lipschitz) else "given"
+        speeds = _speeds(function, lipschitz, low, high)
         box, radius = _bounds(function, low, high, speeds)
+        diameter = 2 * float((box[1] - box[0]).norm())
         super().__init__(
             lower=low,
             upper=high,
             closed=list(periodic),
             lipschitz=speeds,
             canonical=values.shape[1],
-            reach=as_reach(reach),
+            reach=as_reach(diameter if _is_estimate(reach) else reach),
             box=box,
             radius=radius,
             ambient=ambient,
             seed=seed,
         )
         self._check(trial, values)
+        if _is_estimate(reach):
+            self.reach = self._estimate(trial)
+            self.chart_radius_bound = float(self.reach)
+        else:
+            check_reach(self, self.embed(values))
 
     def _check(self, trial: Tensor, values: Tensor) -> None:
         j = newton.jacobian(self._function, trial)[1]
@@ -127,7 +165,20 @@ class ParametricManifold(Parametrised, registered=False):
             raise invalid("function", "an immersion", got=got)
         if self.orthogonal and float((gram - torch.eye(self.dim)).abs().max()) > 1e-9:
             raise invalid("orthogonal", "False, as the partial derivatives are not orthogonal", self.orthogonal)
-        check_reach(self, self.embed(values))
+
+    def _estimate(self, trial: Tensor) -> Reach:
+        draws = torch.rand(4 * CHECKED, self.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        width = self.upper - self.lower
+        start = torch.cat([trial, self.lower + width * draws])
+        lower, upper = self._limits
+
+        def basis(u: Tensor) -> Tensor:
+            return torch.linalg.qr(self._jacobian(u)[1]).Q
+
+        def moved(u: Tensor, steps: Tensor) -> Tensor:
+            return torch.minimum(torch.maximum(u + width * steps, lower), upper)
+
+        return estimated_reach(self._function, basis, moved, start)
 
     def _arguments(self) -> dict[str, Any]:
         return {
