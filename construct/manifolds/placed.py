@@ -103,7 +103,7 @@ class Placed(Manifold):
             parts.append(f"scale={self.scale:g}")
         if self._turned:
             parts.append("rotated" if self.ambient == self.base.ambient else f"laid into R^{self.ambient}")
-        return f"Placed({', '.join(parts)})"
+        return f"Placed({', '.join(parts)}, d={self.dim}, D={self.ambient}, reach={self.reach!r})"
 
     def formula(self) -> Formula:
         found = self.base.formula()
@@ -153,7 +153,7 @@ def _rotation(rotation: Matrix | None, size: int) -> Tensor:
         return torch.eye(size, dtype=torch.float64)
     expected = f"a matrix of D >= {size} rows and {size} orthonormal columns, D at most {LARGEST_AMBIENT}"
     try:
-        found = torch.as_tensor(rotation).detach().to("cpu", torch.float64)
+        found = torch.as_tensor(rotation, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise invalid("rotation", expected, rotation) from error
     if found.ndim != 2 or found.shape[1] != size or not size <= len(found) <= LARGEST_AMBIENT:
