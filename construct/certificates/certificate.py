@@ -7,7 +7,6 @@ proof's one creative part: how to divide the box of parameters. Everything else 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -15,16 +14,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from construct.certificates.document import checked, parsed
 from construct.certificates.weights import Evaluated, weights_digest
 from construct.validation import invalid
-
-FORMAT = "construct-certificate/1"
-CLAIM = (
-    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u), is "
-    "within bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other "
-    "sums in any"
-)
-
 
 @dataclass(frozen=True)
 class Certificate:
@@ -60,8 +52,9 @@ class Certificate:
         Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
 
     def matches(self, net: Evaluated) -> bool:
-        """Whether this is about a network with exactly these weights."""
-        return bool(self.document["network"]["sha256"] == weights_digest(net))
+        """Whether this is about a network with exactly these weights, which reads as many coordinates."""
+        inputs = len(self.document["manifold"]["frame"])
+        return inputs == net.transformer.ambient and self.document["network"]["sha256"] == weights_digest(net)
 
     def __repr__(self) -> str:
         return (
@@ -74,34 +67,29 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
     """Read a certificate; nothing is proved again, see `python -m proofs_as_code verify` for that.
 
     Raises:
-        InputError: no such file, not a certificate, or its digest is not that of its contents.
+        InputError: no such file, or a field that is missing, unknown, there twice, or not what a certificate has
+            there (named), or a digest that is not that of the contents.
     """
     try:
-        document = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise invalid("path", "a certificate", got=f"{path} ({error})") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise invalid("path", f"a certificate of format {FORMAT!r}", got=f"{path}, which is none")
-    if document.get("digest") != digest(document):
-        raise invalid("path", "an unchanged certificate", got=f"{path}, whose digest is not that of its contents")
-    return from_document(document)
+        data = Path(path).read_bytes()
+    except (OSError, TypeError, ValueError) as error:
+        raise invalid("path", "a certificate", got=f"{path!r} ({error})") from error
+    return _certificate(parsed(data))
 
 
 def from_document(document: dict[str, Any]) -> Certificate:
-    """The certificate of a JSON object."""
+    """The certificate of a JSON object, whose form is checked (`document`)."""
+    return _certificate(checked(document))
+
+
+def _certificate(document: dict[str, Any]) -> Certificate:
     return Certificate(
-        bound=float(document["bound"]),
-        local=float(document["local"]),
-        error=float(document["error"]),
-        measured=float(document["measured"]["sup"]),
-        cells=int(document["cells"]),
-        seconds=float(document["seconds"]),
-        kind=str(document["kind"]),
+        bound=document["bound"],
+        local=document["local"],
+        error=document["error"],
+        measured=document["measured"]["sup"],
+        cells=document["cells"],
+        seconds=document["seconds"],
+        kind=document["kind"],
         document=document,
     )
-
-
-def digest(document: dict[str, Any]) -> str:
-    """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
-    rest = {key: value for key, value in document.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

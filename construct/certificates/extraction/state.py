@@ -8,8 +8,7 @@ import numpy as np
 from flint import arb
 
 from construct.arrays import Float
-from construct.certificates.extraction.arithmetic import ZERO, Arithmetic, Register
-from construct.certificates.extraction.screening import LARGEST
+from construct.certificates.extraction.arithmetic import LARGEST, UNDERFLOW, ZERO, Arithmetic, Register
 from construct.certificates.polynomials import Polynomial, Quantity
 from construct.certificates.weights import INPUT_ROW, NetworkWeights
 from construct.validation import invalid
@@ -33,7 +32,7 @@ class State:
         for j, half in enumerate(box):
             bound = arb(float(half))
             name = self.names.new(Quantity("input", -bound, bound, label=j))
-            start = Register(Polynomial.of(name), bound * arithmetic.unit)
+            start = Register(Polynomial.of(name), (bound + UNDERFLOW) * arithmetic.unit if half else ZERO)
             if weights.hidden0[j, INPUT_ROW]:
                 start = arithmetic.added(self.registers[j][INPUT_ROW], start)
             self.write(j, INPUT_ROW, start)

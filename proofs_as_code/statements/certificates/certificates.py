@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import construct
 from construct import targets
-from construct.certificates.certificate import digest
+from construct.certificates.document import digest
 from construct.certificates.weights import weights_digest
 from construct.manifolds import Circle
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict
