@@ -366,8 +366,9 @@ def other_tokens(genuine: Genuine, rng: Random) -> Tensors:
     elif choice == 4:
         hidden[one, 2:] = hidden[two, 2:]
     elif choice == 5:
-        tensors["hidden0"] = np.concatenate([hidden, np.full((1, hidden.shape[1]), draw([0, 1e3, 1e200], rng))])
-        tensors["hidden0"] = tensors["hidden0"].astype(hidden.dtype)
+        with np.errstate(over="ignore"):
+            row = np.full((1, hidden.shape[1]), draw([0, 1e3, 1e200], rng)).astype(hidden.dtype)
+        tensors["hidden0"] = np.concatenate([hidden, row])
     else:
         name = draw(sorted(tensors), rng)
         tensors[name] = tensors[name].astype(draw([np.float32, np.float16, np.int64, np.float64], rng))

@@ -24,6 +24,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
 from proofs_as_code.verifier.documents import Refused, require
@@ -54,8 +55,9 @@ class Cells:
 
     def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
         """Quadratic forms in y, as pairs of jets."""
-        size, out = self.jets.size, []
+        out = []
         for side in sides:
+            size = len(side[0])
             jets = arb_mat(len(side), size, [v for jet in side for v in jet])
             flat = (arb_mat(len(rows), len(side), [v for row in rows for v in row]) * jets).entries() if rows else []
             out.append([flat[k * size : (k + 1) * size] for k in range(len(rows))])
@@ -71,7 +73,8 @@ class Cells:
             u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
             u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
             y = [jets.run(steps, u) for steps in self.formula]
-            one = [arb(k == 0) for k in range(jets.size)]
+            smooth = min(map(len, y))  # no further than the least smooth of them
+            one, y = [arb(k == 0) for k in range(smooth)], [jet[:smooth] for jet in y]
             sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
         cut = dict(zip(near, self.forms([self.rows[self.charts[n].weight[0]] for n in near], sides), strict=True))
         ends = {n: jets.bounds(cut[n][0], cut[n][1], self.weights) for n in near}
@@ -105,8 +108,8 @@ class Cells:
         """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
         top = bottom = 0.0
         for i, h in enumerate(self.half, start=1):
-            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i else 0
-            bottom += float(b[0][i]) ** 2 * float(h) ** 2
+            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i < len(b[0]) else 0
+            bottom += float(b[0][i]) ** 2 * float(h) ** 2 if len(b[0]) > i else 0
         factor = max(0.0, top / bottom) if bottom > 0 else 0.0
         centre, cell = (self.jets.add(u, v, arb(factor)) for u, v in zip(g, b, strict=True))
         return self.jets.bounds(centre, cell, self.weights)[1].min(self.jets.bounds(g[0], g[1], self.weights)[1])
@@ -179,7 +182,8 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     """Every step of the proof; raises what the first that fails raises."""
     weights = Weights.of(tensors)
     require(weights.dtype() == proof.dtype, "arithmetic.dtype", f"{weights.dtype()}, as the weights have", proof.dtype)
-    network = Network(weights, proof.manifold.frame, proof.box, UNITS[proof.dtype])
+    with np.errstate(all="ignore"):  # infinities and NaN are below no limit
+        network = Network(weights, proof.manifold.frame, proof.box, UNITS[proof.dtype])
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
