@@ -18,6 +18,7 @@ from construct.certificates.document import checked, parsed
 from construct.certificates.weights import Evaluated, weights_digest
 from construct.validation import invalid
 
+
 @dataclass(frozen=True)
 class Certificate:
     """A proved bound of `sup_M |T - f|`, rounding included.

@@ -5,9 +5,9 @@ what is none of that (a function of something, by the normal form of its argumen
 are the same function. With u_j replaced by s_j u_j + t_j pi, that shows periods and symmetries:
 
 - u_i is periodic if the formula does not change for u_i + P pi;
-- half a period is enough if it does not change for a map of u_i that exchanges the halves (u_i + P pi / 2; -u_i; P pi / 2
-  - u_i), while later parameters are shifted by half their period or reflected within boxes that have it all. Later ones
-  only: so the parameters can be moved into the box one by one, the first first.
+- half a period is enough if the formula does not change for a map that exchanges the halves (u_i + P pi / 2; -u_i;
+  P pi / 2 - u_i), while later parameters are shifted by half their period or reflected, within boxes that have it all.
+  Later ones only: so the parameters can be moved into the box one by one, the first first.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ class Forms:
                 inverse = 1 / out[rest[1]][self.none][0]
                 out.append({key: (a * inverse, b * inverse) for key, (a, b) in out[rest[0]].items()})
             else:
-                places = [str(v) for v in rest] if head != "pow" else [str(rest[1])]
                 inner = [comparable(out[place]) for place in (rest[:1] if head == "pow" else rest)]
-                atom = (head, *(inner if head != "pow" else [*inner, places[0]]))
-                out.append({(self.none[0], self.none[1], (atom,)): (fmpq(1), fmpq(0))})
+                if head == "abs":  # |-a| = |a|
+                    negative = {key: (-re, -im) for key, (re, im) in out[rest[0]].items()}
+                    inner = [min(inner[0], comparable(negative))]
+                out.append(self.atom(head, *inner, *(map(repr, rest[1:]) if head == "pow" else ())))
             if len(out[-1]) > MOST_TERMS:
                 raise Unknown
         return comparable(out[-1])
@@ -83,7 +84,7 @@ class Forms:
         for key, (re, im) in b.items():
             old = out.get(key, (fmpq(0), fmpq(0)))
             out[key] = old[0] + re, old[1] + im
-        return {key: c for key, c in out.items() if c != (0, 0)}
+        return {key: c for key, c in out.items() if c[0] != 0 or c[1] != 0}
 
     def multiply(self, a: Form, b: Form) -> Form:
         out: Form = {}
@@ -105,19 +106,29 @@ class Forms:
 
     def wave(self, head: str, argument: Form) -> Form:
         """sin or cos of an argument that is linear in the parameters and pi; otherwise an atom."""
-        frequencies = [fmpq(0)] * (self.d + 1)
-        for (q, powers, atoms), (re, im) in argument.items():
-            if any(q) or atoms or im != 0 or sum(powers) != 1:
-                atom = (head, comparable(argument))
-                return {(self.none[0], self.none[1], (atom,)): (fmpq(1), fmpq(0))}
-            frequencies[powers.index(1)] = re
+        frequencies, offset = [fmpq(0)] * (self.d + 1), fmpq(0)
+        for (inner, powers, atoms), (re, im) in argument.items():
+            if any(inner) or atoms or im != 0 or sum(powers) > 1:
+                return self.atom(head, comparable(argument))
+            if sum(powers):
+                frequencies[powers.index(1)] = re
+            else:
+                offset = re
         for met, q in zip(self.met, frequencies, strict=False):
             met |= {(int(q.p), int(q.q))} if q != 0 else set()
-        one: Form = {self.none: (fmpq(1), fmpq(0))}
-        half = fmpq(1, 2)
-        plus = {(tuple(frequencies), self.none[1], ()): (half, fmpq(0)) if head == "cos" else (fmpq(0), -half)}
-        minus = {(tuple(-q for q in frequencies), self.none[1], ()): (half, fmpq(0)) if head == "cos" else (fmpq(0), half)}
-        return self.add(self.multiply(plus, one), self.multiply(minus, one))  # the product reduces the turns
+        out: Form = {}
+        for sign in (1, -1):  # cos = (e^i. + e^-i.) / 2, sin = -i (e^i. - e^-i.) / 2
+            factor = (fmpq(1, 2), fmpq(0)) if head == "cos" else (fmpq(0), fmpq(-sign, 2))
+            turned: Form = {(tuple(sign * q for q in frequencies), self.none[1], ()): factor}
+            turn: Form = {self.none: (fmpq(1), fmpq(0))}
+            if offset != 0:  # e^(i offset) with its real and imaginary parts as atoms
+                real, imaginary = (next(iter(self.atom(part, str(offset)))) for part in ("cos", "sin"))
+                turn = {real: (fmpq(1), fmpq(0)), imaginary: (fmpq(0), fmpq(sign))}
+            out = self.add(out, self.multiply(turned, turn))
+        return out
+
+    def atom(self, *what: Any) -> Form:
+        return {(self.none[0], self.none[1], (what,)): (fmpq(1), fmpq(0))}
 
 
 def comparable(form: Form) -> tuple[Any, ...]:
@@ -139,9 +150,9 @@ def periods_of(formula: list[Steps], d: int) -> list[fmpq | None]:
             continue
         denominator = math.lcm(*(q for _, q in met))
         common = math.gcd(*(p * (denominator // q) for p, q in met))
-        period = fmpq(2 * denominator, common)
-        moved = forms(formula, [(1, period) if j == i else STAY for j in range(d)])
-        out.append(period if moved == whole else None)
+        periods = [fmpq(2 * denominator, common * part) for part in (1, 2, 3, 4, 6, 8)]  # squares have half of them
+        kept = [p for p in periods if forms(formula, [(1, p) if j == i else STAY for j in range(d)]) == whole]
+        out.append(min(kept, default=None))
     return out
 
 

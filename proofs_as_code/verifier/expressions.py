@@ -100,7 +100,9 @@ def formula(steps: Steps, variable: str) -> str:
             right = inside(rest[1], PRODUCT)
             out.append((f"{inside(rest[0], SUM)} + {right}", SUM))
         elif head in ("mul", "div"):
-            out.append((f"{inside(rest[0], PRODUCT)} {'*' if head == 'mul' else '/'} {inside(rest[1], POWER)}", PRODUCT))
+            out.append(
+                (f"{inside(rest[0], PRODUCT)} {'*' if head == 'mul' else '/'} {inside(rest[1], POWER)}", PRODUCT)
+            )
         else:
             out.append((f"{head}({out[rest[0]][0]})", ATOM))
     return out[-1][0]

@@ -2,8 +2,8 @@
 
 The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value
 is (polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation
-(`polynomials`: relative `unit`, underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes an
-unknown; clipped values and partition weights get names. What must come out is
+(`polynomials`: relative `unit`, underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another
+becomes an unknown; clipped values and partition weights get names. What must come out is
 
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 

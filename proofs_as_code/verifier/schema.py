@@ -1,15 +1,15 @@
 """The form of a certificate, checked before anything else: every field, its type, length and range, and no other.
 
-    format, kind, claim     the texts below                target         an expression in x_0 .. x_(D-1)
-    network.sha256          digest of the tensors          precision      53 to 4096 bits
-    arithmetic              dtype and unit round-off       order          1 to 9, of the Taylor expansions
-    manifold.formula        k expressions in u_0 .. u_(d-1), d = 1 to 3, the canonical coordinates y
-            .lower, .upper  d floats each, lower < upper: the box of u
-            .frame          D rows of k floats: x = F y
-    canonical_box           k floats >= 0, bounds of |y|   tree           of cells: an axis 0 .. d-1, or a point
-    local, error, bound     floats >= 0                    cells          the leaves of the tree
-    digest                  of all that, as compact JSON with sorted keys
-    manifold.text, measured (sup, samples, seed; sup <= bound), seconds: said by whoever made it, not checked
+format, kind, claim     the texts below                target         an expression in x_0 .. x_(D-1)
+network.sha256          digest of the tensors          precision      53 to 4096 bits
+arithmetic              dtype and unit round-off       order          1 to 9, of the Taylor expansions
+manifold.formula        k expressions in u_0 .. u_(d-1), d = 1 to 3, the canonical coordinates y
+        .lower, .upper  d floats each, lower < upper: the box of u
+        .frame          D rows of k floats: x = F y
+canonical_box           k floats >= 0, bounds of |y|   tree           of cells: an axis 0 .. d-1, or a point
+local, error, bound     floats >= 0                    cells          the leaves of the tree
+digest                  of all that, as compact JSON with sorted keys
+manifold.text, measured (sup, samples, seed; sup <= bound), seconds: said by whoever made it, not checked
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def certificate(data: bytes, digests: bool) -> Certificate:
     order = fields.take("order", lambda v, n: read.integer(v, n, 1, 9))
     precision = fields.take("precision", lambda v, n: read.integer(v, n, 53, 4096))
     tree = fields.take("tree", read.text)
-    require(tree_is_whole(tree, dimension), "tree", f"axes 0 to {dimension - 1} and points, ended by its last leaf", tree)
+    require(
+        tree_is_whole(tree, dimension), "tree", f"axes 0 to {dimension - 1} and points, ended by its last leaf", tree
+    )
     cells = fields.take("cells", lambda v, n: read.integer(v, n, 1, MOST_CELLS))
     require(cells == tree.count("."), "cells", f"{tree.count('.')}, the leaves of the tree", cells)
     local, error, bound = (fields.take(n, lambda v, n: read.real(v, n, 0.0)) for n in ("local", "error", "bound"))

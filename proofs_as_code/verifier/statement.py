@@ -58,9 +58,7 @@ def statement(proof: Certificate, weights: Weights, network: str, certificate: s
         f"network: SHA-256 {network}",
         f"certificate: SHA-256 {certificate}",
     )
-    return Proved(
-        function, points, box, covers, proof.dtype, network, certificate, lines, proof.unchecked
-    )
+    return Proved(function, points, box, covers, proof.dtype, network, certificate, lines, proof.unchecked)
 
 
 def frame_text(frame: list[list[float]]) -> str:

@@ -20,7 +20,8 @@ import torch
 from safetensors.numpy import save
 
 import construct
-from benchmarks.forgery import Genuine, dense, document_digest, forgeries, judge, weights_digest, worst_error
+from benchmarks.forgery import Genuine, document_digest, forgeries, weights_digest
+from benchmarks.judge import dense, judge, worst_error
 from construct.expressions import Expression, exp, sin, tanh, variables
 from construct.manifolds import Circle
 from proofs_as_code.verifier import Report, verify
@@ -102,7 +103,7 @@ def test_many_forgeries_are_refused_or_true(pairs: list[Genuine], verdict: Calla
     tried(pairs, verdict, 1000, seed)
 
 
-# -- forgeries that were accepted once ----------------------------------------------------------------------------------
+# -- forgeries that were accepted once ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +190,8 @@ def silent_place(genuine: Genuine) -> tuple[int, int]:
 
 
 def through_small_numbers(genuine: Genuine, power: int, step: int = 80) -> dict[str, Any]:
-    """More blocks: the output b goes to another register, c = 2^-power b; c grows by 2^step a block, until b += 2^rest c
-    - b. In exact arithmetic b is what it was, and no number is large."""
+    """More blocks: the output b goes to another register, c = 2^-power b; c grows by 2^step a block, until
+    b += 2^rest c - b. In exact arithmetic b is what it was, and no number is large."""
     tensors, hidden = {**genuine.tensors}, genuine.tensors["hidden0"]
     count, width = sum(name.endswith("query") for name in tensors), hidden.shape[1]
     (out, row), (token, place) = tensors["readout"].tolist(), silent_place(genuine)
