@@ -30,7 +30,7 @@ from flint import arb, arb_mat, ctx, fmpq
 from proofs_as_code.verifier.documents import Refused, require
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
 from proofs_as_code.verifier.network import Chart, Network
-from proofs_as_code.verifier.polynomials import Poly, rational
+from proofs_as_code.verifier.polynomials import rational
 from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
 from proofs_as_code.verifier.statement import statement
 from proofs_as_code.verifier.weights import Weights, digest, read
@@ -44,13 +44,13 @@ class Cells:
     def __init__(self, network: Network, proof: Certificate) -> None:
         manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
         self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
-        self.jets, k = Jets(len(manifold.lower), proof.order), len(self.box)
+        self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
         self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
         forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
         quadratic = {m for p in forms.values() for m in p} <= set(self.monomials)
         require(quadratic, "network", "cut-offs and z that are quadratic in y")
         self.rows = {i: [arb(p.get(m, 0)) for m in self.monomials] for i, p in forms.items()}
-        frame = [Poly.of(((i,), rational(v)) for i, v in enumerate(row)) for row in manifold.frame]
+        frame = network.inputs
         self.frame = [[arb(p.get(m, 0)) for m in self.monomials] for p in frame]
 
     def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
@@ -73,6 +73,7 @@ class Cells:
             u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
             u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
             y = [jets.run(steps, u) for steps in self.formula]
+            y = [[jet[0] - m, *jet[1:]] for jet, m in zip(y, map(arb, self.middle), strict=True)]
             smooth = min(map(len, y))  # no further than the least smooth of them
             one, y = [arb(k == 0) for k in range(smooth)], [jet[:smooth] for jet in y]
             sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
@@ -81,9 +82,9 @@ class Cells:
         on = [n for n in near if not ends[n][1] <= 0]
         if not leaf:
             return on, INF
-        for k, size in enumerate(self.box, start=1):
+        for k, (_, below, above, _) in enumerate(self.unknowns[: len(self.box)], start=1):
             low, high = jets.bounds(sides[0][k], sides[1][k], self.weights)
-            if not (-size <= low and high <= size):
+            if not (arb(below) <= low and high <= arb(above)):
                 return on, INF
         least = {self.charts[n].weight[0]: ends[n][0].max(ZERO) for n in on}
         chain: dict[int, fmpq] = {}
@@ -180,10 +181,10 @@ class Report(NamedTuple):
 
 def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     """Every step of the proof; raises what the first that fails raises."""
-    weights = Weights.of(tensors)
+    weights, manifold = Weights.of(tensors), proof.manifold
     require(weights.dtype() == proof.dtype, "arithmetic.dtype", f"{weights.dtype()}, as the weights have", proof.dtype)
     with np.errstate(all="ignore"):  # infinities and NaN are below no limit
-        network = Network(weights, proof.manifold.frame, proof.box, UNITS[proof.dtype])
+        network = Network(weights, manifold.frame, manifold.offset, proof.box, UNITS[proof.dtype])
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
