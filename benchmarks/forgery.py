@@ -192,7 +192,7 @@ def a_shape(genuine: Genuine, rng: Random) -> Document:
         place = int(rng.integers(width + 1))
         manifold["formula"].insert(place, extra)
         if choice:
-            document["canonical_box"].insert(place, abs(size))
+            document["canonical_box"].insert(place, [-abs(size), abs(size)])
             for row in manifold["frame"]:
                 row.insert(place, float(rng.choice([0.0, 1.0, 1e-3])))
     elif choice == 2:

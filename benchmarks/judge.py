@@ -73,7 +73,7 @@ def worst_error(tensors: Tensors, document: Document, count: int = MOST_POINTS) 
     u = np.array(list(product(*(np.linspace(a, b, each) for a, b in ends))), dtype=WIDE)
     with np.errstate(all="ignore"):
         y = np.stack([value(tree, u) for tree in manifold["formula"]], axis=-1)
-        x = y @ np.array(manifold["frame"], dtype=WIDE).T
+        x = y @ np.array(manifold["frame"], dtype=WIDE).T + np.array(manifold["offset"], dtype=WIDE)
         difference = np.abs(dense(tensors, x).astype(WIDE) - value(document["target"], x))
         errors = np.where(np.isfinite(difference), difference, np.inf)
         return float(errors.max())

@@ -5,8 +5,8 @@
     arithmetic              dtype and unit round-off       order          1 to 9, of the Taylor expansions
     manifold.formula        k expressions in u_0 .. u_(d-1), d = 1 to 3, the canonical coordinates y
             .lower, .upper  d floats each, lower < upper: the box of u
-            .frame          D rows of k floats: x = F y
-    canonical_box           k floats >= 0, bounds of |y|   tree           of cells: an axis 0 .. d-1, or a point
+            .frame, .offset D rows of k floats, and D floats: x = F y + t
+    canonical_box           k pairs of floats, ends of y   tree           of cells: an axis 0 .. d-1, or a point
     local, error, bound     floats >= 0, local + error <= bound
     cells                   the leaves of the tree         digest         of all that, see `digest`
     manifold.text, measured (sup, samples, seed; sup <= bound), seconds: said, and not checked by a verifier
@@ -30,8 +30,8 @@ FORMAT = "construct-certificate/2"
 RIGOROUS = "rigorous"
 CLAIM = (
     "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic (IEEE 754, to "
-    "nearest, gradual underflow) at the x nearest to F y(u), is within bound of f(F y(u)); y: formula, F: frame, f: "
-    "target; dense formula, rows of a score added in order, other sums in any"
+    "nearest, gradual underflow) at the x nearest to F y(u) + t, is within bound of f(F y(u) + t); y: formula, F: "
+    "frame, t: offset, f: target; dense formula, rows of a score added in order, other sums in any"
 )
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 
@@ -49,7 +49,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "network": ("sha256",),
     "arithmetic": ("dtype", "unit"),
-    "manifold": ("text", "formula", "lower", "upper", "frame"),
+    "manifold": ("text", "formula", "lower", "upper", "frame", "offset"),
     "measured": ("sup", "samples", "seed"),
 }
 
@@ -128,6 +128,7 @@ def _check_statement(parts: Mapping[str, Any]) -> None:
     frame = _items(manifold["frame"], "manifold.frame", 1, MOST_COORDINATES)
     for j, row in enumerate(frame):
         _reals(row, f"manifold.frame[{j}]", len(formula), len(formula))
+    _reals(manifold["offset"], "manifold.offset", len(frame), len(frame))
     _check_expression(parts["certificate"]["target"], "target", len(frame))
 
 
@@ -135,9 +136,10 @@ def _check_proof(parts: Mapping[str, Any]) -> None:
     """Bounds and cells."""
     document, measured = parts["certificate"], parts["measured"]
     width, dimension = len(parts["manifold"]["formula"]), len(parts["manifold"]["lower"])
-    box = _reals(document["canonical_box"], "canonical_box", width, width)
-    if min(box) < 0:
-        raise invalid("canonical_box", "numbers >= 0", box)
+    for k, ends in enumerate(_items(document["canonical_box"], "canonical_box", width, width)):
+        low, high = _reals(ends, f"canonical_box[{k}]", 2, 2)
+        if low > high:
+            raise invalid(f"canonical_box[{k}]", "low <= high", ends)
     for name, low, high in (("order", 1, 9), ("precision", 53, 4096), ("cells", 1, MOST_CELLS)):
         integer(document[name], name, minimum=low, maximum=high)
     tree = document["tree"]

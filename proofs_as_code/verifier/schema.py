@@ -5,8 +5,8 @@ network.sha256          digest of the tensors          precision      53 to 4096
 arithmetic              dtype and unit round-off       order          1 to 9, of the Taylor expansions
 manifold.formula        k expressions in u_0 .. u_(d-1), d = 1 to 3, the canonical coordinates y
         .lower, .upper  d floats each, lower < upper: the box of u
-        .frame          D rows of k floats: x = F y
-canonical_box           k floats >= 0, bounds of |y|   tree           of cells: an axis 0 .. d-1, or a point
+        .frame, .offset D rows of k floats, and D floats: x = F y + t
+canonical_box           k pairs of floats, ends of y   tree           of cells: an axis 0 .. d-1, or a point
 local, error, bound     floats >= 0                    cells          the leaves of the tree
 digest                  of all that, as compact JSON with sorted keys
 manifold.text, measured (sup, samples, seed; sup <= bound), seconds: said by whoever made it, not checked
@@ -25,21 +25,22 @@ from proofs_as_code.verifier.expressions import Steps, steps_of
 FORMAT, KIND = "construct-certificate/2", "rigorous"
 CLAIM = (
     "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic (IEEE 754, to "
-    "nearest, gradual underflow) at the x nearest to F y(u), is within bound of f(F y(u)); y: formula, F: frame, f: "
-    "target; dense formula, rows of a score added in order, other sums in any"
+    "nearest, gradual underflow) at the x nearest to F y(u) + t, is within bound of f(F y(u) + t); y: formula, F: "
+    "frame, t: offset, f: target; dense formula, rows of a score added in order, other sums in any"
 )
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 MOST_PARAMETERS, MOST_COORDINATES, MOST_CELLS = 3, 10_000, 50_000_000
 
 
 class Manifold(NamedTuple):
-    """The points F y(u) for u in the box."""
+    """The points F y(u) + t for u in the box."""
 
     text: str
     formula: list[Steps]
     lower: list[float]
     upper: list[float]
     frame: list[list[float]]
+    offset: list[float]
 
 
 class Certificate(NamedTuple):
@@ -49,7 +50,7 @@ class Certificate(NamedTuple):
     dtype: str
     target: Steps
     manifold: Manifold
-    box: list[float]
+    box: list[list[float]]
     order: int
     precision: int
     tree: str
@@ -76,8 +77,9 @@ def certificate(data: bytes, digests: bool) -> Certificate:
     manifold = manifold_of(Fields(fields.take("manifold", given), "manifold"))
     width, dimension = len(manifold.formula), len(manifold.lower)
     target = steps_of(fields.take("target", given), "target", len(manifold.frame))
-    box = fields.take("canonical_box", lambda v, n: read.reals(v, n, width, width))
-    require(min(box) >= 0, "canonical_box", "numbers >= 0", box)
+    pairs = fields.take("canonical_box", lambda v, n: read.items(v, n, width, width))
+    box = [read.reals(ends, f"canonical_box[{k}]", 2, 2) for k, ends in enumerate(pairs)]
+    require(all(low <= high for low, high in box), "canonical_box", "pairs with low <= high", box)
     order = fields.take("order", lambda v, n: read.integer(v, n, 1, 9))
     precision = fields.take("precision", lambda v, n: read.integer(v, n, 53, 4096))
     tree = fields.take("tree", read.text)
@@ -112,8 +114,9 @@ def manifold_of(fields: Fields) -> Manifold:
     formula = [steps_of(tree, f"manifold.formula[{k}]", len(lower)) for k, tree in enumerate(trees)]
     rows = fields.take("frame", lambda v, n: read.items(v, n, 1, MOST_COORDINATES))
     frame = [read.reals(row, f"manifold.frame[{j}]", len(formula), len(formula)) for j, row in enumerate(rows)]
+    offset = fields.take("offset", lambda v, n: read.reals(v, n, len(frame), len(frame)))
     fields.end()
-    return Manifold(text, formula, lower, upper, frame)
+    return Manifold(text, formula, lower, upper, frame, offset)
 
 
 def tree_is_whole(tree: str, dimension: int) -> bool:

@@ -38,13 +38,16 @@ def statement(proof: Certificate, weights: Weights, network: str, certificate: s
     """The statement of a certificate that was verified; network, certificate: digests of the files."""
     manifold, function = proof.manifold, formula(proof.target, "x")
     y = ", ".join(f"y{k} = {formula(steps, 'u')}" for k, steps in enumerate(manifold.formula))
-    points = f"x = F y(u), {y}; F = {frame_text(manifold.frame)}"
+    shift = f" + t, t = {frame_text([manifold.offset])}" if any(manifold.offset) else ""
+    points = f"x = F y(u){shift}, {y}; F = {frame_text(manifold.frame)}"
     found = coverings(manifold.formula, manifold.lower, manifold.upper)
     ends = zip(manifold.lower, manifold.upper, found, strict=True)
     box = tuple(f"u{i} from {low!r} to {high!r}: {remark}" for i, (low, high, (_, remark)) in enumerate(ends))
     whole = all(closed for closed, _ in found)
     open_ones = ", ".join(f"u{i}" for i, (closed, _) in enumerate(found) if not closed)
-    covers = "F y(u) for all real u" if whole else f"the box alone; nothing is said beyond the ends of {open_ones}"
+    covers = (
+        "the points x for all real u" if whole else f"the box alone; nothing is said beyond the ends of {open_ones}"
+    )
     (tokens, _), (token, row), inputs = weights.hidden0.shape, weights.readout, len(manifold.frame)
     unit = f"unit round-off {UNITS[proof.dtype]:.3g}, to nearest, gradual underflow"
     lines = (
