@@ -19,7 +19,7 @@ from flint import arb
 from construct.certificates.cells import ORDERS, CellBounds, rounded_up
 from construct.certificates.certificate import Certificate, from_document
 from construct.certificates.charts import NetworkCharts, charts_of
-from construct.certificates.document import CLAIM, DEEPEST, FORMAT, RIGOROUS, depth, digest
+from construct.certificates.document import CLAIM, DEEPEST, FORMAT, LARGEST, RIGOROUS, depth, digest
 from construct.certificates.extraction import extract
 from construct.certificates.polynomials import PRECISION
 from construct.certificates.subdivision import Subdivision, subdivide
@@ -214,6 +214,10 @@ def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> Non
         raise BudgetExceeded(
             message("max_cells", f"more cells for a finite bound on {manifold!r}", got=f"{max_cells:,}"),
             math.inf,
+        )
+    if found.bound > LARGEST:
+        raise invalid(
+            "target", f"values that are proved to be below {LARGEST:.0e}", got=f"a bound of {found.bound:.3g}"
         )
 
 
