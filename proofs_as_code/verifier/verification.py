@@ -214,7 +214,9 @@ def verify(network_path: Any, certificate_path: Any, *, digests: bool = True) ->
     """Check a certificate, without `digests` by mathematics alone; raises OSError only, if a file cannot be read."""
     start, network, text = time.perf_counter(), Path(network_path).read_bytes(), Path(certificate_path).read_bytes()
     try:
-        proof, tensors = certificate(text, digests), read(network)
+        proof, (tensors, inputs) = certificate(text, digests), read(network)
+        own = len(proof.manifold.frame)
+        require(inputs in (None, own), "manifold.frame", f"{inputs} rows, for the inputs of the network", str(own))
         require(not digests or digest(tensors) == proof.network, "network", ABOUT, "another one")
         with ctx.workprec(proof.precision):
             weights = check(tensors, proof)

@@ -76,16 +76,16 @@ class Weights(NamedTuple):
         return names.pop()
 
 
-def read(file: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a file, without the program that they were compiled from: what counts are the weights alone."""
+def read(file: bytes) -> tuple[dict[str, np.ndarray], int | None]:
+    """The tensors of a file, without the program that they were compiled from: what counts are the weights alone; and
+    the number of inputs, where the file says it (the box of its metadata, lower and upper ends)."""
     size = int.from_bytes(file[:8], "little")
     whole = 0 < size <= min(MOST_HEADER, len(file) - 8)
     require(whole, "network", "a safetensors file", "no header where it should be")
     header, data, tensors, end = parsed(file[8 : 8 + size], "network"), file[8 + size :], dict[str, np.ndarray](), 0
     require(type(header) is dict, "network", "a header that is an object", header)
     described = Fields(header.pop("__metadata__", {}), "__metadata__")
-    for name in list(described.rest):
-        described.take(name, text)
+    metadata = {name: described.take(name, text) for name in list(described.rest)}
     found = {name: entry(name, value) for name, value in header.items()}
     for name, (kind, shape, start, stop) in sorted(found.items(), key=lambda item: item[1][2:]):
         require(start == end and stop <= len(data), name, f"bytes from {end} on", f"{start} to {stop}")
@@ -94,7 +94,12 @@ def read(file: bytes) -> dict[str, np.ndarray]:
         require(stop - start == count * dtype.itemsize, name, f"{count} numbers of {kind}", f"{stop - start} bytes")
         tensors[name] = np.ndarray(shape, dtype, data, start) if count else np.zeros(shape, dtype)
     require(end == len(data), "network", "tensors and nothing behind them", f"{len(data) - end} bytes more")
-    return {name: array for name, array in tensors.items() if name != PROGRAM}
+    inputs = None
+    if "box" in metadata:
+        ends = [items(e, "box", 1, MOST_HEADER) for e in items(parsed(metadata["box"].encode(), "box"), "box", 2, 2)]
+        require(len(ends[0]) == len(ends[1]), "box", "as many lower as upper ends", metadata["box"])
+        inputs = len(ends[0])
+    return {name: array for name, array in tensors.items() if name != PROGRAM}, inputs
 
 
 def entry(name: str, value: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -1,6 +1,7 @@
 """The verifier of certificates: what it accepts, and that nothing false passes, by digest or by mathematics."""
 
 import copy
+import hashlib
 import json
 import math
 import re
@@ -20,7 +21,7 @@ from proofs_as_code.verifier.documents import Refused
 from proofs_as_code.verifier.expressions import steps_of
 from proofs_as_code.verifier.jets import Jets
 from proofs_as_code.verifier.weights import Weights
-from tests.proofs.proved import Proved, proved
+from tests.proofs.proved import Proved, digest, proved
 
 x, y, z = variables(3)
 
@@ -243,6 +244,42 @@ def test_the_program_in_the_file_is_not_looked_at(circle: Proved, digests: bool)
     other = {**without, "program": np.frombuffer(b"another program", dtype=np.uint8)}
     assert circle.check(tensors=without, digests=digests).holds
     assert circle.check(tensors=other, digests=digests).holds
+
+
+def test_the_inputs_are_those_of_the_network(circle: Proved) -> None:
+    """A third input that is always 0: true of the weights, but the network in the file has two inputs."""
+
+    def third(document: dict[str, Any]) -> None:
+        document["manifold"]["frame"].append([0.0, 0.0])
+        document["manifold"]["offset"].append(0.0)
+
+    three = circle.changed(third)
+    assert circle.check(three).holds  # tensors alone do not say how many
+    three["digest"] = digest(three)
+    (circle.folder / "three.json").write_text(json.dumps(three))
+    report = verify(circle.network, circle.folder / "three.json")
+    assert report.reason == "manifold.frame: expected 2 rows, for the inputs of the network, got 3"
+
+
+def test_the_statement_is_what_was_checked(circle: Proved, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the maker of the certificate says of it is apart; all else is told from the proof."""
+    document = circle.changed(lambda d: d["manifold"].update(text="the whole of R^2"))
+    document["manifold"]["upper"], document["measured"]["sup"] = [1.5], 0.0
+    report = circle.check(document)
+    assert report.holds and report.dtype == "float64" and report.unchecked is not None
+    assert report.function == "exp(x0) * sin(3 * x1)" and "y1 = 1.0 * sin(u0)" in report.manifold
+    assert report.box[0].endswith("of the period 2 pi") and report.covers.startswith("the box alone")
+    text = "\n".join(report.statement)
+    assert "R^2" not in text.replace("vectors of R^2", "") and report.unchecked["text"] == "the whole of R^2"
+    for path, name in (
+        (circle.folder / "changed.safetensors", "network"),
+        (circle.folder / "changed.json", "certificate"),
+    ):
+        assert f"{name}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in report.statement
+    assert main([str(network), str(certificate), "--semantic-only"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("verified: ") and [line.strip() for line in lines[1:-1]] == list(report.statement)
+    assert lines[-1].startswith("not checked, said by the certificate: text 'the whole of R^2', measured 0.0")
 
 
 def test_tensors_by_name() -> None:
