@@ -271,10 +271,8 @@ def test_the_statement_is_what_was_checked(circle: Proved, capsys: pytest.Captur
     assert report.box[0].endswith("of the period 2 pi") and report.covers.startswith("the box alone")
     text = "\n".join(report.statement)
     assert "R^2" not in text.replace("vectors of R^2", "") and report.unchecked["text"] == "the whole of R^2"
-    for path, name in (
-        (circle.folder / "changed.safetensors", "network"),
-        (circle.folder / "changed.json", "certificate"),
-    ):
+    network, certificate = circle.folder / "changed.safetensors", circle.folder / "changed.json"
+    for path, name in ((network, "network"), (certificate, "certificate")):
         assert f"{name}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in report.statement
     assert main([str(network), str(certificate), "--semantic-only"]) == 0
     lines = capsys.readouterr().out.splitlines()
