@@ -34,11 +34,8 @@ def parsed(text: str | bytes, name: str) -> Any:
         InputError: it is none.
     """
     try:
-        return json.loads(
-            text if isinstance(text, str) else text.decode("utf-8"),
-            object_pairs_hook=_once,
-            parse_constant=_no_constant,
-        )
+        plain = text if isinstance(text, str) else text.decode("utf-8")
+        return json.loads(plain, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError, MemoryError) as error:
         raise invalid(name, "a JSON document", got=f"{type(error).__name__}: {_plain(str(error))}") from None
 

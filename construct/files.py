@@ -40,13 +40,18 @@ from construct.problem import Sizes
 from construct.storage import FileName, opened, write_atomically
 from construct.transformer.module import Transformer
 from construct.transformer.weights import FeedForward, Heads, Weights
-from construct.validation import invalid, one_of
+from construct.validation import described, invalid, one_of
 
 FORMAT = 3
 PROGRAM = "program"
 ENTRIES = ("format", "box", "origin", "claim", "certificate", "digest")
 ORIGINS = ("construction", "sizes", "coefficients", "nonzero_coefficients", "manifold", "history")
-TYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+TYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "U8": np.dtype("u1"),
+}
 FLOATING = {"F64": torch.float64, "F32": torch.float32}
 
 MOST_BYTES = 2**33  # of a file: a billion parameters
@@ -277,9 +282,7 @@ def _saved(entries: Mapping[str, _Tensor], metadata: Mapping[str, str], data: by
     record(dict(metadata), "metadata", ENTRIES)
     digest = tensors_digest(arrays)
     if metadata["digest"] != _digest(digest, text, metadata):
-        raise invalid(
-            "digest", "that of the contents", got=f"{metadata['digest'][:80]!r}, so that something was changed"
-        )
+        raise invalid("digest", "that of the contents", got=f"{described(metadata['digest'])}; something was changed")
     documents = _documents(metadata)
     origin = optional(_origin)(documents["origin"], "origin")
     if text is not None and origin is None:

@@ -24,7 +24,7 @@ from construct.manifolds import Manifold
 from construct.network import ON_MANIFOLD, Network, known_device
 from construct.origin import Construction, Origin, StatedProgram
 from construct.program.compile import Program
-from construct.program.identity import check_sizes, recompiled
+from construct.program.identity import check_sizes, recompiled, tensors
 from construct.transformer.weights import Weights
 from construct.validation import invalid
 
@@ -124,15 +124,8 @@ def _pairs(weights: Weights) -> int:
 
 def _same(compiled: Weights, saved: Weights) -> bool:
     """Whether all numbers are equal, so that the bounds of one are those of the other."""
-    parts = zip(compiled.blocks, saved.blocks, strict=True)
-    return np.array_equal(compiled.hidden0, saved.hidden0) and all(
-        all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("query", "key", "value"))
-        and all(
-            np.array_equal(x, y)
-            for one, two in zip(f.layers, g.layers, strict=True)
-            for x, y in zip(one, two, strict=True)
-        )
-        for (a, f), (b, g) in parts
+    return all(
+        np.array_equal(one, other) for (_, one), (_, other) in zip(tensors(compiled), tensors(saved), strict=True)
     )
 
 
@@ -175,9 +168,7 @@ def _built(make: Callable[[], Made], name: str) -> Made:
 
 def _check_space(space: Manifold, weights: Weights, name: str) -> None:
     if space.ambient != weights.ambient:
-        raise invalid(
-            name, f"a manifold in R^{weights.ambient}, as the network's inputs", got=f"one in R^{space.ambient}"
-        )
+        raise invalid(name, f"a manifold in R^{weights.ambient}, as the inputs", got=f"one in R^{space.ambient}")
     if not _covers(weights.box, space.box.numpy()):
         raise invalid(name, "a manifold in the network's box", got="one that is not in it")
 

@@ -238,9 +238,8 @@ class Network(nn.Module):
         finite_points(x, "x", self.ambient)
         if check:
             if self.manifold is None:
-                got = (
-                    "one built or loaded without it" if self.origin is None else unknown_manifold(self.origin.elsewhere)
-                )
+                o = self.origin
+                got = "one built or loaded without it" if o is None else f"one on {unknown_manifold(o.elsewhere)}"
                 raise invalid("check", "a network that knows its manifold", got=got)
             tolerance = ON_MANIFOLD[x.dtype]
             on = self.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)

@@ -27,10 +27,8 @@ ENDING = ".construct-tmp"
 LONGEST_NAME = 160  # bytes of a target's name that its temporary repeats; longer ones are named by a digest
 ATTEMPTS = 100
 PERMISSIONS = 0o666  # less what the umask takes
-OF_THE_PATH = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-    + (errno.EINVAL, errno.EILSEQ, errno.ENXIO, errno.ETXTBSY)
-)
+PATH_ERRORS = "EACCES EPERM EROFS ENOENT ENOTDIR EISDIR ELOOP ENAMETOOLONG EINVAL EILSEQ ENXIO ETXTBSY"
+OF_THE_PATH = frozenset(getattr(errno, name) for name in PATH_ERRORS.split() if hasattr(errno, name))
 """Errors that another path would not have; a full disk, say, is none of them and goes to the caller as it is."""
 
 _locks: Any = importlib.import_module("fcntl") if os.name == "posix" else None

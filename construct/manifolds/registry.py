@@ -45,7 +45,7 @@ def manifold(name: str, **arguments: Any) -> Manifold:
     Raises InputError for an unknown name or an argument that its class or factory does not take.
     """
     found = family(name)
-    return found.from_arguments(**arguments) if isinstance(found, type) else found(**arguments)
+    return REGISTERED[name].from_arguments(**arguments) if name in REGISTERED else found(**arguments)
 
 
 def register(name: str, factory: Callable[P, Manifold]) -> Callable[P, Manifold]:
@@ -73,9 +73,7 @@ def register(name: str, factory: Callable[P, Manifold]) -> Callable[P, Manifold]
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError) as error:
-        raise invalid(
-            "factory", "a callable whose parameters are known", got=f"one without a signature ({error})"
-        ) from None
+        raise invalid("factory", "a callable whose parameters are known", got=f"another ({error})") from None
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) or parameter.name in (
             "name",

@@ -310,10 +310,9 @@ def _affine_from_json(data: object, name: str) -> dict[str, float]:
 
 def _range_from_json(data: object, name: str) -> EntryRange:
     entry, first, last = listed(data, name, least=3, most=3)
-    bounds = [
-        whole(end, f"{name}[{i}]", minimum=-LARGEST_END, maximum=LARGEST_END) for i, end in ((1, first), (2, last))
-    ]
-    return within(name, lambda: EntryRange(label(entry, f"{name}[0]"), *bounds))
+    ends = {"minimum": -LARGEST_END, "maximum": LARGEST_END}
+    low, high = whole(first, f"{name}[1]", **ends), whole(last, f"{name}[2]", **ends)
+    return within(name, lambda: EntryRange(label(entry, f"{name}[0]"), low, high))
 
 
 NUMBERS: dict[str, Callable[[Any, str], Any]] = {

@@ -55,12 +55,11 @@ def check_sizes(program: Program, weights: Weights) -> None:
         if count != len(heads):
             raise invalid("program", f"one of {len(heads)} heads in block {number}, as the weights", got=f"{count}")
         if (stage.ffn is None) != (ffn.depth == 0):
-            raise invalid(
-                "program", f"one with the FFN of block {number}, as the weights", got="one without, or another"
-            )
+            raise invalid("program", f"one with the FFN of block {number}, as the weights", got="another")
 
 
-def _tensors(weights: Weights) -> Iterator[tuple[str, Float]]:
+def tensors(weights: Weights) -> Iterator[tuple[str, Float]]:
+    """Every number of a network, under the names of the formula's module."""
     yield "hidden0", weights.hidden0
     for number, (heads, ffn) in enumerate(weights.blocks):
         for name in ("query", "key", "value"):
@@ -72,7 +71,7 @@ def _tensors(weights: Weights) -> Iterator[tuple[str, Float]]:
 
 
 def _first_different(program: Program, compiled: Weights, weights: Weights, dtype: torch.dtype) -> str | None:
-    wanted, found = dict(_tensors(compiled)), dict(_tensors(weights))
+    wanted, found = dict(tensors(compiled)), dict(tensors(weights))
     if set(wanted) != set(found):
         return min(set(wanted) ^ set(found))
     exact = program.layout.code.exact
@@ -95,7 +94,7 @@ def _rounded(values: Float, dtype: torch.dtype) -> Float:
 
 
 def _fits(weights: Weights, dtype: torch.dtype) -> bool:
-    return all(np.array_equal(_rounded(values, dtype), values) for _, values in _tensors(weights))
+    return all(np.array_equal(_rounded(values, dtype), values) for _, values in tensors(weights))
 
 
 def _dtype_of(weights: Weights) -> torch.dtype:

@@ -259,16 +259,14 @@ def rule_from_json(data: object, name: str = "rule") -> Rule:
     if ("same" in found) != ("shift" in found):
         raise invalid(f"{name}.same", "together with shift", got="one of the two")
     same = listed(found.get("same", []), f"{name}.same", most=MOST_ENTRIES)
-    numbers = {
-        "target": _selection_from_json(found["target"], f"{name}.target"),
-        "source": _selection_from_json(found["source"], f"{name}.source"),
-        "value": pairs(found["value"], f"{name}.value", floats),
-        "form": pairs(found["form"], f"{name}.form", floats) if "form" in found else None,
-        "same": tuple(label(entry, f"{name}.same[{i}]") for i, entry in enumerate(same)),
-        "shift": whole(found.get("shift", 0), f"{name}.shift", minimum=-LARGEST_SHIFT, maximum=LARGEST_SHIFT),
-        "share": flag(found.get("share", False), f"{name}.share"),
-    }
-    return within(name, lambda: Rule(**numbers))
+    target = _selection_from_json(found["target"], f"{name}.target")
+    source = _selection_from_json(found["source"], f"{name}.source")
+    value = pairs(found["value"], f"{name}.value", floats)
+    form = pairs(found["form"], f"{name}.form", floats) if "form" in found else None
+    entries = tuple(label(entry, f"{name}.same[{i}]") for i, entry in enumerate(same))
+    shift = whole(found.get("shift", 0), f"{name}.shift", minimum=-LARGEST_SHIFT, maximum=LARGEST_SHIFT)
+    share = flag(found.get("share", False), f"{name}.share")
+    return within(name, lambda: Rule(target, source, value, form, entries, shift, share))
 
 
 def _selection_from_json(data: object, name: str) -> Selection:
