@@ -66,7 +66,7 @@ def record(data: object, name: str, required: Collection[str], optional: Collect
     return data
 
 
-def listed(data: object, name: str, *, least: int = 0, most: int | None = None) -> list[Any]:
+def a_list(data: object, name: str, *, least: int = 0, most: int | None = None) -> list[Any]:
     """A list of `least` to `most` entries."""
     long = isinstance(data, list) and len(data) >= least and (most is None or len(data) <= most)
     if not isinstance(data, list) or not long:
@@ -141,9 +141,9 @@ def integers(data: object, name: str) -> Int:
 def pairs(data: object, name: str, read: Callable[[object, str], Made]) -> dict[tuple[str, str], Made]:
     """`[[first, second, value], ...]` as a mapping from `(first, second)`, each pair once."""
     found: dict[tuple[str, str], Made] = {}
-    for index, entry in enumerate(listed(data, name)):
+    for index, entry in enumerate(a_list(data, name)):
         place = f"{name}[{index}]"
-        first, second, value = listed(entry, place, least=3, most=3)
+        first, second, value = a_list(entry, place, least=3, most=3)
         key = label(first, f"{place}[0]"), label(second, f"{place}[1]")
         if key in found:
             raise invalid(place, "each pair once", got=f"{key} again")
@@ -151,7 +151,7 @@ def pairs(data: object, name: str, read: Callable[[object, str], Made]) -> dict[
     return found
 
 
-def optional(read: Callable[[Any, str], Made]) -> Callable[[Any, str], Made | None]:
+def nullable(read: Callable[[Any, str], Made]) -> Callable[[Any, str], Made | None]:
     """`read`, or null."""
     return lambda data, name: None if data is None else read(data, name)
 
@@ -161,10 +161,10 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "float": number,
     "bool": flag,
     "str": remark,
-    "int | None": optional(whole),
-    "float | None": optional(number),
+    "int | None": nullable(whole),
+    "float | None": nullable(number),
     "tuple[int, ...]": lambda data, name: tuple(
-        whole(entry, f"{name}[{i}]") for i, entry in enumerate(listed(data, name, most=1000))
+        whole(entry, f"{name}[{i}]") for i, entry in enumerate(a_list(data, name, most=1000))
     ),
 }
 """How a field of a frozen record is read, by its annotation as it is written in the source."""

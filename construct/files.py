@@ -33,7 +33,7 @@ from torch import Tensor
 from construct.arrays import Float
 from construct.certificates.weights import tensors_digest
 from construct.claim import Claim
-from construct.documents import floats, listed, number, optional, parsed, record, record_of, whole, written
+from construct.documents import a_list, floats, nullable, number, parsed, record, record_of, whole, written
 from construct.errors import InputError
 from construct.planning import History, Trial
 from construct.problem import Sizes
@@ -139,7 +139,7 @@ def write_saved(
     metadata = {name: written(document, name) for name, document in documents.items()}
     metadata["digest"] = _digest(weights, text, metadata)
     _claim_and_certificate(_documents(metadata), weights)
-    optional(_origin)(parsed(metadata["origin"], "origin"), "origin")
+    nullable(_origin)(parsed(metadata["origin"], "origin"), "origin")
     _weights(arrays, _box(parsed(metadata["box"], "box")))
     if text is not None:
         tensors[PROGRAM] = torch.from_numpy(np.frombuffer(text, dtype=np.uint8).copy())
@@ -220,9 +220,9 @@ def _header(text: bytes, rest: int) -> tuple[dict[str, _Tensor], dict[str, str]]
 def _entry(data: object, name: str) -> _Tensor:
     found = record(data, name, ("dtype", "shape", "data_offsets"))
     dtype = one_of(found["dtype"], f"{name}.dtype", tuple(TYPES))
-    sizes = listed(found["shape"], f"{name}.shape", most=3)
+    sizes = a_list(found["shape"], f"{name}.shape", most=3)
     shape = tuple(whole(size, f"{name}.shape", maximum=MOST_BYTES) for size in sizes)
-    ends = listed(found["data_offsets"], f"{name}.data_offsets", least=2, most=2)
+    ends = a_list(found["data_offsets"], f"{name}.data_offsets", least=2, most=2)
     start, end = (whole(place, f"{name}.data_offsets", maximum=MOST_BYTES) for place in ends)
     if end - start != prod(shape) * TYPES[dtype].itemsize:
         raise invalid(f"{name}.data_offsets", f"those of {prod(shape):,} numbers of type {dtype}", got=f"{ends}")
@@ -284,7 +284,7 @@ def _saved(entries: Mapping[str, _Tensor], metadata: Mapping[str, str], data: by
     if metadata["digest"] != _digest(digest, text, metadata):
         raise invalid("digest", "that of the contents", got=f"{described(metadata['digest'])}; something was changed")
     documents = _documents(metadata)
-    origin = optional(_origin)(documents["origin"], "origin")
+    origin = nullable(_origin)(documents["origin"], "origin")
     if text is not None and origin is None:
         raise invalid("origin", "one beside a program", None)
     claim, certificate = _claim_and_certificate(documents, digest)
@@ -334,7 +334,7 @@ def _weights(arrays: Mapping[str, NDArray[Any]], box: Float) -> Weights:
 
 def _origin(data: object, name: str) -> SavedOrigin:
     found = record(data, name, ORIGINS)
-    history = listed(found["history"], f"{name}.history", most=MOST_TRIALS)
+    history = a_list(found["history"], f"{name}.history", most=MOST_TRIALS)
     specification = found["manifold"]
     if specification is not None:
         record(specification, f"{name}.manifold", ("name",), specification)

@@ -124,9 +124,8 @@ def _pairs(weights: Weights) -> int:
 
 def _same(compiled: Weights, saved: Weights) -> bool:
     """Whether all numbers are equal, so that the bounds of one are those of the other."""
-    return all(
-        np.array_equal(one, other) for (_, one), (_, other) in zip(tensors(compiled), tensors(saved), strict=True)
-    )
+    pairs = zip(tensors(compiled), tensors(saved), strict=True)
+    return all(np.array_equal(one, other) for (_, one), (_, other) in pairs)
 
 
 # -- the manifold -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
-from construct.documents import integers, label, listed, record, within
+from construct.documents import a_list, integers, label, record, within
 from construct.errors import PrecisionError
 from construct.validation import integer, invalid, message, one_of, positive_integer
 
@@ -425,7 +425,7 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
         found = record(spec, name, ("name",))
         return position_code(one_of(found["name"], f"{name}.name", (*CODES, LatticeCode.name)), tokens)
     found = record(spec, name, ("name", "named", "integers"))
-    entries = listed(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
+    entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
     named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))
     numbers = integers(found["integers"], f"{name}.integers")
     if numbers.size and max(int(numbers.max()), -int(numbers.min())) > LARGEST_ENTRY:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from construct.arrays import Float
-from construct.documents import floats, label, listed, pairs, parsed, record, written
+from construct.documents import a_list, floats, label, pairs, parsed, record, written
 from construct.errors import InputError, PrecisionError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.program.codes import Span
@@ -239,17 +239,17 @@ def _program_from_json(data: object) -> Program:
     found = record(data, "program", ("layout", "registers", "stages", "readout"))
     layout = layout_from_json(found["layout"])
     registers = pairs(found["registers"], "registers", floats)
-    entries = listed(found["stages"], "stages", most=MOST_STAGES)
+    entries = a_list(found["stages"], "stages", most=MOST_STAGES)
     stages = tuple(_stage_from_json(entry, f"stages[{i}]") for i, entry in enumerate(entries))
     group, register = (
-        label(word, f"readout[{i}]") for i, word in enumerate(listed(found["readout"], "readout", least=2, most=2))
+        label(word, f"readout[{i}]") for i, word in enumerate(a_list(found["readout"], "readout", least=2, most=2))
     )
     return Program(layout, registers, stages, (group, register))
 
 
 def _stage_from_json(data: object, name: str) -> Stage:
     found = record(data, name, ("name", "rules", "ffn"))
-    rules = tuple(rule_from_json(rule, f"{name}.rules[{i}]") for i, rule in enumerate(listed(found["rules"], name)))
+    rules = tuple(rule_from_json(rule, f"{name}.rules[{i}]") for i, rule in enumerate(a_list(found["rules"], name)))
     ffn = None if found["ffn"] is None else ffn_from_json(found["ffn"], f"{name}.ffn")
     return Stage(label(found["name"], f"{name}.name"), rules, ffn)
 

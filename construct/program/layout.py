@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.documents import label, listed, record, remark, whole, within
+from construct.documents import a_list, label, record, remark, whole, within
 from construct.program.codes import LatticeCode, PositionCode, code_from_spec, position_code
 from construct.validation import invalid
 
@@ -177,21 +177,21 @@ def layout_from_json(data: object, name: str = "layout") -> TokenLayout:
         InputError: a field that is not as `to_json` writes it, named below `name`.
     """
     found = record(data, name, ("groups", "registers", "code"))
-    entries = listed(found["groups"], f"{name}.groups", least=1, most=MOST_GROUPS)
+    entries = a_list(found["groups"], f"{name}.groups", least=1, most=MOST_GROUPS)
     groups = tuple(_group_from_json(entry, f"{name}.groups[{i}]") for i, entry in enumerate(entries))
     count = sum(group.size for group in groups)
     if not 1 <= count <= MOST_TOKENS:
         raise invalid(f"{name}.groups", f"1 to {MOST_TOKENS:,} tokens", got=f"{count:,}")
-    rows = listed(found["registers"], f"{name}.registers", least=1, most=MOST_REGISTERS)
+    rows = a_list(found["registers"], f"{name}.registers", least=1, most=MOST_REGISTERS)
     registers = tuple(label(row, f"{name}.registers[{i}]") for i, row in enumerate(rows))
     code = code_from_spec(found["code"], count, f"{name}.code")
     return within(name, lambda: TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, registers))
 
 
 def _group_from_json(data: object, name: str) -> TokenGroup:
-    group, shape, axes, role = listed(data, name, least=4, most=4)
-    sizes = listed(shape, f"{name}[1]", most=MOST_AXES)
-    words = listed(axes, f"{name}[2]", most=len(sizes))
+    group, shape, axes, role = a_list(data, name, least=4, most=4)
+    sizes = a_list(shape, f"{name}[1]", most=MOST_AXES)
+    words = a_list(axes, f"{name}[2]", most=len(sizes))
     return TokenGroup(
         label(group, f"{name}[0]"),
         tuple(whole(size, f"{name}[1][{i}]", maximum=MOST_TOKENS) for i, size in enumerate(sizes)),

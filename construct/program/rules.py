@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.documents import flag, floats, integers, label, listed, pairs, record, whole, within
+from construct.documents import a_list, flag, floats, integers, label, pairs, record, whole, within
 from construct.program import heads
 from construct.program.codes import PositionCode
 from construct.program.constants import gate_constant, linear_read_constant
@@ -258,7 +258,7 @@ def rule_from_json(data: object, name: str = "rule") -> Rule:
     found = record(data, name, ("target", "source", "value"), ("form", "same", "shift", "share"))
     if ("same" in found) != ("shift" in found):
         raise invalid(f"{name}.same", "together with shift", got="one of the two")
-    same = listed(found.get("same", []), f"{name}.same", most=MOST_ENTRIES)
+    same = a_list(found.get("same", []), f"{name}.same", most=MOST_ENTRIES)
     target = _selection_from_json(found["target"], f"{name}.target")
     source = _selection_from_json(found["source"], f"{name}.source")
     value = pairs(found["value"], f"{name}.value", floats)
