@@ -132,13 +132,16 @@ def opened(path: object, *, most: int, name: str = "path") -> Iterator[tuple[Bin
     with _naming(name, text):
         # not blocking: a FIFO without a writer would never open
         descriptor = os.open(text, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise invalid(name, "a file", got=f"{text}, which is {_kind(found.st_mode)}")
         if found.st_size > most:
             raise invalid(name, f"a file of at most {most:,} bytes", got=f"{text} of {found.st_size:,}")
-        yield stream, found.st_size
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            yield stream, found.st_size
+    finally:
+        os.close(descriptor)
 
 
 def read_whole(path: object, *, most: int, name: str = "path") -> bytes:
