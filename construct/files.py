@@ -33,10 +33,11 @@ from torch import Tensor
 from construct.arrays import Float
 from construct.certificates.weights import tensors_digest
 from construct.claim import Claim
-from construct.documents import a_list, floats, nullable, number, parsed, record, record_of, whole, written
+from construct.documents import a_list, floats, nullable, number, parsed, record, record_of, whole, within, written
 from construct.errors import InputError
 from construct.planning import History, Trial
 from construct.problem import Sizes
+from construct.program.compile import Program
 from construct.storage import FileName, opened, write_atomically
 from construct.transformer.module import Transformer
 from construct.transformer.weights import FeedForward, Heads, Weights
@@ -141,6 +142,8 @@ def write_saved(
     _claim_and_certificate(_documents(metadata), weights)
     nullable(_origin)(parsed(metadata["origin"], "origin"), "origin")
     _weights(arrays, _box(parsed(metadata["box"], "box")))
+    if program is not None:
+        within(PROGRAM, lambda: Program.from_json(program))
     if text is not None:
         tensors[PROGRAM] = torch.from_numpy(np.frombuffer(text, dtype=np.uint8).copy())
     write_atomically(path, serialised(tensors, metadata))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from typing import Literal, cast
 
@@ -140,9 +141,11 @@ class Network(nn.Module):
         return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)
 
     def claimed(self, claim: Claim, certificate: Certificate | None = None) -> Network:
-        """The same network, with something said of its error; weights are shared."""
+        """The same network, with something said of its error; weights are shared. A claim that is not bound to weights
+        yet is about those that they are now."""
         other = copy.copy(self)
-        other.claim, other.certificate = claim, certificate
+        bound = claim if claim.weights else replace(claim, weights=weights_digest(self))
+        other.claim, other.certificate = bound, certificate
         return other
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:

@@ -168,7 +168,7 @@ while True:
         while True:
             for net in nets:
                 net.save(path)
-    time.sleep(generator.uniform(0.0, 3 * both))
+    time.sleep(generator.uniform(0.0, 2 * both))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print("killed", flush=True)
