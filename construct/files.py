@@ -33,7 +33,19 @@ from torch import Tensor
 from construct.arrays import Float
 from construct.certificates.weights import tensors_digest
 from construct.claim import Claim
-from construct.documents import a_list, floats, nullable, number, parsed, record, record_of, whole, within, written
+from construct.documents import (
+    a_list,
+    floats,
+    label,
+    nullable,
+    number,
+    parsed,
+    record,
+    record_of,
+    whole,
+    within,
+    written,
+)
 from construct.errors import InputError
 from construct.planning import History, Trial
 from construct.problem import Sizes
@@ -197,7 +209,7 @@ def _check_format(found: str | None, path: FileName) -> None:
     if old is not None and int(old[1]) < FORMAT:
         got = f"format {old[1]} in {path}, which this version no longer reads; build the network again"
         raise invalid("path", f"a file of format {FORMAT}", got=got)
-    raise invalid("path", f"a network of format {FORMAT}", got=f"format {str(found)[:40]!r} in {path}")
+    raise invalid("path", f"a network of format {FORMAT}", got=f"format {described(found)} in {path}")
 
 
 def _header(text: bytes, rest: int) -> tuple[dict[str, _Tensor], dict[str, str]]:
@@ -340,7 +352,9 @@ def _origin(data: object, name: str) -> SavedOrigin:
     history = a_list(found["history"], f"{name}.history", most=MOST_TRIALS)
     specification = found["manifold"]
     if specification is not None:
-        record(specification, f"{name}.manifold", ("name",), specification)
+        label(record(specification, f"{name}.manifold", ("name",), specification)["name"], f"{name}.manifold.name")
+        for key in specification:
+            label(key, f"{name}.manifold")
     coefficients = whole(found["coefficients"], f"{name}.coefficients")
     return SavedOrigin(
         construction=one_of(found["construction"], f"{name}.construction", ("compact", "paper")),

@@ -72,8 +72,8 @@ def forged(content, tensors=None, metadata=None, claim=None, *, bound=True):
     said = {name: text for name, text in said.items() if text is not None}
     if bound and "claim" in said and "claim" not in (metadata or {}):
         about = json.loads(said["claim"])
-        if about is not None:
-            said["claim"] = json.dumps(about | {"weights": weights_digest(parts)} | (claim or {}))
+        if about is not None and about != (changed := about | {"weights": weights_digest(parts)} | (claim or {})):
+            said["claim"] = json.dumps(changed)
     if "digest" in said and "digest" not in (metadata or {}):
         said["digest"] = file_digest(parts, said)
     return put_together(parts, said)
