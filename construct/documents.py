@@ -182,10 +182,10 @@ def record_of(made: type[Made], data: object, name: str, without: Collection[str
     for key, annotation in wanted.items():
         read = READERS.get(str(annotation), label)  # a Literal is a word; the class knows which
         values[key] = read(found[key], f"{name}.{key}")
-    return within(name, lambda: made(**values))
+    return at_place(name, lambda: made(**values))
 
 
-def within(name: str, make: Callable[[], Made]) -> Made:
+def at_place(name: str, make: Callable[[], Made]) -> Made:
     """What `make` returns; what it refuses is a field of this place."""
     try:
         return make()

@@ -5,9 +5,10 @@
     blocks.{i}.ffn.layers.{j}.weight (w, w), .bias (w,)
     program: the program's JSON text as bytes, of a network whose weights are those of a program
 
-Metadata, JSON texts all: `format` (a number), `box`, `origin` (object or null), `claim` (object or null),
-`certificate` (object or null), `digest`. The digest is over everything else in the file. Anybody can compute one, so
-it tells accidents, not forgeries; what mathematics can tell of a forgery is checked by `construct.loading`.
+Metadata, JSON texts all: `format` (a number), `box` (lower ends, upper ends), `origin` (object or null), `claim`
+(object or null), `certificate` (object or null), `digest`. The digest is over everything else in the file. Anybody can
+compute one, so it tells accidents, not forgeries; what mathematics can tell of a forgery is checked by
+`construct.loading`.
 
 A file is read once, from beginning to end, and looked at before anything is made of it: names, types, shapes and
 lengths have to be those of a network, and what they may cost is bounded by the length of the file.
@@ -43,7 +44,6 @@ from construct.documents import (
     record,
     record_of,
     whole,
-    within,
     written,
 )
 from construct.errors import InputError
@@ -155,7 +155,7 @@ def write_saved(
     nullable(_origin)(parsed(metadata["origin"], "origin"), "origin")
     _weights(arrays, _box(parsed(metadata["box"], "box")))
     if program is not None:
-        within(PROGRAM, lambda: Program.from_json(program))
+        at_place(PROGRAM, lambda: Program.from_json(program))
     if text is not None:
         tensors[PROGRAM] = torch.from_numpy(np.frombuffer(text, dtype=np.uint8).copy())
     write_atomically(path, serialised(tensors, metadata))
@@ -327,8 +327,11 @@ def _decoded(text: bytes) -> str:
 
 
 def _box(data: object) -> Float:
-    """(D,), half-widths; `Weights` checks shape and signs."""
-    return np.array(floats(data, "box"), dtype=np.float64)
+    """(2, D), lower and then upper ends; `Weights` checks that they are ends, and D."""
+    box = np.array(floats(data, "box"), dtype=np.float64)
+    if box.ndim != 2:
+        raise invalid("box", "a list of lower ends and one of upper ends", data)
+    return box
 
 
 def _weights(arrays: Mapping[str, NDArray[Any]], box: Float) -> Weights:

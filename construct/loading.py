@@ -16,13 +16,16 @@ import numpy as np
 import torch
 
 from construct import manifolds
+from construct.boxes import centred
 from construct.certificates.certificate import Certificate, certificate_of
-from construct.documents import within
+from construct.compact import geometry as compact_geometry
+from construct.documents import at_place
 from construct.errors import InputError
 from construct.files import FORMAT, Saved, SavedOrigin, read_saved
 from construct.manifolds import Manifold
 from construct.network import ON_MANIFOLD, Network, known_device
 from construct.origin import Construction, Origin, StatedProgram
+from construct.paper import layout as paper_layout
 from construct.program.compile import Program
 from construct.program.identity import check_sizes, recompiled, tensors
 from construct.transformer.weights import Weights
@@ -115,7 +118,7 @@ def _program(saved: Saved) -> tuple[Program | StatedProgram | None, Weights]:
 
 def _parsed(text: str) -> Program:
     """The program of a file, whose errors are about the field `program`."""
-    return within("program", lambda: Program.from_json(text))
+    return at_place("program", lambda: Program.from_json(text))
 
 
 def _pairs(weights: Weights) -> int:
@@ -143,6 +146,8 @@ def _manifold(saved: Saved, given: Manifold | None) -> tuple[Manifold | None, di
         _check_dimensions(named, saved.weights.ambient, name)
     space = _built(lambda: manifolds.from_spec(named), name)
     _check_space(space, saved.weights, name)
+    if saved.origin is not None:
+        _check_box(space, saved.weights, saved.origin.construction)
     return space, None
 
 
@@ -168,13 +173,18 @@ def _built(make: Callable[[], Made], name: str) -> Made:
 def _check_space(space: Manifold, weights: Weights, name: str) -> None:
     if space.ambient != weights.ambient:
         raise invalid(name, f"a manifold in R^{weights.ambient}, as the inputs", got=f"one in R^{space.ambient}")
-    if not _covers(weights.box, space.box.numpy()):
+    lower, upper = space.box.numpy()
+    slack = LOOSE * float(np.abs(weights.box).max())
+    if not ((weights.box[0] <= lower + slack).all() and (upper - slack <= weights.box[1]).all()):
         raise invalid(name, "a manifold in the network's box", got="one that is not in it")
 
 
-def _covers(box: np.ndarray[Any, Any], inner: np.ndarray[Any, Any]) -> bool:
-    """Whether a box holds another one, up to rounding: half-widths (D,)."""
-    return bool((inner <= box + LOOSE * box.max()).all())
+def _check_box(space: Manifold, weights: Weights, construction: str) -> None:
+    """The box of the inputs follows from the manifold, for either construction."""
+    margin = (compact_geometry if construction == "compact" else paper_layout).BOX_MARGIN
+    wanted = centred(space.box.numpy(), margin).ends
+    if not (np.abs(wanted - weights.box) <= LOOSE * np.abs(wanted).max()).all():
+        raise invalid("box", f"that of inputs around {space!r}", got=f"{weights.box.tolist()}")
 
 
 def _check_given(given: Manifold, saved: Saved, named: Manifold | None) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from construct.architecture import Architecture, architecture_of
+from construct.boxes import check_resolved
 from construct.certificates.certificate import Certificate
 from construct.certificates.weights import weights_digest
 from construct.claim import Claim
@@ -48,7 +49,7 @@ class Network(nn.Module):
     x need only `x.requires_grad`. `execution` chooses between evaluations of the same weights:
 
     - "dense": the formula as it stands, all token pairs of all heads, in chunks.
-    - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
+    - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for the inputs of `box`.
       Points outside that box are evaluated densely, so both executions are the same function everywhere, up to
       rounding. Changed weights are noticed, unless they are written through `.data` or shared memory, which torch does
       not tell: then ask for the dense execution.
@@ -62,6 +63,7 @@ class Network(nn.Module):
 
     Attributes:
         transformer: the formula itself, a plain module without checks: for export, `torch.func`, hooks.
+        box: (2, D), lower and upper ends of the admissible inputs.
     """
 
     box: Tensor
@@ -162,6 +164,7 @@ class Network(nn.Module):
     def _check_dtype(self, dtype: torch.dtype) -> None:
         if dtype not in ON_MANIFOLD:
             raise invalid("dtype", "torch.float64 or torch.float32", dtype)
+        check_resolved(self.box.detach().double().cpu().numpy(), dtype, "dtype", "one for inputs")
         if self.origin is not None and self.origin.source is not None:
             self.origin.layout.code.check(dtype)
             if not self.origin.layout.code.exact:

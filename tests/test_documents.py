@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict, fields
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ CLAIM = Claim(1e-3, 4e-4, "measured", 100, resolution=0.1, seeds=(1, 2), weights
 TRIAL = Trial(5, None, 6, 100, 50, 1e-3, "fitted", "chosen", "of 3")
 
 
-@pytest.mark.parametrize("record", [CLAIM, TRIAL, Trial(*[None] * 6, "fitted", "over budget"), Sizes(1, 2, 0)])
+@pytest.mark.parametrize(
+    "record", [CLAIM, TRIAL, Trial(None, None, None, None, None, None, "fitted", "over budget"), Sizes(1, 2, 0)]
+)
 def test_a_record_is_read_as_it_was_written(record):
     """Fields that somebody adds have to have an annotation that can be read."""
     without = [field.name for field in fields(record) if field.name == "read"]
@@ -56,10 +59,11 @@ def test_arrays():
     assert documents.floats(1, "x").shape == () and documents.floats([], "x").shape == (0,)
     assert documents.floats([[1, 2.5], [3, 4]], "x").tolist() == [[1.0, 2.5], [3.0, 4.0]]
     assert documents.integers([[1], [2]], "x").dtype == np.int64
-    nested = 1
+    nested: Any = 1
     for _ in range(20):
         nested = [nested]
-    for bad in ([1, [2]], [[1], 2], [[1], [2, 3]], nested, {}, [{}], [None]):
+    many: tuple[Any, ...] = ([1, [2]], [[1], 2], [[1], [2, 3]], nested, {}, [{}], [None])
+    for bad in many:
         with pytest.raises(InputError, match=r"^x: expected "):
             documents.floats(bad, "x")
 
@@ -76,7 +80,7 @@ def test_what_cannot_be_shown_is_still_refused_in_words():
         def __repr__(self):
             raise RuntimeError
 
-    nested = []
+    nested: list[Any] = []
     for _ in range(10**5):
         nested = [nested]
     assert described(Shy()) == "a Shy" and described(nested) == "a list" and described(10**5000) == "a int"

@@ -25,6 +25,7 @@ LAYERS = (
     "validation",
     "storage",
     "documents",
+    "boxes",
     "progress",
     "expressions",
     "manifolds",

@@ -5,6 +5,7 @@ import json
 import os
 import struct
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, content):
         (b"net", r"expected a path \(str or os.PathLike\), got b'net'$"),
     ):
         with pytest.raises(InputError, match=f"^path: {text}"):
-            construct.load(path)
+            construct.load(path)  # type: ignore[arg-type]
     assert construct.load(tmp_path / "link").origin is not None
 
 
@@ -225,7 +226,12 @@ def metadata_damages(metadata):
         "a box of NaN": ({"box": "[NaN, 1]"}, "box: expected a JSON document"),
         "an infinite box": ({"box": "[1e400, 1]"}, "box: expected finite numbers"),
         "a box of truths": ({"box": "[true, true]"}, "box: expected finite numbers, got True"),
-        "a box of one": ({"box": "[1.0]"}, "origin.manifold: expected a manifold in R^1"),
+        "a box of half-widths": ({"box": "[2.0, 2.0]"}, "box: expected a list of lower ends and one of upper ends"),
+        "a box in R^1": ({"box": "[[-2.0], [2.0]]"}, "origin.manifold: expected a manifold in R^1"),
+        "a box the wrong way": ({"box": "[[2.0, 2.0], [-2.0, -2.0]]"}, "box: expected finite ends of shape (2, D)"),
+        "a box of three ends": ({"box": "[[-2, -2], [0, 0], [2, 2]]"}, "box: expected finite ends of shape (2, D)"),
+        "a larger box": ({"box": "[[-3.0, -3.0], [3.0, 3.0]]"}, "box: expected that of inputs around Circle"),
+        "a smaller box": ({"box": "[[-0.5, -3.0], [3.0, 3.0]]"}, "origin.manifold: expected a manifold in the net"),
         "a box of nothing": ({"box": "[]"}, "box"),
         "a ragged box": ({"box": "[[1, 1], [1]]"}, "box: expected numbers, or lists of numbers"),
         "no origin": ({"origin": None}, "metadata.origin: expected a value, got none"),
@@ -279,7 +285,7 @@ def metadata_damages(metadata):
         "a manifold of another D": (said(manifold={"name": "sphere", "dim": 2}), "origin.manifold"),
         "a huge manifold": (said(manifold={"name": "sphere", "dim": 10**9}), "origin.manifold.dim: expected at most 2"),
         "a huge D": (said(manifold={"name": "circle", "ambient": 900}), "origin.manifold.ambient: expected at most 2"),
-        "a larger manifold": (said(manifold={"name": "circle", "radius": 2.0}), "origin.manifold: expected a man"),
+        "a larger manifold": (said(manifold={"name": "circle", "radius": 2.0}), "box: expected that of inputs"),
     }  # fmt: skip
 
 
@@ -401,7 +407,24 @@ def test_flipped_bits_and_lost_bytes_are_refused(content, tmp_path):
         assert str(caught.value).isprintable()
 
 
-LEAVES = [None, True, -1, 0, 1.5, 1e400, 10**30, "", "a", "\x1b[0m", [], {}, [[]], [1, "a"], {"name": "circle"}, "NaN"]
+LEAVES: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    1e400,
+    10**30,
+    "",
+    "a",
+    "\x1b[0m",
+    [],
+    {},
+    [[]],
+    [1, "a"],
+    {"name": "circle"},
+    "NaN",
+]
 
 
 def places(document, path=()):
@@ -475,7 +498,7 @@ def test_a_manifold_that_is_another_one_is_refused(tmp_path):
         ("circle", "^manifold: expected a construct.manifolds.Manifold or None, got 'circle'"),
     ):
         with pytest.raises(InputError, match=text):
-            construct.load(path, manifold=other)
+            construct.load(path, manifold=other)  # type: ignore[arg-type]
     random_network(0, ambient=2).save(path)
     with pytest.raises(InputError, match=r"^manifold: expected None for a file that holds weights alone"):
         construct.load(path, manifold=circle)

@@ -99,7 +99,7 @@ def test_an_interrupt_or_a_full_disk_leaves_the_old_file_and_nothing_else(failin
     def fails(*args):
         raise error
 
-    monkeypatch.setattr(storage.os, failing, fails)
+    monkeypatch.setattr(os, failing, fails)
     with pytest.raises(error if isinstance(error, type) else OSError):
         write_atomically(path, b"new")
     monkeypatch.undo()

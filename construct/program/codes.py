@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
-from construct.documents import a_list, integers, label, record, within
+from construct.documents import a_list, at_place, integers, label, record
 from construct.errors import PrecisionError
 from construct.validation import integer, invalid, message, one_of, positive_integer
 
@@ -430,7 +430,7 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
     numbers = integers(found["integers"], f"{name}.integers")
     if numbers.size and max(int(numbers.max()), -int(numbers.min())) > LARGEST_ENTRY:
         raise invalid(f"{name}.integers", f"entries of at most {LARGEST_ENTRY:,}", got="larger ones")
-    return within(name, lambda: LatticeCode(tokens, named, numbers))
+    return at_place(name, lambda: LatticeCode(tokens, named, numbers))
 
 
 def _check_range(first: int, last: int, tokens: int) -> None:

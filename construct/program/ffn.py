@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float
-from construct.documents import a_list, label, number, record, whole, within
+from construct.documents import a_list, at_place, label, number, record, whole
 from construct.program.codes import EntryRange, Span
 from construct.program.constants import range_constant
 from construct.program.layout import ONE, TokenLayout
@@ -289,7 +289,7 @@ def ffn_from_json(data: object, name: str = "ffn") -> Ffn:
     groups = tuple(label(group, f"{name}.groups[{i}]") for i, group in enumerate(entries))
     numbers = _numbers_from_json(gadget, found["numbers"], f"{name}.numbers")
     span = _range_from_json(found["where"], f"{name}.where") if "where" in found else None
-    return within(name, lambda: Ffn(gadget, groups, numbers, span))
+    return at_place(name, lambda: Ffn(gadget, groups, numbers, span))
 
 
 def _numbers_from_json(gadget: str, data: object, name: str) -> dict[str, Any]:
@@ -312,7 +312,7 @@ def _range_from_json(data: object, name: str) -> EntryRange:
     entry, first, last = a_list(data, name, least=3, most=3)
     ends = {"minimum": -LARGEST_END, "maximum": LARGEST_END}
     low, high = whole(first, f"{name}[1]", **ends), whole(last, f"{name}[2]", **ends)
-    return within(name, lambda: EntryRange(label(entry, f"{name}[0]"), low, high))
+    return at_place(name, lambda: EntryRange(label(entry, f"{name}[0]"), low, high))
 
 
 NUMBERS: dict[str, Callable[[Any, str], Any]] = {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.documents import a_list, label, record, remark, whole, within
+from construct.documents import a_list, at_place, label, record, remark, whole
 from construct.program.codes import LatticeCode, PositionCode, code_from_spec, position_code
 from construct.validation import invalid
 
@@ -185,7 +185,7 @@ def layout_from_json(data: object, name: str = "layout") -> TokenLayout:
     rows = a_list(found["registers"], f"{name}.registers", least=1, most=MOST_REGISTERS)
     registers = tuple(label(row, f"{name}.registers[{i}]") for i, row in enumerate(rows))
     code = code_from_spec(found["code"], count, f"{name}.code")
-    return within(name, lambda: TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, registers))
+    return at_place(name, lambda: TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, registers))
 
 
 def _group_from_json(data: object, name: str) -> TokenGroup:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.documents import a_list, flag, floats, integers, label, pairs, record, whole, within
+from construct.documents import a_list, at_place, flag, floats, integers, label, pairs, record, whole
 from construct.program import heads
 from construct.program.codes import PositionCode
 from construct.program.constants import gate_constant, linear_read_constant
@@ -266,7 +266,7 @@ def rule_from_json(data: object, name: str = "rule") -> Rule:
     entries = tuple(label(entry, f"{name}.same[{i}]") for i, entry in enumerate(same))
     shift = whole(found.get("shift", 0), f"{name}.shift", minimum=-LARGEST_SHIFT, maximum=LARGEST_SHIFT)
     share = flag(found.get("share", False), f"{name}.share")
-    return within(name, lambda: Rule(target, source, value, form, entries, shift, share))
+    return at_place(name, lambda: Rule(target, source, value, form, entries, shift, share))
 
 
 def _selection_from_json(data: object, name: str) -> Selection:
