@@ -36,6 +36,7 @@ from construct.certificates.weights import tensors_digest
 from construct.claim import Claim
 from construct.documents import (
     a_list,
+    at_place,
     floats,
     label,
     nullable,
