@@ -105,9 +105,9 @@ def test_a_saved_network_is_certified_and_the_certificate_read_back(
     (tmp_path / "certificate.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"^digest: expected an unchanged certificate, got .*digest"):
         construct.load_certificate(tmp_path / "certificate.json")
-    with pytest.raises(InputError, match=r"^certificate: expected JSON in UTF-8, got "):
+    with pytest.raises(InputError, match=r"^certificate: expected a JSON document, got "):
         construct.load_certificate(tmp_path / "net.safetensors")
-    with pytest.raises(InputError, match=r"^path: expected a certificate, got "):
+    with pytest.raises(InputError, match=r"^path: expected a file, got "):
         construct.load_certificate(tmp_path / "none.json")
 
 

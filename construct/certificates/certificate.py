@@ -11,12 +11,12 @@ import json
 import math
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from construct.certificates.document import checked, parsed
+from construct.certificates.document import MOST_BYTES, checked
 from construct.certificates.weights import Evaluated, weights_digest
-from construct.validation import invalid
+from construct.documents import parsed
+from construct.storage import read_whole, write_atomically
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,12 @@ class Certificate:
         return self.bound / self.measured if self.measured > 0 else math.inf
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the certificate as JSON."""
-        Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
+        """Write the certificate as JSON, the whole file or none of it.
+
+        Raises:
+            InputError: a path that cannot be written to.
+        """
+        write_atomically(path, (json.dumps(self.document, indent=1, allow_nan=False) + "\n").encode())
 
     def matches(self, net: Evaluated) -> bool:
         """Whether this is about a network with exactly these weights, which reads as many coordinates."""
@@ -71,26 +75,19 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
         InputError: no such file, or a field that is missing, unknown, there twice, or not what a certificate has
             there (named), or a digest that is not that of the contents.
     """
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, TypeError, ValueError) as error:
-        raise invalid("path", "a certificate", got=f"{path!r} ({error})") from error
-    return _certificate(parsed(data))
+    return certificate_of(parsed(read_whole(path, most=MOST_BYTES), "certificate"))
 
 
-def from_document(document: dict[str, Any]) -> Certificate:
-    """The certificate of a JSON object, whose form is checked (`document`)."""
-    return _certificate(checked(document))
-
-
-def _certificate(document: dict[str, Any]) -> Certificate:
+def certificate_of(document: object) -> Certificate:
+    """The certificate of a JSON object, whose form and digest are checked; raises as `load_certificate`."""
+    found = checked(document)
     return Certificate(
-        bound=document["bound"],
-        local=document["local"],
-        error=document["error"],
-        measured=document["measured"]["sup"],
-        cells=document["cells"],
-        seconds=document["seconds"],
-        kind=document["kind"],
-        document=document,
+        bound=found["bound"],
+        local=found["local"],
+        error=found["error"],
+        measured=found["measured"]["sup"],
+        cells=found["cells"],
+        seconds=found["seconds"],
+        kind=found["kind"],
+        document=found,
     )

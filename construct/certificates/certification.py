@@ -17,7 +17,7 @@ import torch
 from flint import arb
 
 from construct.certificates.cells import ORDERS, CellBounds, rounded_up
-from construct.certificates.certificate import Certificate, from_document
+from construct.certificates.certificate import Certificate, certificate_of
 from construct.certificates.charts import NetworkCharts, charts_of
 from construct.certificates.document import CLAIM, DEEPEST, FORMAT, LARGEST, RIGOROUS, depth, digest
 from construct.certificates.extraction import extract
@@ -104,7 +104,7 @@ def certify(
         "measured": {"sup": measured.sup, "samples": measured.samples, "seed": seed},
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return from_document({**document, "digest": digest(document)})
+    return certificate_of({**document, "digest": digest(document)})
 
 
 # -- arguments ---------------------------------------------------------------------------------------

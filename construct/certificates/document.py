@@ -1,4 +1,4 @@
-"""The document of a certificate: its form, and how it is read from a file; whatever does not fit is refused by name.
+"""The form of a certificate's document, field by field; whatever does not fit is refused by name.
 
     format, kind, claim     the texts below                target         an expression in x_0 .. x_(D-1)
     network.sha256          digest of the tensors          precision      53 to 4096 bits
@@ -37,7 +37,6 @@ UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 
 LARGEST = 2.0**100  # of a number that is no constant of an expression
 DEEPEST = 400  # operations inside each other in an expression
-LONGEST_NUMBER = 400  # digits
 LONGEST_TEXT = 10_000
 MOST_BYTES = 1 << 28
 MOST_PARAMETERS, MOST_COORDINATES, MOST_CELLS = 3, 10_000, 50_000_000
@@ -58,18 +57,6 @@ def digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
     rest = {key: value for key, value in document.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def parsed(data: bytes) -> dict[str, Any]:
-    """The document in a file's bytes, its form and digest checked; raises InputError, naming the field."""
-    if len(data) > MOST_BYTES:
-        raise invalid("certificate", f"at most {MOST_BYTES:,} bytes", got=f"{len(data):,}")
-    hooks: dict[str, Any] = {"object_pairs_hook": _once, "parse_float": _finite, "parse_int": _short}
-    try:
-        document = json.loads(data.decode(), parse_constant=_finite, **hooks)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise invalid("certificate", "JSON in UTF-8", got=f"{type(error).__name__}: {error}") from error
-    return checked(document)
 
 
 def checked(document: Any) -> dict[str, Any]:
@@ -206,21 +193,3 @@ def _check_expression(tree: Any, name: str, variables: int) -> None:
         raise invalid(name, f"variables 0 to {variables - 1}", got=f"{expression.arity - 1}")
     if depth(expression) > DEEPEST:
         raise invalid(name, f"at most {DEEPEST} operations inside each other", got=f"{depth(expression)}")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise invalid("certificate", "every key once", got=f"{[key for key, _ in pairs]}"[:200])
-    return dict(pairs)
-
-
-def _finite(number: str) -> float:
-    if len(number) > LONGEST_NUMBER or not math.isfinite(float(number)):
-        raise invalid("certificate", "finite numbers", number)
-    return float(number)
-
-
-def _short(number: str) -> int:
-    if len(number) > LONGEST_NUMBER:
-        raise invalid("certificate", f"integers of at most {LONGEST_NUMBER} digits", number)
-    return int(number)
