@@ -242,7 +242,9 @@ def _writes() -> InputError:
 def _misshapen(x: Tensor, got: str) -> InputError:
     shape = tuple(x.shape[:-1])
     expected = f"one value per row, shape {shape} for x of shape {tuple(x.shape)}"
-    return invalid("target", expected, got=f"{got}; {HINT}" if x.ndim > 1 else got)
+    column = got.endswith(f"{(*shape, 1)}")
+    advice = "take its column: lambda x: f(x)[..., 0]" if column else HINT
+    return invalid("target", expected, got=f"{got}; {advice}" if x.ndim > 1 else got)
 
 
 def _call(target: Callable[..., Any], x: Tensor) -> Any:

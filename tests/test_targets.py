@@ -217,9 +217,15 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (lambda x: x, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(5, 3\)"),
-        (lambda x: x[..., :1], r"expected values of shape \(5,\)"),
-        (lambda x: 1.0, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(\)"),
+        (
+            lambda x: x,
+            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got values of shape \(5, 3\); .*vmap\(f\)",
+        ),
+        (lambda x: x[..., :1], r"expected one value per row, shape \(5,\) .*\(5, 1\); take its column"),
+        (
+            lambda x: 1.0,
+            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got the number 1.0; .*vmap",
+        ),
         (lambda x: x[..., 0] + 0j, "expected real values of float32 or float64, got torch.complex128"),
         (
             lambda x: x.numpy()[..., 0] + 0j,
@@ -231,7 +237,10 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
         (lambda x: x.numpy()[..., 0].astype(object), "got numpy object"),
         (lambda x: x[..., 0].sqrt(), r"expected finite values, got nan at x = \(-.*\(. of 5 points\)"),
         (lambda x: 1 / torch.zeros(5, dtype=torch.float64), "expected finite values, got inf"),
-        (lambda x: x[..., 7], r"function of x with shape \(5, 3\), got one that raised IndexError"),
+        (
+            lambda x: x[..., 7],
+            r"function of x with shape \(5, 3\) and dtype torch.float64, got one that raised IndexError",
+        ),
         (lambda x: x.no_such_method(), "AttributeError"),
         (lambda x: [0.0] * 5, r"expected a torch tensor or a numpy array, got \[0.0"),
         (3.0, "expected a callable"),
