@@ -219,7 +219,7 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
     [
         (
             lambda x: x,
-            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got values of shape \(5, 3\); .*vmap\(f\)",
+            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got values of shape .*; .*vmap\(f\)",
         ),
         (lambda x: x[..., :1], r"expected one value per row, shape \(5,\) .*\(5, 1\); take its column"),
         (

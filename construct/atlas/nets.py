@@ -20,7 +20,7 @@ class NetLadder:
 
     def __init__(self, manifold: Manifold) -> None:
         self.manifold = canonical_form(manifold)
-        self._first = self.START * min(manifold.chart_radius_bound, float(2 * self.manifold.box.norm()))
+        self._first = self.START * min(manifold.chart_radius_bound, float(2 * self.manifold.half_widths.norm()))
         self._nets: list[tuple[Tensor, float]] = []
         self._trees: dict[int, cKDTree] = {}
 

@@ -39,11 +39,11 @@ def parameters(lower: Float, upper: Float) -> tuple[Range, ...]:
     return tuple(Range(lower[:, j], upper[:, j], unit[j], unit[j]) for j in range(lower.shape[1]))
 
 
-def combined(weights: Float, ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """The linear combinations with the rows of `weights (m, k)` of k ranges."""
+def combined(weights: Float, shift: Float, ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """The linear combinations with the rows of `weights (m, k)` of k ranges, plus `shift (m,)`."""
     plus, minus = np.maximum(weights, 0.0), np.minimum(weights, 0.0)
     lower, upper, down, up = (np.stack(parts) for parts in zip(*ranges, strict=True))
-    values = plus @ lower + minus @ upper, plus @ upper + minus @ lower
+    values = plus @ lower + minus @ upper + shift[:, None], plus @ upper + minus @ lower + shift[:, None]
     slopes = [np.einsum("mk,kdn->mdn", a, p) + np.einsum("mk,kdn->mdn", b, q)
               for a, p, b, q in ((plus, down, minus, up), (plus, up, minus, down))]  # fmt: skip
     return tuple(Range(*parts) for parts in zip(*values, *slopes, strict=True))

@@ -7,6 +7,7 @@ import copy
 import torch
 
 from construct.manifolds.base import Manifold
+from construct.manifolds.embedding import mapped_box
 
 
 def canonical_form(manifold: Manifold) -> Manifold:
@@ -19,6 +20,7 @@ def canonical_form(manifold: Manifold) -> Manifold:
     plain = copy.copy(manifold)
     plain.frame = torch.eye(manifold.canonical, dtype=torch.float64)
     plain.ambient = manifold.canonical
-    # y = frame^T x, so |y_j| is at most the sum of |frame_ij| box_i, and at most the norm of the box
-    plain.box = (manifold.frame.T.abs() @ manifold.box).clamp_max(float(manifold.box.norm()))
+    # y = frame^T x: a box for the image of the box, no end of it farther out than the farthest corner
+    longest = float(manifold.largest_coordinates.norm())
+    plain.box = mapped_box(manifold.frame.T, manifold.box).clamp(-longest, longest)
     return plain

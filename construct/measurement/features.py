@@ -47,17 +47,20 @@ def narrow_features(target: Any, manifold: Manifold, radius: float) -> Tensor:
     expression = expression.restricted(manifold.ambient)
     if expression.arity == 0:
         return nothing
-    cells = _Cells(expression, formula, manifold.frame[: expression.arity].numpy())
+    used = slice(0, expression.arity)
+    cells = _Cells(expression, formula, manifold.frame[used].numpy(), manifold.offset[used].numpy())
     small = cells.diameter < radius
     middle = torch.from_numpy((cells.lower + cells.upper) / 2)[torch.from_numpy(small)]
-    return manifold.restrict(manifold.project(manifold.embed(formula(middle)))) if len(middle) else nothing
+    if not len(middle):
+        return nothing
+    return manifold.restrict(manifold.project(formula(middle) @ manifold.frame.T + manifold.offset))
 
 
 class _Cells:
     """Boxes lower, upper (n, d) with a bound of the variation of the expression, and of the diameter in x, on each."""
 
-    def __init__(self, expression: Expression, formula: Formula, frame: Float) -> None:
-        self.expression, self.formula, self.frame = expression, formula, frame
+    def __init__(self, expression: Expression, formula: Formula, frame: Float, offset: Float) -> None:
+        self.expression, self.formula, self.frame, self.offset = expression, formula, frame, offset
         low, high = np.array(formula.lower), np.array(formula.upper)
         count = FIRST_CELLS[formula.dim]
         steps = np.stack(np.meshgrid(*[np.arange(count)] * formula.dim, indexing="ij"), axis=-1)
@@ -91,7 +94,7 @@ class _Cells:
         """Variation, diameter in x and the axis to halve, of each box."""
         sides = (upper - lower).T
         y = on_boxes(self.formula.fold, parameters(lower, upper))
-        f: Range = on_boxes(self.expression.program.run, combined(self.frame, y))[0]
+        f: Range = on_boxes(self.expression.program.run, combined(self.frame, self.offset, y))[0]
         with np.errstate(invalid="ignore", over="ignore"):
             along = np.nan_to_num(f.slopes * sides, nan=np.inf, posinf=np.inf)
             width = np.nan_to_num(f.upper - f.lower, nan=np.inf, posinf=np.inf)
