@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from construct.errors import EpsilonNotReached
-from construct.manifolds import Manifold
+from construct.manifolds import Manifold, Net
 from construct.measurement import (
-    Cover,
     Measurement,
     Measuring,
     Survey,
@@ -109,7 +108,7 @@ class Problem:
         raise EpsilonNotReached(message("target", expected, got=got), math.inf)
 
     @property
-    def cover(self) -> Cover | None:
+    def cover(self) -> Net | None:
         """The net that claims look at."""
         return cover_for(self.target, self.manifold, resolution=self.resolution)
 

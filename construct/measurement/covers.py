@@ -7,32 +7,22 @@ escapes a measurement that looks at all of it, and what is narrower may.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from torch import Tensor
-
 from construct.errors import InputError
-from construct.manifolds import Manifold
+from construct.manifolds import Manifold, Net
 from construct.manifolds.canonical import canonical_form
 from construct.validation import invalid, positive_integer, positive_real
 
 MOST_POINTS = 2**22
 """Most points of a cover that is asked for by its resolution."""
 
-_known: WeakKeyDictionary[Manifold, dict[tuple[int, float | None], Cover | None]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Manifold, dict[tuple[int, float | None], Net | None]] = WeakKeyDictionary()
 
 
-class Cover(NamedTuple):
-    """points (n, k) on M's canonical form, and a radius such that every point of M is proved to be within `radius` of
-    one of them."""
-
-    points: Tensor
-    radius: float
-
-
-def cover_of(manifold: Manifold, most: int, resolution: float | None = None) -> Cover | None:
-    """The finest net of at most `most` points; with a `resolution` one of at most that radius, whatever it takes.
+def cover_of(manifold: Manifold, most: int, resolution: float | None = None) -> Net | None:
+    """The finest net of at most `most` points (n, k), in canonical coordinates; with a `resolution` one of at most
+    that radius, whatever it takes.
 
     None where no net of `most` points is known (of projections in a large space). Kept for the next call.
 
@@ -50,26 +40,26 @@ def cover_of(manifold: Manifold, most: int, resolution: float | None = None) -> 
     return kept[key]
 
 
-def _finest(manifold: Manifold, most: int) -> Cover | None:
+def _finest(manifold: Manifold, most: int) -> Net | None:
     """Nets from the coarsest on, each of about twice as many points; of those small enough the finest, and once more
     with what that leaves."""
     flat, finest = canonical_form(manifold), None
     spacing = 2 * manifold.radius_bound
     try:
-        while len((found := Cover(*flat.net(spacing))).points) <= most:
+        while len((found := flat.net(spacing)).points) <= most:
             if finest is None or found.radius < finest.radius:
                 finest = found
             spacing = min(spacing, found.radius) * 2 ** (-1 / manifold.dim)
         if finest is None:
             return None
-        found = Cover(*flat.net(finest.radius * (len(finest.points) / most) ** (1 / manifold.dim)))
+        found = flat.net(finest.radius * (len(finest.points) / most) ** (1 / manifold.dim))
     except InputError:  # more numbers than a net may have
         return finest
     assert finest is not None
     return found if found.radius < finest.radius and len(found.points) <= most else finest
 
 
-def _of_radius(manifold: Manifold, finest: Cover | None, resolution: float) -> Cover:
+def _of_radius(manifold: Manifold, finest: Net | None, resolution: float) -> Net:
     """The net of a radius, where it is affordable: its number of points grows like radius^-d."""
     affordable = f"a resolution that takes at most {MOST_POINTS:,} points on {manifold!r}"
     if finest is None:
@@ -78,7 +68,7 @@ def _of_radius(manifold: Manifold, finest: Cover | None, resolution: float) -> C
     if needed > 2 * MOST_POINTS:
         raise invalid("resolution", affordable, got=f"{resolution:g}, which takes about {needed:,}")
     try:
-        found = Cover(*canonical_form(manifold).net(resolution))
+        found = canonical_form(manifold).net(resolution)
     except InputError as error:
         raise invalid("resolution", affordable, got=f"{resolution:g}, which takes about {needed:,}") from error
     if len(found.points) > MOST_POINTS:

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from construct.manifolds import Manifold
-from construct.measurement.covers import Cover, cover_of
+from construct.manifolds import Manifold, Net
+from construct.measurement.covers import cover_of
 from construct.measurement.features import FINER
 from construct.measurement.search import Measurement, search_sup
 from construct.measurement.survey import survey
@@ -71,7 +71,7 @@ def _checked(samples: int, seed: int, rounds: int, starts: int) -> None:
 
 def cover_for(
     target: Callable[..., Any], manifold: Manifold, samples: int = SAMPLES, resolution: float | None = None
-) -> Cover | None:
+) -> Net | None:
     """The net that a measurement looks at: as fine as was asked for, or as the target's length scale needs.
 
     Raises:
@@ -96,7 +96,7 @@ class Measuring:
     net: Callable[[Tensor], Tensor]
     target: Callable[..., Any]
     manifold: Manifold
-    cover: Cover | None
+    cover: Net | None
     watched: Tensor
     samples: int = SAMPLES
     rounds: int = 12
