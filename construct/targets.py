@@ -11,7 +11,6 @@ Length scales are in units of the coordinates: the distance over which the featu
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import math
@@ -272,10 +271,13 @@ def _wanted(x: Tensor) -> str:
 
 def _advice(target: Callable[..., Any], x: Tensor) -> str:
     """What the user may do about a target that raises: whether float32 or single points would do."""
-    with contextlib.suppress(Exception, SystemExit):
+    try:
         target(x.float())
-        return "for a function of float32 use lambda x: f(x.float())"
-    return HINT
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return HINT
+    return "for a function of float32 use lambda x: f(x.float())"
 
 
 def _said(error: BaseException) -> str:

@@ -309,7 +309,7 @@ def with_hole(x: torch.Tensor) -> torch.Tensor:
         (lambda x: x[..., 0] - x[..., 0].mean(), "one value per row, whatever the other rows are, got .* and .* at x"),
         (
             lambda x: torch.rand(len(x), dtype=x.dtype),
-            "the same values in every call, got .* and .* at x = .*two calls",
+            "the same values in every call, got .* and .*two calls",
         ),
         (scaled_in_place, "leaves x as it is, got one that writes into it"),
         (scaled_in_numpy, "leaves x as it is, got one that writes into it"),
