@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from construct.certificates import certify, exact_target
+from construct.certificates.weights import weights_digest
 from construct.claim import Claim
 from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
@@ -23,7 +24,8 @@ from construct.errors import EpsilonNotReached
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
-from construct.network import Approximator, Construction, Network, Origin, PositionCodeName, known_device
+from construct.network import Approximator, Network, PositionCodeName, known_device
+from construct.origin import Construction, Origin
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
@@ -185,14 +187,16 @@ def network_of(
     weights = program.compile(box, dtype, progress=progress)
     origin = Origin(
         construction=construction,
-        program=program,
+        source=program,
         sizes=sizes,
         coefficients=int(approximator.coefficients.numel()),
         nonzero_coefficients=int(approximator.coefficients.count_nonzero()),
         manifold=approximator.atlas.manifold,
         history=history or History(),
     )
-    return Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
+    net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
+    net.origin = replace(origin, weights=weights_digest(net))
+    return net
 
 
 def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
@@ -203,7 +207,8 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
         try:
             net = _built(planned, choices)
         except EpsilonNotReached as error:
-            error.best = min(error.best, best)
+            if best < error.best:
+                error.best, error.args = best, (f"{error}; a network that was measured before had {best:.3g}",)
             raise
         problem.progress("measuring", None)
         found, reserve, seeds = measured_for_claim(net, problem)
