@@ -43,8 +43,8 @@ MOST_PROOFS = 6
 MOST_PLANS = 5  # plans for one claim
 HOPELESS = 2.0  # a float32 network this far above epsilon is not planned again
 MOST_SEEDS = 6  # measurements for one claim
-SPREAD = 2.0  # how far above the largest of these another may come, in differences between them
-AGREED = 10.0  # the same where there are fewer of them: two that agree so well are enough
+GAP = 3.0  # how far above the largest of these another may come, in its distance from the second largest
+AGREED = 10.0  # the same where there are fewer, in the distance from the smallest: two that agree so well are enough
 
 
 @dataclass(frozen=True)
@@ -224,22 +224,24 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
 def measured_for_claim(net: Network, problem: Problem) -> tuple[Measurement, float, tuple[int, ...]]:
     """The largest of several measurements, all points counted, how far above it another may come, and their seeds.
 
-    `construct.measure(net, f, M, seed=)` repeats each of them. The reserve is a multiple of what lies between the
-    largest and the smallest: nothing where the search finds the same hill every time, and more the rougher the error
-    is. Two that agree well are enough.
+    `construct.measure(net, f, M, seed=)` repeats each of them. The reserve is a multiple of the gap between the two
+    largest, as in Robson and Whitlock's estimate of an endpoint (1964): nothing where the search finds the same hill
+    every time, and more the rougher the error is. Two that agree well are enough.
     """
     one = Measuring(net, problem.target, problem.manifold, problem.cover, problem.watched)
     results: list[Measurement] = []
     for seed in (seeds := problem.claim_seeds(MOST_SEEDS)):
         results += one.results([seed], looks_at_cover=not results)
-        worst, lowest = max(results, key=lambda r: r.sup), min(r.sup for r in results)
-        spread = worst.sup - lowest if worst.sup < math.inf else 0.0
-        if len(results) > 1 and (problem.epsilon is None or worst.sup + AGREED * spread <= problem.epsilon):
+        worst, second = sorted([0.0, *(r.sup for r in results)], reverse=True)[:2]
+        if worst == math.inf or (problem.epsilon is not None and worst > problem.epsilon):
             break
-        if problem.epsilon is not None and worst.sup > problem.epsilon:
+        agreed = worst + AGREED * (worst - min(r.sup for r in results))
+        if len(results) > 1 and (problem.epsilon is None or agreed <= problem.epsilon):
             break
-    found = replace(worst, samples=sum(r.samples for r in results), resolution=results[0].resolution)
-    return found, SPREAD * spread, tuple(seeds[: len(results)])
+    gap = worst - second if len(results) > 1 and worst < math.inf else 0.0
+    largest = max(results, key=lambda r: r.sup)
+    found = replace(largest, samples=sum(r.samples for r in results), resolution=results[0].resolution)
+    return found, GAP * gap, tuple(seeds[: len(results)])
 
 
 def _missed(problem: Problem, best: float, choices: Choices) -> EpsilonNotReached:
