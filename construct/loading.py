@@ -12,7 +12,8 @@ from construct.claim import Claim
 from construct.errors import InputError
 from construct.files import read_saved
 from construct.manifolds import Manifold
-from construct.network import ON_MANIFOLD, Construction, Network, Origin, known_device
+from construct.network import ON_MANIFOLD, Network, known_device
+from construct.origin import Construction, Origin
 from construct.planning import History, Trial
 from construct.problem import Sizes
 from construct.program.compile import Program

@@ -20,7 +20,8 @@ from construct.compact.program import compact_program
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import measure
-from construct.network import Approximator, Construction, Network, Origin, PositionCodeName, known_device
+from construct.network import Approximator, Network, PositionCodeName, known_device
+from construct.origin import Construction, Origin
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_of

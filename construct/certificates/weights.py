@@ -13,6 +13,7 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.transformer import Transformer
+from construct.transformer.module import formula_of
 from construct.validation import invalid
 
 INPUT_ROW = 0  # x_j is added to this row of token j
@@ -81,7 +82,7 @@ def weights_of(net: Evaluated) -> NetworkWeights:
     Raises:
         InputError: no network, or weights that are not finite.
     """
-    formula = getattr(net, "transformer", None)
+    formula = formula_of(net)
     if not isinstance(formula, Transformer):
         raise invalid("net", "a construct.Network", net)
     blocks = tuple(
@@ -101,7 +102,7 @@ def weights_digest(net: Evaluated) -> str:
     """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
     bytes. Names are those of the formula's module, which are also those of the tensors in a file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(net.transformer.state_dict().items()):
+    for name, tensor in sorted(formula_of(net).state_dict().items()):
         array = tensor.detach().cpu().contiguous()
         for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
             total.update(part.encode() + b"\0")

@@ -19,22 +19,28 @@ class DenseExecutor(Executor):
 
     name = "dense"
 
-    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        token, row = net.output
-        parts = []
-        for part in x.split(_points_at_once(net)):
-            hidden = net.embed(part)
-            for block in net.stack:
-                hidden = _after(block, hidden)
-            parts.append(hidden[:, token, row])
-        return torch.cat(parts)
+    def forward(self, x: Tensor, live: Transformer | None = None) -> Tensor:
+        return dense_values(live or self.net, x)
 
-    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
+    def states(self, x: Tensor, live: Transformer | None = None) -> list[Tensor]:
+        net = live or self.net
         chunks = [list(_states(net, part)) for part in x.split(_points_at_once(net))]
         return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
-    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
-        return dense_multiply_adds(net)
+    def multiply_adds(self) -> int:
+        return dense_multiply_adds(self.net)
+
+
+def dense_values(net: Transformer, x: Tensor) -> Tensor:
+    """Values (P,) at x (P, D)."""
+    token, row = net.output
+    parts = []
+    for part in x.split(_points_at_once(net)):
+        hidden = net.embed(part)
+        for block in net.stack:
+            hidden = _after(block, hidden)
+        parts.append(hidden[:, token, row])
+    return torch.cat(parts)
 
 
 def attention(module: MultiHeadAttention, hidden: Tensor) -> Tensor:

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
-from construct.execution.sparse import block_weights
+from construct.execution.plans import block_weights
 from construct.transformer import Transformer
+from construct.transformer.module import formula_of
 from construct.validation import invalid, real
 
 ROUNDING = 1e-9
@@ -57,7 +58,7 @@ def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
-    formula = net.transformer
+    formula = formula_of(net)
     state = input_intervals(_numpy(formula.hidden0), _numpy(net.box))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta
     for block in formula.stack:
