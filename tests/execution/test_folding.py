@@ -139,5 +139,5 @@ def test_chunks_do_not_matter(monkeypatch):
     net = circle_network()
     x = net.manifold.sample(300, seed=0)
     whole = net(x)
-    monkeypatch.setattr("construct.execution.sparse.ENTRIES_PER_CHUNK", {"cpu": 1, "other": 1})
+    monkeypatch.setattr("construct.execution.plans.ENTRIES_PER_CHUNK", {"cpu": 1, "other": 1})
     assert torch.allclose(net(x), whole, rtol=1e-14, atol=1e-15)

@@ -43,7 +43,7 @@ class FineTuned:
     """A tuned copy and what it was worth.
 
     Attributes:
-        net: the copy, frozen, without the claim and the certificate of the original.
+        net: the copy, sealed, without the claim and the certificate of the original.
         before, after: measured errors of the original and of the copy on the same points.
         variables: numbers that were trained.
         phase: what gave the best weights: "start" where nothing was better, else "adam RATE" or "gauss-newton-NORM".
@@ -89,6 +89,7 @@ class Tuner:
         chosen = dict(net.named_parameters())
         if parameters == "values":
             chosen = {name: p for name, p in chosen.items() if name.endswith(".value")}
+        net.requires_grad_(False)
         self.weights = {name: p.requires_grad_() for name, p in chosen.items() if bool((p != 0).any())}
         if not self.weights:
             raise invalid("net", "weights that are not zero", got="none to train")
