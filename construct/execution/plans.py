@@ -48,7 +48,7 @@ def block_weights(block: Block) -> tuple[Heads, FeedForward]:
 
 
 def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
-    """Bounds of the hidden state through all blocks, for every x in the box (D,)."""
+    """Bounds of the hidden state through all blocks, for every x in the box (2, D)."""
     state = input_intervals(as_numpy(net.hidden0), as_numpy(box))
     result = []
     with np.errstate(over="ignore", invalid="ignore"):

@@ -16,6 +16,7 @@ from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.weights import BlockWeights, NetworkWeights, weights_digest, weights_of
 from construct.errors import InputError
 from tests.certificates.oracle import network
+from tests.transformer.networks import plain
 
 CODES = ("integer", "trigonometric")
 Array = np.ndarray[Any, np.dtype[np.float64]]
