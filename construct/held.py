@@ -81,12 +81,14 @@ class Held:
         return self._bounds
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.transformer(x)  # type: ignore[no-any-return]
+        return self.transformer(x)
 
     def executor(self, name: str) -> Executor:
         """The execution called `name` of these weights, with what it has derived."""
         if name not in self._executors:
-            self._executors[name] = executor(name, self.transformer, self.box, self.bounds if name == "sparse" else None)
+            self._executors[name] = executor(
+                name, self.transformer, self.box, self.bounds if name == "sparse" else None
+            )
         return self._executors[name]
 
     def weights(self) -> Weights:
@@ -153,4 +155,3 @@ class Held:
                     raise
                 raise invalid("transformer", "blocks of attention and FFN", got=f"others ({error})") from error
         return Held(weights, self.dtype, self.device)
-

@@ -1,8 +1,8 @@
 """Ownership: what a network evaluates is its own, and changes through doors only.
 
 A network is *sealed* or *open*. Sealed, it evaluates weights that nobody else can reach (`Held`), and its public
-module `transformer` is another one, of memory of its own: whatever is done to that one does not reach the network. Open,
-it evaluates the public module, whose numbers are compared, all of them, with those that its plans were made from.
+module `transformer` is another one, of memory of its own: whatever is done to that one does not reach the network.
+Open, it evaluates the public module, whose numbers are compared, all of them, with those that its plans were made from.
 
 Doors: `requires_grad_()` opens and `requires_grad_(False)` seals; `edit()` is open while it lasts; `load_state_dict`
 and `.to` change the weights and leave the network as it was, sealed or open.
@@ -64,6 +64,7 @@ class Owner(nn.Module):
             for name, parameter in owner._parameters.items()
             if parameter is not None
         ]
+        self.__dict__["_first"] = self._places[0][2]  # hidden0; not by setattr, which would register it
         self.__dict__["_seen"] = False
 
     def _check_replaced(self) -> None:
@@ -104,11 +105,12 @@ class Owner(nn.Module):
     def _now(self) -> Held:
         """The weights that are evaluated now. Sealed: no tensor is looked at but one, for whether an outer module has
         asked for gradients; open: all of them."""
+        if not (self._open or self._editing or self._seen or self._first.requires_grad):
+            return self._held
         if not (self._open or self._editing):
             if self._seen:
                 self._check_replaced()
-            first = self._public._parameters.get("hidden0")
-            if first is None or not first.requires_grad:
+            if not self._first.requires_grad:
                 return self._held
             self._restore()  # opened by an outer module's requires_grad_
             self._open = True
@@ -127,7 +129,7 @@ class Owner(nn.Module):
             self._held = held
 
     def _seal(self) -> None:
-        """Make the public weights those that are evaluated; raises InputError, and changes nothing, if they are none."""
+        """Make the public weights those that are evaluated; InputError, and nothing is changed, if they are none."""
         self._take(self._held.taken_from(self._public))
         self._open = self._editing = False
         self._remember()

@@ -104,7 +104,9 @@ def shorter(net):
 
 
 def loaded_public(net):
-    net.transformer.load_state_dict({n: 0.5 * t for n, t in net.transformer.state_dict().items() if n == "hidden0"}, strict=False)
+    net.transformer.load_state_dict(
+        {n: 0.5 * t for n, t in net.transformer.state_dict().items() if n == "hidden0"}, strict=False
+    )
 
 
 def box_written(net):
@@ -230,7 +232,7 @@ def test_edit_is_a_door_and_all_or_nothing(net):
         transformer.hidden0[0, 0] = float("nan")
     with pytest.raises(InputError, match="readout: expected"), net.edit() as transformer:
         transformer.readout[0] = 10**6
-    with pytest.raises(InputError, match="hidden0: expected torch.float64"), net.edit() as transformer:
+    with pytest.raises(InputError, match=r"hidden0: expected torch.float64"), net.edit() as transformer:
         transformer.half()
     with pytest.raises(InputError, match="transformer: expected blocks"), net.edit() as transformer:
         transformer.blocks[0] = nn.Identity()
@@ -303,8 +305,10 @@ def test_nan_is_not_loaded(net, made):
         with pytest.raises(InputError, match="hidden0: expected a finite array"):
             net.load_state_dict(state, assign=assign)
         assert net.digest == made.digest
-    with pytest.raises(InputError, match="expected torch.float64"):
-        net.load_state_dict({n: t.half() if t.is_floating_point() else t for n, t in made.state_dict().items()}, assign=True)
+    with pytest.raises(InputError, match=r"expected torch.float64"):
+        net.load_state_dict(
+            {n: t.half() if t.is_floating_point() else t for n, t in made.state_dict().items()}, assign=True
+        )
     assert net.digest == made.digest
 
 
@@ -332,7 +336,9 @@ def test_functional_call(net, made):
     doubled = {f"transformer.{n}": 2 * p.detach() for n, p in net.transformer.named_parameters() if n.endswith("value")}
     formula = {n.removeprefix("transformer."): p for n, p in doubled.items()}
     plain = torch.func.functional_call(net.transformer, formula, (X,))
-    with pytest.raises(InputError, match=r"^net: expected an open network .*, got a sealed one, with parameters replaced"):
+    with pytest.raises(
+        InputError, match=r"^net: expected an open network .*, got a sealed one, with parameters replaced"
+    ):
         torch.func.functional_call(net, doubled, (X,))
     assert torch.equal(right(net), right(copy.deepcopy(made)))
     net.requires_grad_()
@@ -400,13 +406,18 @@ def test_precisions_that_hold_no_code_are_refused(net, made, dtype):
     assert net.digest == made.digest and torch.equal(net(X), made(X))
     net.requires_grad_()
     net.transformer.to(dtype)
-    with pytest.raises((InputError, PrecisionError), match="hidden0: expected torch.float64"):
+    with pytest.raises((InputError, PrecisionError), match=r"hidden0: expected torch.float64"):
         net(X)
     assert made.transformer.to(torch.float64) is made.transformer
 
 
 def test_moves_that_are_none(net, made):
-    for move in (lambda n: n.to("cpu"), lambda n: n.double(), lambda n: n.to(torch.float64), lambda n: n.share_memory()):
+    for move in (
+        lambda n: n.to("cpu"),
+        lambda n: n.double(),
+        lambda n: n.to(torch.float64),
+        lambda n: n.share_memory(),
+    ):
         assert move(net).claim == made.claim and net.digest == made.digest
     for move in (lambda n: n.to("meta"), lambda n: n.to_empty(device="meta")):
         with pytest.raises((InputError, NotImplementedError)):
@@ -444,5 +455,5 @@ def test_a_sealed_call_looks_at_one_parameter_whatever_the_size(charts):
     net(X)  # the public module was asked for: this once its parameters are compared
     Counted.asked = 0
     net(X)
-    assert Counted.asked <= 1
+    assert Counted.asked == 0  # that one is kept by hand
     assert isinstance(net.transformer, Transformer) and manifold_of(net) is not None

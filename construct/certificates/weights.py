@@ -22,10 +22,14 @@ _NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int6
 
 
 class Evaluated(Protocol):
-    """What is read of a network: the formula's module and the box of its inputs; it can be called on points."""
+    """What is read of a network: the formula's module (`formula_of`: where the network has a method `formula`, what
+    that returns) and the box of its inputs; it can be called on points."""
 
-    transformer: Transformer
-    box: Tensor
+    @property
+    def transformer(self) -> Transformer: ...
+
+    @property
+    def box(self) -> Tensor: ...
 
     def __call__(self, x: Tensor) -> Tensor: ...
 

