@@ -17,7 +17,7 @@ from construct.certificates.certificate import Certificate
 from construct.claim import Claim
 from construct.errors import InputError, OffManifoldError, OutsideWarning, PrecisionError
 from construct.execution import EXECUTORS
-from construct.execution.inside import excess, within
+from construct.execution.inside import times_outside, within
 from construct.execution.precision import full_precision, reduced_products
 from construct.export import write_onnx
 from construct.files import write_dense, write_saved
@@ -264,7 +264,7 @@ class Network(Owner):
         wanted = self.outside if outside is None else one_of(outside, "outside", get_args(Outside))
         if wanted == "evaluate" or bool(within(x, box).all()):
             return
-        count, factor = int((~within(x, box)).sum()), float(excess(x, box).max())
+        count, factor = int((~within(x, box)).sum()), float(times_outside(x, box).max())
         got = f"{count} of {len(x)} outside it, by a factor of up to {factor:.3g}"
         if wanted == "raise":
             raise invalid("x", "points within the box of the network", got=got)
@@ -399,9 +399,11 @@ class Network(Owner):
 
 
 def _bad_dtype(dtype: torch.dtype) -> InputError | PrecisionError:
-    text = message("dtype", "torch.float64 or torch.float32", dtype)
-    few = dtype.is_floating_point and torch.finfo(dtype).bits < 32
-    return PrecisionError(f"{text}, which cannot hold the position code") if few else InputError(text)
+    """What is wrong with a dtype: of floating point it has too few bits for a position code."""
+    expected = "torch.float64 or torch.float32"
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+        return PrecisionError(message("dtype", expected, dtype))
+    return invalid("dtype", expected, dtype)
 
 
 def known_device(device: torch.device | str) -> torch.device:

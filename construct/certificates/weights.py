@@ -13,7 +13,7 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.transformer import Transformer
-from construct.transformer.module import formula_of
+from construct.transformer.module import evaluated_formula
 from construct.validation import invalid
 
 INPUT_ROW = 0  # x_j is added to this row of token j
@@ -22,8 +22,8 @@ _NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int6
 
 
 class Evaluated(Protocol):
-    """What is read of a network: the formula's module (`formula_of`: where the network has a method `formula`, what
-    that returns) and the box of its inputs; it can be called on points."""
+    """What is read of a network: the formula's module (`evaluated_formula`: where the network has a method `formula`,
+    what that returns) and the box of its inputs; it can be called on points."""
 
     @property
     def transformer(self) -> Transformer: ...
@@ -86,7 +86,7 @@ def weights_of(net: Evaluated) -> NetworkWeights:
     Raises:
         InputError: no network, or weights that are not finite.
     """
-    formula = formula_of(net)
+    formula = evaluated_formula(net)
     if not isinstance(formula, Transformer):
         raise invalid("net", "a construct.Network", net)
     blocks = tuple(
@@ -106,7 +106,7 @@ def weights_digest(net: Evaluated) -> str:
     """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
     bytes. Names are those of the formula's module, which are also those of the tensors in a file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(formula_of(net).state_dict().items()):
+    for name, tensor in sorted(evaluated_formula(net).state_dict().items()):
         array = tensor.detach().cpu().contiguous()
         for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
             total.update(part.encode() + b"\0")

@@ -11,7 +11,7 @@ from construct.execution.cost import dense_multiply_adds
 from construct.execution.executor import Executor
 from construct.transformer.module import Block, MultiHeadAttention, Transformer
 
-ENTRIES_PER_CHUNK = 1 << 21
+ENTRIES_PER_CHUNK = {"cpu": 1 << 18, "other": 1 << 21}  # scores held at once: 2 MB of float64 stay in a CPU's cache
 
 
 class DenseExecutor(Executor):
@@ -47,15 +47,19 @@ def attention(module: MultiHeadAttention, hidden: Tensor) -> Tensor:
     """Sum of a block's heads, (P, l, w) -> (P, l, w), a few heads at a time."""
     points, tokens, _ = hidden.shape
     out = torch.zeros_like(hidden)
-    step = max(1, ENTRIES_PER_CHUNK // max(points * tokens * tokens, 1))
+    step = max(1, _entries(hidden.device) // max(points * tokens * tokens, 1))
     for start in range(0, module.query.shape[0], step):
         out = out + module.heads(hidden, slice(start, start + step))
     return out
 
 
+def _entries(device: torch.device) -> int:
+    return ENTRIES_PER_CHUNK.get(device.type, ENTRIES_PER_CHUNK["other"])
+
+
 def _points_at_once(net: Transformer) -> int:
     tokens = net.hidden0.shape[0]
-    return max(1, ENTRIES_PER_CHUNK // (4 * tokens * tokens))
+    return max(1, _entries(net.device) // (4 * tokens * tokens))
 
 
 def _after(block: Block, hidden: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ def within(x: Tensor, box: Tensor) -> Tensor:
     return ((x >= box[0]) & (x <= box[1])).all(dim=1)
 
 
-def excess(x: Tensor, box: Tensor) -> Tensor:
+def times_outside(x: Tensor, box: Tensor) -> Tensor:
     """The factor (P,) by which points (P, D) exceed the box: the least by which it has to be scaled about its centre to
     hold them; infinite where no factor is enough."""
     centre, half = _centre_and_half(box)
@@ -27,8 +27,8 @@ def scaled(box: Tensor, factor: float) -> Tensor:
     return torch.stack([centre - half, centre + half])
 
 
-def uniform(box: Tensor, count: int, seed: int) -> Tensor:
-    """Points (count, D) of the box in float64 on the CPU, uniform, always the same."""
+def spread_over(box: Tensor, count: int, seed: int) -> Tensor:
+    """Points (count, D) of the box in float64 on the CPU, spread_over, always the same."""
     centre, half = _centre_and_half(box.detach().to("cpu", torch.float64))
     generator = torch.Generator().manual_seed(seed)
     unit = 2 * torch.rand(count, box.shape[1], generator=generator, dtype=torch.float64) - 1

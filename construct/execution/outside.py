@@ -24,7 +24,7 @@ from torch import Tensor
 from construct.execution.bounds import input_intervals, propagate_block
 from construct.execution.cost import dense_multiply_adds
 from construct.execution.dense import dense_values
-from construct.execution.inside import excess, scaled, uniform
+from construct.execution.inside import scaled, spread_over, times_outside
 from construct.execution.pairs import TooManyPairs
 from construct.execution.plans import (
     FoldedPlan,
@@ -46,7 +46,7 @@ SAMPLES = 192  # of the larger box
 MOST_ROWS = 64  # points of the caller that join the samples at a time
 WIDER = 0.25  # of its width, to each side of a hull
 ROUNDING = 1e-9  # and this share of its magnitude
-MOST_CANDIDATES = 1 << 15  # pairs that a block may ask for, besides `PER_PAIR` for each pair of the plan of the box
+MOST_CANDIDATES = 1 << 14  # pairs that a plan may ask for, besides `PER_PAIR` for each pair of the plan of the box
 PER_PAIR = 8
 FEW = 1 << 11  # pairs up to which a plan on proved bounds is the cheaper one
 MOST_TRIES = 4  # plans for a box
@@ -110,7 +110,7 @@ class Surroundings:
     def forward(self, x: Tensor) -> Tensor:
         """Values (P,) at x (P, D)."""
         out = x.new_zeros(x.shape[0])
-        which = torch.bucketize(excess(x, self.box), torch.tensor(FACTORS, dtype=x.dtype, device=x.device))
+        which = torch.bucketize(times_outside(x, self.box), torch.tensor(FACTORS, dtype=x.dtype, device=x.device))
         for number in which.unique().tolist():
             index = (which == number).nonzero()[:, 0]
             found = (
@@ -152,7 +152,7 @@ class Surroundings:
         old, chosen = self._plans.get(factor), x[:: -(-x.shape[0] // MOST_ROWS)]
         plan = self._plan(factor, None) if old is None else None
         if plan is None:
-            first = uniform(scaled(self.box, factor), SAMPLES, seed=0).to(x) if old is None else old.points
+            first = spread_over(scaled(self.box, factor), SAMPLES, seed=0).to(x) if old is None else old.points
             plan = self._plan(factor, chosen if first is None else torch.cat([first, chosen]))
         if plan is None and old is None:  # the samples may do what no point of the caller does
             plan = self._plan(factor, chosen)
@@ -176,7 +176,7 @@ def _evaluated(plan: AssumedPlan, net: Transformer, x: Tensor, out: Tensor, left
 
 def assumed_plan(net: Transformer, box: Tensor, points: Tensor | None, most: int) -> AssumedPlan | None:
     """The plan for a box (of inputs) on the hulls of the states at points (S, D), or, without points, on proved bounds;
-    None where it would have to look at more than `most` pairs in a block, or where numbers overflow."""
+    None where it would have to look at more than `most` pairs, or where numbers overflow."""
     hidden = None if points is None else net.embed(points).permute(1, 2, 0)
     state = input_intervals(as_numpy(net.hidden0), as_numpy(box))
     bounds: list[BlockBounds] = []
@@ -189,6 +189,7 @@ def assumed_plan(net: Transformer, box: Tensor, points: Tensor | None, most: int
             except TooManyPairs:
                 return None
             bounds.append(found)
+            most -= len(found.pairs)
             state = found.after
             if hidden is not None:
                 hidden = _after(block, found.pairs, hidden)

@@ -154,7 +154,8 @@ def _chunk_pairs(
     blocks = _cartesian(head_t[narrow_t], node_t[narrow_t], head_s[narrow_s], node_s[narrow_s], count)
     found = [_check(query, key, state, *block) for block in blocks]
     for index in np.flatnonzero(wide):
-        found.append(_descend_pairs(int(index), query, key, value, tree, state, most))
+        left = None if most is None else most - sum(block[0].size for block in found)
+        found.append(_descend_pairs(int(index), query, key, value, tree, state, left))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return empty, empty, empty

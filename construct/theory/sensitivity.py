@@ -26,7 +26,7 @@ from construct.arrays import Float
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.execution.plans import block_weights
 from construct.transformer import Transformer
-from construct.transformer.module import formula_of
+from construct.transformer.module import evaluated_formula
 from construct.validation import invalid, real
 
 ROUNDING = 1e-9
@@ -34,7 +34,7 @@ ROUNDING = 1e-9
 
 
 class Boxed(Protocol):
-    """A transformer (`formula_of`) and the box (2, D) of its inputs."""
+    """A transformer (`evaluated_formula`) and the box (2, D) of its inputs."""
 
     @property
     def transformer(self) -> Transformer: ...
@@ -61,7 +61,7 @@ def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
-    formula = formula_of(net)
+    formula = evaluated_formula(net)
     state = input_intervals(_numpy(formula.hidden0), _numpy(net.box))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta
     for block in formula.stack:

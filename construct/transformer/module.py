@@ -186,7 +186,7 @@ def weights_held(net: Transformer, box: Tensor) -> Weights:
     return Weights(array(net.hidden0), blocks, net.output, array(box))
 
 
-def formula_of(net: Any) -> Any:
+def evaluated_formula(net: Any) -> Any:
     """The formula that a network evaluates: of a `construct.Network`, whose public module is another one, a copy; of
     anything else its `transformer`, None if it has none."""
     own = getattr(net, "formula", None)

@@ -10,7 +10,7 @@ import construct
 from construct.errors import InputError, OutsideWarning
 from construct.execution import executor, outside
 from construct.execution.dense import dense_values
-from construct.execution.inside import excess, scaled, within
+from construct.execution.inside import scaled, times_outside, within
 from construct.manifolds import Circle
 from tests.transformer.networks import circle_network, exp_sin, random_network, sphere_network
 
@@ -64,7 +64,7 @@ def test_a_plan_whose_assumptions_fail_is_not_used(monkeypatch):
     monkeypatch.setattr(outside, "PLAN", 0)
     monkeypatch.setattr(outside, "FEW", -(10**9))
     monkeypatch.setattr(outside, "MOST_TRIES", 1)
-    monkeypatch.setattr(outside, "uniform", lambda box, count, seed: box[1:].double())
+    monkeypatch.setattr(outside, "spread_over", lambda box, count, seed: box[1:].double())
     net = circle_network()
     x = 3 * net.manifold.sample(50, seed=1)
     net(x[:1], outside="evaluate")
@@ -149,10 +149,10 @@ def test_float32_overflows_earlier_and_says_so():
 def test_excess_is_the_scale_that_holds_the_point():
     box = torch.tensor([[-1.0, 0.0, 2.0], [3.0, 0.5, 2.0]], dtype=torch.float64)
     x = torch.tensor([[1.0, 0.25, 2.0], [9.0, 0.25, 2.0], [1.0, -1.0, 2.0], [0.0, 0.25, 2.5]], dtype=torch.float64)
-    assert excess(x, box).tolist() == [0.0, 4.0, 5.0, np.inf]
+    assert times_outside(x, box).tolist() == [0.0, 4.0, 5.0, np.inf]
     assert within(x, box).tolist() == [True, False, False, False]
-    for factor in (4.0, 5.0):
-        assert bool(within(x[[1, 2]][[factor == 5.0]] if factor == 5.0 else x[1:2], scaled(box, factor)).all())
+    assert within(x, scaled(box, 4.0)).tolist() == [True, True, False, False]
+    assert within(x, scaled(box, 5.0)).tolist() == [True, True, True, False]
 
 
 def test_the_docstring_says_what_a_network_is_worth_off_the_manifold():
