@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, cast, get_args
 
@@ -24,10 +24,11 @@ from construct.files import write_dense, write_saved
 from construct.held import Held
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
-from construct.origin import Origin
+from construct.origin import Origin, unknown_manifold
 from construct.ownership import Owner
 from construct.paper.grid import TaylorApproximator
 from construct.program.compile import Program
+from construct.program.identity import recompiled
 from construct.program.trace import Trace
 from construct.transformer.weights import Weights
 from construct.validation import finite_points, invalid, message, one_of
@@ -214,7 +215,7 @@ class Network(Owner):
         if dtype not in ON_MANIFOLD:
             raise _bad_dtype(dtype)
         check_resolved(self.box.double().cpu().numpy(), dtype, "dtype", "one for inputs")
-        if self.origin is not None:
+        if self.origin is not None and self.origin.source is not None:
             self.origin.layout.code.check(dtype)
             if not self.origin.layout.code.exact:
                 self.origin.program.compile(self.box.to("cpu", torch.float64).numpy(), dtype)
@@ -321,7 +322,9 @@ class Network(Owner):
         finite_points(x, "x", self.ambient)
         if check:
             if self.manifold is None:
-                raise invalid("check", "a network that knows its manifold", got="one built or loaded without it")
+                o = self.origin
+                got = "one built or loaded without it" if o is None else f"one on {unknown_manifold(o.elsewhere)}"
+                raise invalid("check", "a network that knows its manifold", got=got)
             tolerance = ON_MANIFOLD[x.dtype]
             on = self.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)
             if not bool(on.all()):
@@ -331,18 +334,38 @@ class Network(Owner):
     # -- files and text ---------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write weights, program and origin to a safetensors file that `construct.load` reads.
+        """Write weights, program, origin, claim and certificate to a safetensors file that `construct.load` reads.
 
-        A user's own manifold is not written: such a network loads without it, unless `load` is given it again. Weights
-        that were changed since they were assigned are written alone: program and origin are not theirs.
+        The file is written whole or not at all. Of a manifold its name and arguments are written; a user's own is named
+        by `construct.manifolds.register`, without which the network loads without it. Weights that were changed after
+        they were compiled are written without the program, which is not theirs; a claim that is not about the weights
+        is not written.
+
+        Raises:
+            InputError: a path that cannot be written to, weights that are not finite, or a rigorous claim without its
+                certificate.
         """
-        held, known = self._now(), self.origin if self._as_assigned() else None
-        program = None if known is None else known.program.to_json()
-        origin = None if known is None else known.to_json() | {"claim": self._claim_record()}
-        write_saved(held.transformer, held.box, path, program=program, origin=origin)
+        held, certificate = self._now(), self.certificate
+        write_saved(
+            held.transformer,
+            held.box,
+            path,
+            program=self._program_text(held),
+            origin=None if self.origin is None else self.origin.to_json(),
+            claim=self.claim,
+            certificate=None if certificate is None else certificate.document,
+        )
 
-    def _claim_record(self) -> dict[str, Any] | None:
-        return None if self.claim is None else asdict(self.claim)
+    def _program_text(self, held: Held) -> str | None:
+        """The program as JSON, if the weights are what it compiles to."""
+        if self.origin is None or self.origin.source is None or not self._as_assigned():
+            return None
+        if self.origin.weights != held.digest:
+            try:
+                recompiled(self.origin.program, held.weights(), held.dtype)
+            except InputError:
+                return None
+        return self.origin.program.to_json()
 
     def export_dense(self, path: str | PathLike[str]) -> None:
         """Write the weights under the names of `construct.files`, no more."""
@@ -358,10 +381,12 @@ class Network(Owner):
 
     def __repr__(self) -> str:
         o = self.origin
-        known = "" if o is None else f", {o.construction} construction, {o.code} code"
+        known = "" if o is None else f", {o.construction} construction" + (f", {o.code} code" if o.code else "")
         lines = [f"Network: R^{self.ambient} -> R{known}, {self.dtype}"]
         if o is not None and o.manifold is not None:
             lines.append(f"  on        {o.manifold!r}")
+        elif o is not None:
+            lines.append(f"  on        {unknown_manifold(o.elsewhere)}")
         if o is not None:
             s = o.sizes
             lines.append(f"  local     {s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}")
