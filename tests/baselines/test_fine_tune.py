@@ -66,7 +66,7 @@ def test_the_original_is_left_alone(net: construct.Network, bad: construct.Netwo
     found, before = repaired, disturbed(net).parameters()  # the disturbance is seeded
     assert all(torch.equal(p, q) for p, q in zip(bad.parameters(), before, strict=True))
     assert not any(p.requires_grad for p in [*bad.parameters(), *found.net.parameters()])
-    assert net.claim is not None and bad.claim is not None and found.net.claim is None
+    assert net.claim is not None and bad.claim is None and found.net.claim is None
 
 
 @pytest.mark.parametrize("parameters", ["values", "all"])
