@@ -19,6 +19,7 @@ from construct.errors import (
     EpsilonNotReached,
     InputError,
     OffManifoldError,
+    OutsideWarning,
     PrecisionError,
 )
 from construct.loading import load
@@ -41,6 +42,7 @@ __all__ = [
     "Measurement",
     "Network",
     "OffManifoldError",
+    "OutsideWarning",
     "PrecisionError",
     "Transformer",
     "approximate",

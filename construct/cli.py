@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -233,7 +234,11 @@ def evaluate_command(
     files = {} if out is None else {"values": output_file(out, "out", besides=(file, points))}
     net = construct.load(file)
     x = load_points(points, net.ambient)
-    values = net(x.to(device=net.device, dtype=net.dtype)).cpu().numpy()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", construct.OutsideWarning)
+        values = net(x.to(device=net.device, dtype=net.dtype)).cpu().numpy()
+    for warning in caught:
+        typer.echo(f"warning: {' '.join(str(warning.message).split())}", err=True)
     record = {"file": str(file), "shape": list(values.shape), "files": _names(files)}
     if out is None:
         return Answer([repr(float(value)) for value in values.flat], record | {"values": values.tolist()}, as_json)

@@ -14,6 +14,10 @@ class InputError(ConstructError, ValueError):
     """An argument has the wrong shape, type, range or a non-finite entry."""
 
 
+class OutsideWarning(UserWarning):
+    """Points outside the box of a network were evaluated; nothing is said of its values there."""
+
+
 class OffManifoldError(InputError):
     """A point that has to lie on the manifold does not."""
 

@@ -74,8 +74,8 @@ def test_another_target_gets_a_bound_that_says_so(circle_net: construct.Network)
 
 def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Network) -> None:
     moved = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
-    with torch.no_grad():
-        moved.transformer.hidden0[-1, 1] += 0.05  # a coefficient of the last chart
+    with moved.edit() as transformer:
+        transformer.hidden0[-1, 1] += 0.05  # a coefficient of the last chart
     certificate = construct.certify(moved, exp_sin, Circle())
     error = (moved(Circle().sample(4000, 3)) - exp_sin(Circle().sample(4000, 3))).abs().max()
     assert not certificate.matches(circle_net)
@@ -85,8 +85,8 @@ def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Netw
 def test_balls_that_do_not_cover_are_found_out() -> None:
     net = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
     cutoff = int(net.transformer.hidden0[:, 1].abs().argmax())  # r^2 - |c|^2 - sum B^2 of a chart
-    with torch.no_grad():
-        net.transformer.hidden0[cutoff, 1] -= 0.3  # a smaller ball
+    with net.edit() as transformer:
+        transformer.hidden0[cutoff, 1] -= 0.3  # a smaller ball
     with pytest.raises(InputError, match=r"^net: expected a partition of unity.*, got one that proves nothing near"):
         construct.certify(net, exp_sin, Circle())
 

@@ -282,4 +282,4 @@ def test_the_plain_module_is_measured_in_parts(monkeypatch):
     monkeypatch.setattr(MultiHeadAttention, "heads", counted)
     found = construct.measure(net.transformer, exp_sin_on_circle, CIRCLE, samples=2000, rounds=1, starts=2)
     assert net.claim is not None and 0 < found.sup <= net.claim.bound * (1 + 1e-9)
-    assert max(held) <= ENTRIES_AT_ONCE < 2000 * net.architecture.heads * net.architecture.tokens**2
+    assert max(held) <= ENTRIES_AT_ONCE["cpu"] < 2000 * net.architecture.heads * net.architecture.tokens**2

@@ -210,6 +210,16 @@ def test_evaluate_prints_or_writes_the_values(circle_file: Path, tmp_path: Path)
     assert np.load(tmp_path / "values").tolist() == want.tolist()
 
 
+def test_evaluate_warns_of_points_outside_the_box_in_one_line(circle_file: Path, tmp_path: Path) -> None:
+    x = 50 * Circle(ambient=4).sample(3, seed=3)
+    np.save(tmp_path / "x.npy", x.numpy())
+    printed = run("evaluate", circle_file, "--points", tmp_path / "x.npy")
+    want = construct.load(circle_file)(x, outside="evaluate")
+    assert printed.exit_code == 0 and [float(line) for line in printed.stdout.split()] == want.tolist()
+    (line,) = printed.stderr.splitlines()
+    assert line.startswith("warning: x: expected points within the box") and "got 3 of 3 outside it" in line
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (4,), (2, 3, 4)])
 def test_evaluate_takes_points_of_any_number(circle_file: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "x.npy", np.zeros(shape))

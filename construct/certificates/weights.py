@@ -15,6 +15,7 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.transformer import Transformer
+from construct.transformer.module import evaluated_formula
 from construct.validation import invalid
 
 INPUT_ROW = 0  # x_j is added to this row of token j
@@ -23,10 +24,14 @@ _NAMES = {np.dtype(np.float64): "float64", np.dtype(np.float32): "float32", np.d
 
 
 class Evaluated(Protocol):
-    """What is read of a network: the formula's module and the box of its inputs; it can be called on points."""
+    """What is read of a network: the formula's module (`evaluated_formula`: where the network has a method `formula`,
+    what that returns) and the box of its inputs; it can be called on points."""
 
-    transformer: Transformer
-    box: Tensor
+    @property
+    def transformer(self) -> Transformer: ...
+
+    @property
+    def box(self) -> Tensor: ...
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -83,7 +88,7 @@ def weights_of(net: Evaluated) -> NetworkWeights:
     Raises:
         InputError: no network, or weights that are not finite.
     """
-    formula = getattr(net, "transformer", None)
+    formula = evaluated_formula(net)
     if not isinstance(formula, Transformer):
         raise invalid("net", "a construct.Network", net)
     blocks = tuple(
@@ -101,7 +106,7 @@ def weights_of(net: Evaluated) -> NetworkWeights:
 
 def weights_digest(net: Evaluated) -> str:
     """`tensors_digest` of the formula's module."""
-    tensors = net.transformer.state_dict().items()
+    tensors = evaluated_formula(net).state_dict().items()
     return tensors_digest({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors})
 
 

@@ -17,15 +17,21 @@ class DenseExecutor(Executor):
 
     name = "dense"
 
-    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        return net.in_parts(x)
+    def forward(self, x: Tensor, live: Transformer | None = None) -> Tensor:
+        return dense_values(live or self.net, x)
 
-    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
+    def states(self, x: Tensor, live: Transformer | None = None) -> list[Tensor]:
+        net = live or self.net
         chunks = [list(_states(net, part)) for part in x.split(net.points_at_once)]
         return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
-    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
-        return dense_multiply_adds(net)
+    def multiply_adds(self) -> int:
+        return dense_multiply_adds(self.net)
+
+
+def dense_values(net: Transformer, x: Tensor) -> Tensor:
+    """Values (P,) at x (P, D)."""
+    return net.in_parts(x)
 
 
 def _states(net: Transformer, x: Tensor) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ the input are in `construct.Network`.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,8 +22,12 @@ from construct.arrays import Float
 from construct.transformer.weights import FeedForward, Heads, Weights
 from construct.validation import invalid
 
-ENTRIES_AT_ONCE = 1 << 21
-"""Scores of pairs of tokens that `in_parts` holds together."""
+ENTRIES_AT_ONCE = {"cpu": 1 << 18, "other": 1 << 21}
+"""Scores of pairs of tokens that `in_parts` holds together; 2 MB of float64 stay in a CPU's cache."""
+
+
+def _entries(device: torch.device) -> int:
+    return ENTRIES_AT_ONCE.get(device.type, ENTRIES_AT_ONCE["other"])
 
 
 def _frozen(values: Float, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
@@ -76,7 +80,7 @@ class MultiHeadAttention(nn.Module):
         """What all heads add to hidden states (P, l, w), a few heads at a time."""
         points, tokens, _ = hidden.shape
         out = torch.zeros_like(hidden)
-        step = max(1, ENTRIES_AT_ONCE // max(points * tokens * tokens, 1))
+        step = max(1, _entries(hidden.device) // max(points * tokens * tokens, 1))
         for start in range(0, self.query.shape[0], step):
             out = out + self.heads(hidden, slice(start, start + step))
         return out
@@ -182,7 +186,7 @@ class Transformer(nn.Module):
     @property
     def points_at_once(self) -> int:
         """How many points `in_parts` evaluates together."""
-        return max(1, ENTRIES_AT_ONCE // (4 * self.tokens**2))
+        return max(1, _entries(self.device) // (4 * self.tokens**2))
 
     def in_parts(self, x: Tensor) -> Tensor:
         """The values (P,) at points (P, D), a few points and heads at a time, so that memory stays bounded."""
@@ -217,3 +221,10 @@ def weights_held(net: Transformer, box: Tensor) -> Weights:
         for block in net.stack
     )
     return Weights(array(net.hidden0), blocks, net.output, array(box))
+
+
+def evaluated_formula(net: Any) -> Any:
+    """The formula that a network evaluates: of a `construct.Network`, whose public module is another one, a copy; of
+    anything else its `transformer`, None if it has none."""
+    own = getattr(net, "formula", None)
+    return own() if callable(own) else getattr(net, "transformer", None)

@@ -45,7 +45,8 @@ def check_verified(
     document = dict(certificate.document)
     if moved:
         net = construct.approximate(targets.target(target), Circle(), charts=charts, degree=degree)
-        net.transformer.hidden0[chart, 1] += moved  # the last tokens are the coefficient tokens
+        with net.edit() as transformer:
+            transformer.hidden0[chart, 1] += moved  # the last tokens are the coefficient tokens
         document["network"] = {"sha256": weights_digest(net)}
     if lowered != 1.0:
         document["local"], document["bound"] = lowered * certificate.local, lowered * certificate.bound
