@@ -19,8 +19,8 @@ from benchmarks.attack.cases import FALSE, NOT_FINITE, RIGHT, STATE, WRONG, Case
 from benchmarks.attack.judge import refusal
 
 ARGUMENTS = {
-    "target", "manifold", "epsilon", "smoothness", "construction", "position_code", "charts", "cells", "degree", "bound",
-    "max_parameters", "dtype", "device", "seed", "progress", "timeout", "resolution",
+    "target", "manifold", "epsilon", "smoothness", "construction", "position_code", "charts", "cells", "degree",
+    "bound", "max_parameters", "dtype", "device", "seed", "progress", "timeout", "resolution",
 }  # fmt: skip
 FRESH = 3000
 COMPARED = 6

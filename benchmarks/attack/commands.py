@@ -27,11 +27,34 @@ from benchmarks.attack.judge import ESCAPES, OutOfTime, raw
 from construct.cli import app
 from proofs_as_code.verifier.__main__ import main as verify_main
 
-WORDS = ("", "nan", "inf", "-1", "0", "1e400", "1e-3", "abc", "\x1b[31m", "ü", "--", "-", "3.5", "10" * 20, "circle",
-         "os:system", "math:sin", "builtins:print", "json:nothing", "a b", "''", "1,2", "True", "None", "--json")  # fmt: skip
+WORDS = (
+    "", "nan", "inf", "-1", "0", "1e400", "1e-3", "abc", "\x1b[31m", "ü", "--", "-", "3.5", "10" * 20, "circle",
+    "os:system", "math:sin", "builtins:print", "json:nothing", "a b", "''", "1,2", "True", "None", "--json",
+)  # fmt: skip
+OUTS = ("out.safetensors", "out.safetensors", "no/such", ".", "/dev/full")
+OPTIONS = ("radius=2", "radius=1e400", "=", "a=b", "dim=1", "radius")
 MANIFOLDS = ("circle", "cube", "circle", "sphere", "nowhere", "torus")
-TARGETS = ("exp_sin", "polynomial", "kink", "nothing", "math:sin", "torch:sin", "os:system", "numpy:sin", "builtins:exec",
-           "benchmarks.attack.commands:first")  # fmt: skip
+TARGETS = ("exp_sin", "polynomial", "kink", "nothing", "math:sin", "torch:sin", "os:system", "numpy:sin",
+           "builtins:exec", "benchmarks.attack.commands:first")  # fmt: skip
+FILES = (
+    "net.safetensors",
+    "segment.safetensors",
+    "net.json",
+    "points.npy",
+    "nan.npy",
+    "words.npy",
+    "objects.npy",
+    "wide.npy",
+    "ints.npy",
+    "broken.safetensors",
+    "empty",
+    "nothing",
+    ".",
+    "no/such",
+    "x" * 300,
+    "/dev/null",
+    "",
+)
 BESIDE = 25  # one case in so many runs in a process of its own
 
 
@@ -55,7 +78,7 @@ class Commands(Surface):
         segment = pool.pooled("segment")
         segment.net.save(self.folder / "segment.safetensors")
         target = construct.targets.target("polynomial")
-        certificate = construct.certify(segment.net, target, segment.net.manifold, max_cells=64)
+        certificate = construct.certify(segment.net, target, segment.manifold, max_cells=64)
         certificate.save(self.folder / "net.json")
         np.save(self.folder / "points.npy", found.on[:5])
         np.save(self.folder / "nan.npy", np.full((2, 2), np.nan))
@@ -72,7 +95,7 @@ class Commands(Surface):
     def generate(self, rng: random.Random) -> Case:
         command = rng.choice(("approximate", "approximate", "certify", "evaluate", "evaluate", "info", "manifolds",
                               "targets", "export", "verify", "verify", ""))  # fmt: skip
-        words = getattr(self, f"_{command or 'nothing'}", lambda rng: [])(rng)
+        words: list[str] = getattr(self, f"_{command or 'nothing'}", lambda rng: [])(rng)
         if rng.random() < 0.25:
             words.insert(rng.randrange(len(words) + 1), rng.choice(WORDS))
         if rng.random() < 0.1 and words:
@@ -86,9 +109,7 @@ class Commands(Surface):
         return Case(choices)
 
     def path(self, rng: random.Random, *usual: str) -> str:
-        names = ("net.safetensors", "segment.safetensors", "net.json", "points.npy", "nan.npy", "words.npy", "objects.npy",
-                 "wide.npy", "ints.npy", "broken.safetensors", "empty", "nothing", ".", "no/such", "x" * 300)  # fmt: skip
-        return rng.choice(usual) if rng.random() < 0.75 else rng.choice((*names, "/dev/null", ""))
+        return rng.choice(usual) if rng.random() < 0.75 else rng.choice(FILES)
 
     def _approximate(self, rng: random.Random) -> list[str]:
         words = ["--manifold", rng.choice(MANIFOLDS[:3]) if rng.random() < 0.8 else rng.choice(MANIFOLDS)]
@@ -99,11 +120,11 @@ class Commands(Surface):
             words += ["--charts", rng.choice(("3", "4", "5", *WORDS)), "--degree", rng.choice(("1", "2", *WORDS))]
         words += ["--max-parameters", rng.choice(("3000", "30000", "100000", "10"))]
         for option, usual in (
-            ("--out", ("out.safetensors", "out.safetensors", "no/such", ".", "/dev/full")), ("--dim", ("1", "2", "40")),
-            ("--ambient", ("5", "1", "1000000000")), ("--option", ("radius=2", "radius=1e400", "=", "a=b", "dim=1", "radius")),
-            ("--construction", ("paper", "compact", "other")), ("--smoothness", ("1", "nan", "-1")), ("--seed", ("3", "-1")),
-            ("--dtype", ("float32", "float16")), ("--device", ("cpu", "cuda", "meta", "x")), ("--samples", ("100", "0", "x")),
-            ("--bound", ("rigorous", "x")), ("--position-code", ("trigonometric", "x")), ("--plot", ("out.png", "out.gif")),
+            ("--out", OUTS), ("--dim", ("1", "2", "40")), ("--ambient", ("5", "1", "100000000")), ("--option", OPTIONS),
+            ("--construction", ("paper", "compact", "other")), ("--smoothness", ("1", "nan", "-1")),
+            ("--dtype", ("float32", "float16")), ("--device", ("cpu", "cuda", "meta", "x")), ("--seed", ("3", "-1")),
+            ("--bound", ("rigorous", "x")), ("--position-code", ("trigonometric", "x")),
+            ("--plot", ("out.png", "out.gif")), ("--samples", ("100", "0", "x")),
         ):  # fmt: skip
             if rng.random() < (0.4 if option == "--out" else 0.12):
                 words += [option, rng.choice(usual)]
@@ -199,11 +220,11 @@ class Commands(Surface):
             except Exception as error:
                 return -1, "", "", error
             return code, out.getvalue(), err.getvalue(), None
-        result = self.runner.invoke(app, [command, *words] if command else words)
+        result = self.runner.invoke(app, [command, *words] if command else words, color=True)  # as on a terminal
         if isinstance(result.exception, OutOfTime):
             raise result.exception
-        error = None if isinstance(result.exception, SystemExit | None) else result.exception
-        return result.exit_code, result.stdout, result.stderr, error
+        raised = None if isinstance(result.exception, SystemExit | None) else result.exception
+        return result.exit_code, result.stdout, result.stderr, raised
 
     def judge(self, case: Case, command: str, words: list[str], code: int, out: str, err: str) -> Outcome:
         """Exit codes, streams, and values."""
@@ -220,8 +241,8 @@ class Commands(Surface):
         if code == 2:
             return Outcome(REFUSED, "usage" if usage else lines[0].split(":")[1].strip())
         if command == "verify":
-            return Outcome(RIGHT) if out.startswith(("verified", "refused", "\n", "`python", "python")) or "--help" in words else (
-                Outcome(WRONG, "verify", out[:200]))  # fmt: skip
+            said = out.startswith(("verified", "refused", "`python")) or "--help" in words
+            return Outcome(RIGHT) if said else Outcome(WRONG, "verify", out[:200])
         if code == 1 and (not lines or not lines[-1].startswith("error: ")):
             return Outcome("error outside the dialect", f"{command}: exit code 1 without a reason", err[-300:])
         if code == 0 and err.strip():

@@ -22,6 +22,7 @@ from benchmarks.tables import one_thread
 
 MEMORY = 6 << 30  # bytes that a worker may map beyond what it has at its start
 LATE = 60.0  # seconds past a case's limit after which its worker is ended
+PREPARING = 1200.0  # seconds that a surface may take before its first case
 Surfaces = Callable[[], Sequence[type[Surface]]]
 
 
@@ -103,9 +104,15 @@ class Worker:
         self.place[0], self.place[1] = -1.0, time.monotonic()
         self.pipe.send(chunk)
 
+    @property
+    def busy_with(self) -> str | None:
+        return None if self.chunk is None else self.chunk.surface
+
     def late(self, limit: float) -> bool:
         """Whether it is at one case for longer than its own clock should have allowed."""
-        return self.chunk is not None and time.monotonic() - self.place[1] > WAITING * limit + LATE
+        if self.chunk is None:
+            return False
+        return time.monotonic() - self.place[1] > (PREPARING if self.place[0] < 0 else WAITING * limit + LATE)
 
     def end(self) -> None:
         self.process.kill()
@@ -133,6 +140,8 @@ def chunks_left(surface: type[Surface], cases: int, log: Log) -> list[Chunk]:
 class Attack:
     """Runs every surface's cases, keeping the shares even, so that an interrupted attack has seen them all.
 
+    With a limit of time every surface gets the same of it instead, whatever its share.
+
     Args:
         surfaces: a function of a module that gives the surfaces, so that workers can be spawned with it.
         cases: of each surface, by name.
@@ -146,6 +155,7 @@ class Attack:
         self.types = {surface.name: surface for surface in surfaces() if surface.name in cases}
         self.left = {name: chunks_left(surface, cases[name], log) for name, surface in self.types.items()}
         self.jobs = jobs
+        self.workers: list[Worker] = []
         self.begin = self.told = time.monotonic()
 
     def next(self) -> Chunk | None:
@@ -155,12 +165,20 @@ class Attack:
         waiting = {name: chunks for name, chunks in self.left.items() if chunks}
         if not waiting:
             return None
-        name = min(waiting, key=lambda name: waiting[name][-1].start / self.cases[name])
+        name = min(waiting, key=self.spent if self.seconds is not None else self.share_done)
         return waiting[name].pop()
+
+    def share_done(self, name: str) -> float:
+        return self.left[name][-1].start / self.cases[name]
+
+    def spent(self, name: str) -> float:
+        """Seconds that went into a surface; a chunk that is under way counts as one like those before."""
+        tally, busy = self.log.tallies.get(name), sum(name == worker.busy_with for worker in self.workers)
+        return (tally.seconds if tally else 0.0) * (1 + busy) + busy
 
     def run(self) -> None:
         """Run until all is done, or time is over."""
-        workers = [Worker(self.surfaces, self.seed) for _ in range(self.jobs)]
+        workers = self.workers = [Worker(self.surfaces, self.seed) for _ in range(self.jobs)]
         try:
             for worker in workers:
                 self.feed(worker)

@@ -92,7 +92,7 @@ class Loading(Surface):
     name = "load"
     share = 25_000
     limit = 2.0
-    chunk = 250
+    chunk = 100
     optional = frozenset({"dtype", "device", "manifold"})
     kinds: ClassVar[tuple[str, ...]] = (*["bytes"] * 3, *["header"] * 2, *["metadata"] * 4, *["tensors"] * 4, "program",
                                         "path", "arguments", "certificate", "certificate")  # fmt: skip
@@ -105,7 +105,7 @@ class Loading(Surface):
             self.files[name] = path.read_bytes()
         found = pool.pooled("segment")
         target = construct.expressions.variables(1)[0] ** 3
-        certificate = construct.certify(found.net, target, found.net.manifold, max_cells=64)
+        certificate = construct.certify(found.net, target, found.manifold, max_cells=64)
         certificate.save(self.folder / "base.json")
         self.certificate = (self.folder / "base.json").read_bytes()
 
@@ -193,7 +193,7 @@ class Loading(Surface):
         data, text = self.changed(case, rng)
         kind = case["kind"]
         given = place(case["path"] if kind == "path" else "text", self.folder, data, rng)
-        options = {name: case[name] for name in ("dtype", "device", "manifold") if name in case.choices}
+        options: dict[str, Any] = {name: case[name] for name in ("dtype", "device", "manifold") if name in case.choices}
         try:
             if kind == "certificate" or case.get("certificate"):
                 return self.certified(construct.load_certificate(given.value), text, data)

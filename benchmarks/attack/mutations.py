@@ -1,4 +1,4 @@
-"""Mutations: of JSON values by their grammar, of tensors, of a file's header and bytes, each with a text of what it did."""
+"""Mutations of JSON values by their grammar, of tensors, and of bytes, each with a text of what it did."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from benchmarks.attack import oracles
 
-ODD_TEXTS = ("", "\x1b[2J\x1b[31mred", "nan", "Infinity", "circle\nverified", "é" * 50, "x" * 5000, "\u202eabc", "../../x",
-             "\x00", "0", "rigorous", "float16")  # fmt: skip
-ODD_NUMBERS = (0, 1, -1, 2, 2**31, 2**63, 10**400, 0.5, -0.5, 1e-99, 1e-320, 1e308, math.nan, math.inf, -math.inf, True,
-               "3", None, [], {}, [1], 2.0)  # fmt: skip
+ODD_TEXTS = ("", "\x1b[2J\x1b[31mred", "nan", "Infinity", "circle\nverified", "é" * 50, "x" * 5000, "\u202eabc",
+             "../../x", "\x00", "0",
+             "rigorous", "float16")  # fmt: skip
+ODD_NUMBERS: tuple[Any, ...] = (
+    0, 1, -1, 2, 2**31, 2**63, 10**400, 0.5, -0.5, 1e-99, 1e-320, 1e308, math.nan, math.inf, -math.inf, True, "3", None,
+    [], {}, [1], 2.0,
+)  # fmt: skip
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ import torch
 import construct
 from benchmarks.attack import oracles
 from construct import targets
-from construct.manifolds import Circle, Cube, ParametricManifold, Sphere
+from construct.manifolds import Circle, Cube, Manifold, ParametricManifold, Sphere
 from construct.network import Network
 from construct.transformer.weights import FeedForward, Heads, Weights
 
@@ -36,6 +36,11 @@ class Pooled:
     box: np.ndarray
     on: np.ndarray
     tolerance: float
+
+    @property
+    def manifold(self) -> Manifold:
+        assert self.net.manifold is not None
+        return self.net.manifold
 
     @property
     def knows_manifold(self) -> bool:
@@ -101,14 +106,14 @@ BUILDERS: dict[str, tuple[Callable[[], Network], Callable[[int], np.ndarray]]] =
         on_circle,
     ),
     "paper circle": (
-        lambda: construct.approximate(exp_sin, Circle(), charts=4, cells=2, degree=1, construction="paper"),
+        lambda: construct.approximate(exp_sin, Circle(), charts=4, cells=1, degree=1, construction="paper"),
         on_circle,
     ),
     "spline circle": (
         lambda: construct.approximate(targets.target("kink"), Circle(), charts=4, cells=3, smoothness=1.0),
         on_circle,
     ),
-    "sphere": (lambda: construct.approximate(exp_sin, Sphere(2), charts=8, degree=2), on_sphere),
+    "sphere": (lambda: construct.approximate(exp_sin, Sphere(2), charts=6, degree=1), on_sphere),
     "ellipse": (lambda: construct.approximate(exp_sin, _ellipse(), charts=8, degree=2), on_ellipse),
     "random": (lambda: random_network(5), on_circle),
 }

@@ -91,8 +91,6 @@ class Certifying(Surface):
         if rng.random() < 0.1:
             choices["manifold"] = rng.choice(tuple(MANIFOLDS)) if rng.random() < 0.8 else values.odd(rng)
         choices["max_cells"] = rng.choice((1, 10, 100, 500)) if rng.random() < 0.95 else values.odd(rng)
-        if isinstance(choices["max_cells"], int) or rng.random() < 0.2:
-            pass
         if rng.random() < 0.3:
             choices["epsilon"] = values.epsilon(rng, 0.7)
         if rng.random() < 0.5:
@@ -110,7 +108,9 @@ class Certifying(Surface):
     def run(self, case: Case) -> Outcome:
         net = copy.deepcopy(pool.pooled(case["net"]).net)
         target = EXPRESSIONS.get(case["target"]) if isinstance(case.choices["target"], str) else case["target"]
-        manifold = MANIFOLDS.get(case["manifold"]) if isinstance(case.choices["manifold"], str) else case["manifold"]
+        manifold: Any = case["manifold"]
+        if isinstance(case.choices["manifold"], str):
+            manifold = MANIFOLDS[manifold]
         if "edit" in case.choices:
             self.edit(net, random.Random(case["edit"]))
         options = {n: case[n] for n in ("epsilon", "tolerance", "max_cells", "seed", "kind", "progress")
@@ -166,7 +166,7 @@ class Verifying(Surface):
     name = "verifier"
     share = 5_000
     limit = 30.0
-    chunk = 40
+    chunk = 20
     optional = frozenset({"second"})
     cases: ClassVar[dict[str, tuple[str, str, str, float]]] = {
         "segment": ("segment", "x^3 - 3 x y^2", "Cube(1)", 0.1),
@@ -179,7 +179,7 @@ class Verifying(Surface):
         self.pairs = {}
         for name, (net, target, manifold, tolerance) in self.cases.items():
             found = pool.pooled(net).net
-            space = MANIFOLDS[manifold]
+            space: Manifold = MANIFOLDS[manifold]
             certificate = construct.certify(found, EXPRESSIONS[target], space, tolerance=tolerance, max_cells=300)
             found.save(self.folder / "base.safetensors")
             tensors, metadata = oracles.read_file((self.folder / "base.safetensors").read_bytes())
@@ -188,8 +188,19 @@ class Verifying(Surface):
 
     def generate(self, rng: random.Random) -> Case:
         choices: dict[str, Any] = {"pair": rng.choice(tuple(self.cases)), "seed": rng.getrandbits(32)}
-        choices["change"] = rng.choice(("document", "document", "document", "tensors", "tensors", "both", "bytes", "swap",
-                                        "bound", "component"))  # fmt: skip
+        changes = (
+            "document",
+            "document",
+            "document",
+            "tensors",
+            "tensors",
+            "both",
+            "bytes",
+            "swap",
+            "bound",
+            "component",
+        )
+        choices["change"] = rng.choice(changes)
         choices["digests"] = rng.choice(("anew", "anew", "anew", "off", "off", "old"))
         return Case(choices)
 

@@ -148,8 +148,11 @@ def own(rng: random.Random) -> Space:
 
     lipschitz = 0.3 if fault == "lipschitz" else max(1.0, a)
     odd = values.odd(rng)
-    names = frozenset({"function", "lower", "upper", "periodic", "reach", "lipschitz", "project", "dim", "ambient", "box",
-                       "sample", "formula", "orthogonal", "seed"})  # fmt: skip
+    fault_text = f"{fault} {odd.text}" if fault == "odd" else fault
+    names = frozenset({
+        "function", "lower", "upper", "periodic", "reach", "lipschitz", "project", "dim", "ambient", "box", "sample",
+        "formula", "orthogonal", "seed",
+    })  # fmt: skip
 
     def ellipse(n: int, generator: np.random.Generator) -> np.ndarray:
         return circle()(n, generator) * np.array([1.0, a])
@@ -159,12 +162,13 @@ def own(rng: random.Random) -> Space:
                                      "lipschitz": [lipschitz]}  # fmt: skip
         if fault == "odd":
             arguments[rng.choice(tuple(arguments))] = odd.value
-        text = f"ParametricManifold(ellipse 1, {a}; reach {reach}, fault {fault}, {odd.text if fault == 'odd' else ''})"
+        text = f"ParametricManifold(ellipse 1, {a}; reach {reach}, fault {fault_text})"
         return Space(text, lambda: ParametricManifold(function, **arguments), ellipse, names)
-    arguments = {"dim": 1, "ambient": 2, "reach": rng.choice((0.9, 0.5, 1.0)), "box": [1.1, 1.1]}
+    arguments = {"dim": 1, "ambient": 2, "box": [1.1, 1.1]}
+    arguments["reach"] = rng.choice((0.9, 0.5, 1.0)), "box": [1.1, 1.1]}
     if fault == "odd":
         arguments[rng.choice(tuple(arguments))] = odd.value
-    text = f"ProjectedManifold(circle; reach {arguments['reach']!r:.20}, fault {fault}, {odd.text if fault == 'odd' else ''})"
+    text = f"ProjectedManifold(circle; reach {arguments['reach']!r:.20}, fault {fault_text})"
     return Space(text, lambda: ProjectedManifold(project, **arguments), circle(), names)
 
 

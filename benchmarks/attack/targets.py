@@ -131,10 +131,12 @@ def rough(rng: random.Random) -> Function:
         f"{size} sign(x0 - {c})": (
             lambda x: size * torch.sign(x[..., 0] - c), lambda x: size * np.sign(x[..., 0] - c)),
         f"sin(x0) + {size} (x0 > {c})": (
-            lambda x: torch.sin(x[..., 0]) + size * (x[..., 0] > c), lambda x: np.sin(x[..., 0]) + size * (x[..., 0] > c)),
+            lambda x: torch.sin(x[..., 0]) + size * (x[..., 0] > c),
+            lambda x: np.sin(x[..., 0]) + size * (x[..., 0] > c)),
         f"{size} floor(7 x0)": (lambda x: size * torch.floor(7 * x[..., 0]), lambda x: size * np.floor(7 * x[..., 0])),
         f"bump of width {width} at {c}": (
-            lambda x: torch.exp(-(((x[..., 0] - c) / width) ** 2)), lambda x: np.exp(-(((x[..., 0] - c) / width) ** 2))),
+            lambda x: torch.exp(-(((x[..., 0] - c) / width) ** 2)),
+            lambda x: np.exp(-(((x[..., 0] - c) / width) ** 2))),
         f"noise {size}": (noise, noise),
         f"tanh((x0 - {c}) / {width})": (
             lambda x: torch.tanh((x[..., 0] - c) / width), lambda x: np.tanh((x[..., 0] - c) / width)),
@@ -203,7 +205,7 @@ def hostile(rng: random.Random) -> Function:
         "random": lambda x: torch.rand(x.shape[:-1], dtype=torch.float64),
         "float32 inside": lambda x: (x.float() @ torch.ones(x.shape[-1], 1))[..., 0],
         "needs float32": lambda x: (x @ torch.ones(x.shape[-1], 1, dtype=torch.float32))[..., 0],
-        "detached item": lambda x: torch.tensor([float(v) for v in x[..., 0].reshape(-1)]).reshape(x.shape[:-1]).double(),
+        "detached item": lambda x: torch.tensor([float(v) for v in x[..., 0]]).double(),
         "requires grad": lambda x: x[..., 0] * torch.ones(1, dtype=torch.float64, requires_grad=True),
         "view of x": lambda x: x[..., 0],
         "a class": dict,
