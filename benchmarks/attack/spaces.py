@@ -164,11 +164,11 @@ def own(rng: random.Random) -> Space:
             arguments[rng.choice(tuple(arguments))] = odd.value
         text = f"ParametricManifold(ellipse 1, {a}; reach {reach}, fault {fault_text})"
         return Space(text, lambda: ParametricManifold(function, **arguments), ellipse, names)
-    arguments = {"dim": 1, "ambient": 2, "box": [1.1, 1.1]}
-    arguments["reach"] = rng.choice((0.9, 0.5, 1.0)), "box": [1.1, 1.1]}
+    reach = rng.choice((0.9, 0.5, 1.0))
+    arguments = {"dim": 1, "ambient": 2, "reach": reach, "box": [1.1, 1.1]}
     if fault == "odd":
         arguments[rng.choice(tuple(arguments))] = odd.value
-    text = f"ProjectedManifold(circle; reach {arguments['reach']!r:.20}, fault {fault_text})"
+    text = f"ProjectedManifold(circle; reach {reach}, fault {fault_text})"
     return Space(text, lambda: ProjectedManifold(project, **arguments), circle(), names)
 
 
