@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from benchmarks.attack.cases import CRASH, HANG, Outcome, Surface
+from benchmarks.attack.cases import CRASH, HANG, Outcome, Surface, printable
 from benchmarks.attack.judge import WAITING, judged, minimised
 from benchmarks.attack.report import KEPT, Log
 from benchmarks.tables import one_thread
@@ -54,7 +54,7 @@ def run_chunk(surface: Surface, chunk: Chunk, at: Callable[[int], None], seen: s
             if key not in seen and outcome.kind != HANG:
                 case = minimised(surface, case, outcome)
             seen.add(key)
-            group["examples"].append({"number": number, "case": case.text, "detail": outcome.detail})
+            group["examples"].append({"number": number, "case": case.text, "detail": printable(outcome.detail)})
     return {
         "surface": chunk.surface, "start": chunk.start, "stop": chunk.stop,
         "seconds": round(time.perf_counter() - begin, 3), "kinds": kinds, "refused": refused,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
 import signal
 import sys
-import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -69,13 +69,23 @@ def limited(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@functools.cache
+def library_file(name: str) -> str | None:
+    """A file's path within the library, None for one that is not of it."""
+    path = Path(name)
+    if not path.is_relative_to(ROOT) or path.relative_to(ROOT).parts[0] not in PARTS:
+        return None
+    return str(path.relative_to(ROOT))
+
+
 def frame_of(error: BaseException) -> str:
     """The innermost frame of the library that an error passed, as file:function."""
-    found = "outside the library"
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PARTS:
-            found = f"{path.relative_to(ROOT)}:{frame.name}"
+    found, trace = "outside the library", error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        name = library_file(code.co_filename)
+        found = found if name is None else f"{name}:{code.co_name}"
+        trace = trace.tb_next
     return found
 
 
@@ -96,28 +106,19 @@ def refusal(error: Exception, names: Collection[str]) -> Outcome:
     """The outcome of an exception: refused if it is the library's, in its dialect, about an argument in `names`."""
     if not isinstance(error, construct.ConstructError):
         return raw(error)
-    text = str(error)
-    kind, frame = type(error).__name__, frame_of(error)
-    detail = printable(text)[:400]
+    text = _text(error)
     match = REFUSAL.fullmatch(text)
+    name = re.split(r"[\[. ]", match["name"], maxsplit=1)[0] if match is not None else ""
+    if name in names and len(text) <= LONGEST_MESSAGE and not ESCAPES.search(text):
+        return Outcome(REFUSED, name, text[:400])
+    kind, frame, detail = type(error).__name__, frame_of(error), printable(text)[:400]
     if ESCAPES.search(text):
         return Outcome(ESCAPE, f"{kind} in {frame}", detail)
     if match is None:
         return Outcome(DIALECT, f"{kind} without name, expected, got in {frame}", detail)
-    name = re.split(r"[\[. ]", match["name"])[0]
     if name not in names:
         return Outcome(DIALECT, f"{kind} names {name!r}, no argument of the call, in {frame}", detail)
-    if len(text) > LONGEST_MESSAGE:
-        return Outcome(DIALECT, f"a message of more than {LONGEST_MESSAGE} characters in {frame}", detail)
-    return Outcome(REFUSED, name, detail)
-
-
-def refused_or(names: Collection[str], call: Callable[[], Any]) -> tuple[Any, Outcome | None]:
-    """The value of a call, or what its exception means."""
-    try:
-        return call(), None
-    except Exception as error:
-        return None, refusal(error, names)
+    return Outcome(DIALECT, f"a message of more than {LONGEST_MESSAGE} characters in {frame}", detail)
 
 
 def _global_state() -> tuple[Any, ...]:
@@ -132,7 +133,7 @@ def _global_state() -> tuple[Any, ...]:
         os.getcwd(),
         sys.getrecursionlimit(),
         signal.getsignal(signal.SIGINT),
-        torch.random.get_rng_state()[:64].sum().item(),
+        torch.random.get_rng_state().numpy().tobytes()[:64],
     )
 
 
