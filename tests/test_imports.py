@@ -23,6 +23,7 @@ LAYERS = (
     "errors",
     "arrays",
     "validation",
+    "boxes",
     "progress",
     "expressions",
     "manifolds",
