@@ -34,20 +34,32 @@ ARGUMENTS = {"x", "check", "outside", "net", "dtype", "device", "execution", "se
 OFTEN = ("segment", "random", "coarse circle", "segment", "random")
 OVERFLOW = 1e290  # numbers of the formula that may overflow in another order of the sums
 
-SCALES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "in the box": lambda box, rng: (rng.random(box.size) * 2 - 1) * box,
-    "on a face": lambda box, rng: np.where(rng.random(box.size) < 0.5, box, -box),
-    "beyond a face by an ulp": lambda box, rng: np.nextafter(box, np.inf) * np.sign(rng.random(box.size) - 0.5),
-    "1.01 box": lambda box, rng: 1.01 * box * (rng.random(box.size) * 2 - 1),
-    "3 box": lambda box, rng: 3 * box * (rng.random(box.size) * 2 - 1),
-    "1e3 box": lambda box, rng: 1e3 * box * (rng.random(box.size) * 2 - 1),
-    "1e8": lambda box, rng: 1e8 * (rng.random(box.size) * 2 - 1),
-    "1e30": lambda box, rng: 1e30 * (rng.random(box.size) * 2 - 1),
-    "1e150": lambda box, rng: 1e150 * (rng.random(box.size) * 2 - 1),
-    "1e300": lambda box, rng: 1e300 * (rng.random(box.size) * 2 - 1),
-    "subnormal": lambda box, rng: 5e-324 * rng.integers(-3, 4, box.size),
-    "zero": lambda box, rng: np.zeros(box.size),
-    "-0.0": lambda box, rng: -np.zeros(box.size),
+
+def _times(factor: float) -> Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]:
+    """Points of a box that is larger by a factor, about its middle."""
+    return lambda low, high, rng: (low + high) / 2 + factor * (high - low) / 2 * (rng.random(low.size) * 2 - 1)
+
+
+def _of_size(size: float) -> Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]:
+    return lambda low, high, rng: size * (rng.random(low.size) * 2 - 1)
+
+
+SCALES: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+    "in the box": _times(1.0),
+    "on a face": lambda low, high, rng: np.where(rng.random(low.size) < 0.5, low, high),
+    "beyond a face by an ulp": lambda low, high, rng: np.where(
+        rng.random(low.size) < 0.5, np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+    ),
+    "1.01 box": _times(1.01),
+    "3 box": _times(3.0),
+    "1e3 box": _times(1e3),
+    "1e8": _of_size(1e8),
+    "1e30": _of_size(1e30),
+    "1e150": _of_size(1e150),
+    "1e300": _of_size(1e300),
+    "subnormal": lambda low, high, rng: 5e-324 * rng.integers(-3, 4, low.size),
+    "zero": lambda low, high, rng: np.zeros(low.size),
+    "-0.0": lambda low, high, rng: -np.zeros(low.size),
 }
 ROW_KINDS = (*["on M"] * 8, *["in the box"] * 5, *SCALES, "NaN", "inf")
 SHAPES = ("(D,)", "(1, D)", "(n, D)", "(n, D)", "(n, D)", "(2, 3, D)", "(2, 1, n, D)", "(0, D)", "(2, 0, D)")
@@ -67,7 +79,7 @@ def rows(rng: np.random.Generator, kind: str, found: pool.Pooled, count: int) ->
         if count:
             points[rng.integers(count), rng.integers(points.shape[1])] = math.nan if kind == "NaN" else math.inf
         return points
-    return np.array([SCALES[kind](found.box, rng) for _ in range(count)]).reshape(count, found.box.size)
+    return np.array([SCALES[kind](found.lower, found.upper, rng) for _ in range(count)]).reshape(count, found.ambient)
 
 
 class Calls(Surface):
@@ -113,7 +125,7 @@ class Calls(Surface):
     def points(self, case: Case, found: pool.Pooled) -> np.ndarray:
         """The rows of a case in the shape that it names, float64."""
         rng = np.random.default_rng(case["seed"])
-        n, d, shape = int(rng.integers(2, 6)), found.box.size, case["shape"]
+        n, d, shape = int(rng.integers(2, 6)), found.ambient, case["shape"]
         lengths = {"n": n, "D": d, "D + 1": d + 1, "D - 1": d - 1, "10**6": 10**6}
         parts = [part.strip() for part in shape.strip("()").split(",") if part.strip()]
         wanted = tuple(lengths[part] if part in lengths else int(part) for part in parts)
@@ -210,7 +222,7 @@ class Calls(Surface):
         """Whether x is what `net` documents: finite points (..., D) of its dtype on its device."""
         if not isinstance(x, torch.Tensor) or x.layout != torch.strided or x.is_meta or x.is_nested:
             return False
-        right = x.dtype == found.net.dtype and x.ndim >= 1 and x.shape[-1] == found.box.size
+        right = x.dtype == found.net.dtype and x.ndim >= 1 and x.shape[-1] == found.ambient
         return right and bool(torch.isfinite(x).all())
 
     def refused(self, case: Case, found: pool.Pooled, x: Any, outcome: Outcome) -> Outcome:
@@ -220,7 +232,7 @@ class Calls(Surface):
         check = case.get("check")
         if check is not None and not isinstance(check, bool):
             return outcome
-        flat = x.detach().double().resolve_neg().numpy().reshape(-1, found.box.size)
+        flat = x.detach().double().resolve_neg().numpy().reshape(-1, found.ambient)
         if check is True:
             if not found.knows_manifold:
                 return outcome
@@ -254,7 +266,7 @@ class Calls(Surface):
         got = out.detach().double().resolve_neg().numpy().reshape(-1)
         if not np.isfinite(got).all():
             return Outcome(NOT_FINITE, f"{case['rows']}, {case.get('execution', 'sparse')}", values_text(out))
-        flat = x.detach().resolve_neg().numpy().reshape(-1, found.box.size)
+        flat = x.detach().resolve_neg().numpy().reshape(-1, found.ambient)
         if check is True and len(flat) and found.knows_manifold:
             with np.errstate(all="ignore"):
                 off = np.abs((flat.astype(float) ** 2).sum(axis=1) - 1)
@@ -273,7 +285,7 @@ class Calls(Surface):
         if np.isfinite(rounded).all() and (np.abs(got - rounded) <= tolerance).all():
             return None
         precise = oracles.dense(found.tensors, flat, np.longdouble)
-        inside = (np.abs(flat) <= found.box).all(axis=1)
+        inside = found.inside(flat)
         with np.errstate(all="ignore"):  # outside, numbers are large: as much as rounding did here, and more
             lost = np.where(np.isfinite(rounded), np.abs(rounded - precise), np.inf)
             relative = 1e-9 if flat.dtype == np.float64 else 1e-3
@@ -294,12 +306,12 @@ class Calls(Surface):
         if not wanted or not out.requires_grad or found.net.dtype != torch.float64:
             return None
         (gradient,) = torch.autograd.grad(out.sum(), x)
-        flat, g = x.detach().numpy().reshape(-1, found.box.size), gradient.numpy().reshape(-1, found.box.size)
+        flat, g = x.detach().numpy().reshape(-1, found.ambient), gradient.numpy().reshape(-1, found.ambient)
         if not np.isfinite(g).all():
             return Outcome(NOT_FINITE, f"gradient, {case['rows']}")
-        inside = (np.abs(flat) < found.box).all(axis=1)
-        for j in range(found.box.size):
-            step = np.zeros(found.box.size)
+        inside = found.inside(flat)
+        for j in range(found.ambient):
+            step = np.zeros(found.ambient)
             step[j] = 2.0**-20
             at = [oracles.dense(found.tensors, flat + k * step, np.longdouble) for k in (-1, 0, 1)]
             left, right = (at[1] - at[0]) / 2.0**-20, (at[2] - at[1]) / 2.0**-20

@@ -26,6 +26,7 @@ class Pooled:
     """A network, its weights as numpy arrays, and points of its manifold.
 
     Attributes:
+        lower, upper: (D,) ends of the box.
         tolerance: of values inside the box, absolute.
         on: (n, D) points of the manifold, from a closed form of this file.
     """
@@ -33,9 +34,18 @@ class Pooled:
     name: str
     net: Network
     tensors: oracles.Tensors
-    box: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
     on: np.ndarray
     tolerance: float
+
+    @property
+    def ambient(self) -> int:
+        return len(self.lower)
+
+    def inside(self, x: np.ndarray) -> np.ndarray:
+        """Whether points (n, D) are in the box."""
+        return np.asarray(((self.lower <= x) & (x <= self.upper)).all(axis=1))
 
     @property
     def manifold(self) -> Manifold:
@@ -125,11 +135,11 @@ def pooled(name: str) -> Pooled:
     """The network of this name, built when it is first asked for."""
     build, points = BUILDERS[name]
     net, on = build(), points(64)
-    tensors, box = tensors_of(net.transformer), net.box.double().numpy().copy()
-    inside = np.concatenate([on, (np.random.default_rng(0).random((32, len(box))) * 2 - 1) * box])
+    tensors, (lower, upper) = tensors_of(net.transformer), net.box.double().numpy().copy()
+    inside = np.concatenate([on, lower + np.random.default_rng(0).random((32, len(lower))) * (upper - lower)])
     precise = np.float32 if net.dtype == torch.float32 else np.float64
     value = oracles.dense(tensors, inside.astype(precise), np.longdouble)
     rounded = oracles.dense(tensors, inside.astype(precise), precise)
     size = max(1.0, float(np.abs(value).max()))
     tolerance = SLACK * float(np.abs(value - rounded).max()) + LEAST[net.dtype] * size
-    return Pooled(name, net, tensors, box, on, tolerance)
+    return Pooled(name, net, tensors, lower, upper, on, tolerance)
