@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.attack.cases import Case, Given, Outcome, Surface
 from benchmarks.attack.engine import Attack
 from benchmarks.attack.report import Log
 from benchmarks.attack.spaces import Space, circle
+from benchmarks.attack.surfaces import surfaces
 from benchmarks.attack.targets import Function
 from construct.network import Network
 from construct.validation import invalid
@@ -354,12 +355,6 @@ def obedient() -> Sequence[type[Surface]]:
     return (Obedient,)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(judge, "WAITING", 2.0)
-    yield
-
-
 def test_a_crash_and_a_hang_are_findings_and_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     log = Log(tmp_path / "attack.jsonl")
     Attack(obedient, {"obedient": 10}, log, 0, 1, None).run()
@@ -375,3 +370,13 @@ def test_a_crash_and_a_hang_are_findings_and_a_run_goes_on_where_it_was(tmp_path
     rows = again.rows(["obedient"])
     assert rows[-1]["cases"] == 12 and rows[-1]["findings"] == 3
     assert any("planted" in line for line in again.groups())
+
+
+def test_a_few_cases_of_every_surface(tmp_path: Path) -> None:
+    types = surfaces()
+    log = Log(tmp_path / "attack.jsonl")
+    Attack(surfaces, {surface.name: 3 for surface in types}, log, 0, 1, None).run()
+    rows = log.rows([surface.name for surface in types])
+    assert [row["cases"] for row in rows] == [3] * len(types) + [3 * len(types)]
+    assert all(row["cases"] == row["right"] + row["refused"] + row["findings"] for row in rows)
+    assert log.tallies.keys() == {surface.name for surface in types}

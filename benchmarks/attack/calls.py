@@ -86,7 +86,7 @@ class Calls(Surface):
     """`net(x)`."""
 
     name = "net"
-    share = 923_000
+    share = 932_900
     limit = 10.0
     chunk = 500
     optional = frozenset({"context", "layout", "check", "execution", "second", "gradient"})

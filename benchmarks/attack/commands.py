@@ -233,7 +233,7 @@ class Commands(Surface):
         if code not in (0, 1, 2):
             return Outcome(RAW, f"exit code {code}", err[-300:])
         lines = err.strip().splitlines()
-        usage = bool(lines) and (lines[0].startswith("Usage:") or (not words and not command))
+        usage = bool(lines) and (lines[0].startswith(("Usage:", "Error: ")) or (not words and not command))
         if code == 2 and not usage and (len(lines) != 1 or not lines[0].startswith("error: ") or out):
             return Outcome(
                 "error outside the dialect", f"{command}: exit code 2 with {len(lines)} lines", err[-300:] + out[:100]

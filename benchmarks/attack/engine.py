@@ -37,7 +37,7 @@ class Chunk:
 
 def run_chunk(surface: Surface, chunk: Chunk, at: Callable[[int], None], seen: set[tuple[str, str]]) -> dict[str, Any]:
     """Run the cases of a chunk; the first of every group of findings is minimised, unless its group is in `seen`."""
-    begin, kinds, refused = time.perf_counter(), Counter[str](), Counter[str]()
+    begin, kinds, refused = (time.perf_counter(), time.process_time()), Counter[str](), Counter[str]()
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for number in range(chunk.start, chunk.stop):
         at(number)
@@ -57,8 +57,8 @@ def run_chunk(surface: Surface, chunk: Chunk, at: Callable[[int], None], seen: s
             group["examples"].append({"number": number, "case": case.text, "detail": printable(outcome.detail)})
     return {
         "surface": chunk.surface, "start": chunk.start, "stop": chunk.stop,
-        "seconds": round(time.perf_counter() - begin, 3), "kinds": kinds, "refused": refused,
-        "findings": list(groups.values()),
+        "seconds": round(time.perf_counter() - begin[0], 3), "processor": round(time.process_time() - begin[1], 3),
+        "kinds": kinds, "refused": refused, "findings": list(groups.values()),
     }  # fmt: skip
 
 
@@ -229,7 +229,8 @@ class Attack:
         outcome = Outcome(kind, f"exit code {code}" if kind == CRASH else "not to be stopped from inside")
         example = {"number": number, "case": surface.case(number).text, "detail": ""}
         self.log.keep({
-            "surface": chunk.surface, "start": number, "stop": number + 1, "seconds": 0.0, "kinds": {kind: 1},
+            "surface": chunk.surface, "start": number, "stop": number + 1, "seconds": 0.0, "processor": 0.0,
+            "kinds": {kind: 1},
             "findings": [{"kind": kind, "what": outcome.what, "count": 1, "examples": [example]}],
         })  # fmt: skip
         for part in (Chunk(chunk.surface, number + 1, chunk.stop), Chunk(chunk.surface, chunk.start, number)):

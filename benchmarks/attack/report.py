@@ -21,6 +21,7 @@ class Tally:
 
     cases: int = 0
     seconds: float = 0.0
+    processor: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -58,6 +59,7 @@ class Log:
         self.done.update((surface, number) for number in range(record["start"], record["stop"]))
         tally.cases += record["stop"] - record["start"]
         tally.seconds += record["seconds"]
+        tally.processor += record["processor"]
         tally.kinds.update(record["kinds"])
         tally.refused.update(record.get("refused", {}))
         for group in record["findings"]:
@@ -77,17 +79,16 @@ class Log:
         for name in names:
             tally = self.tallies.get(name, Tally())
             found = {kind: tally.kinds[kind] for kind in FINDINGS}
-            rate = tally.cases / tally.seconds if tally.seconds else 0.0
             rows.append({
                 "surface": name, "cases": tally.cases, "right": tally.kinds[RIGHT], "refused": tally.kinds[REFUSED],
                 "findings": sum(found.values()), "groups": sum(key[0] == name for key in self.counts),
-                **found, "cases a second": f"{rate:.1f}",
+                **found, "ms of processor a case": _milliseconds(tally.processor, tally.cases),
             })  # fmt: skip
         total: Row = {"surface": "all"}
         for column in list(rows[0])[1:-1]:
             total[column] = sum(row[column] for row in rows)
-        seconds = sum(tally.seconds for tally in self.tallies.values())
-        return [*rows, {**total, "cases a second": f"{total['cases'] / seconds if seconds else 0.0:.1f}"}]
+        processor = sum(tally.processor for tally in self.tallies.values())
+        return [*rows, {**total, "ms of processor a case": _milliseconds(processor, total["cases"])}]
 
     def groups(self) -> list[str]:
         """The groups of findings, the most frequent first, with a reproduction each."""
@@ -100,3 +101,7 @@ class Log:
             if first["detail"]:
                 lines.append(f"  - {first['detail']}")
         return lines or ["None."]
+
+
+def _milliseconds(processor: float, cases: int) -> str:
+    return f"{1000 * processor / max(cases, 1):.3g}"

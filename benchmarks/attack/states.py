@@ -219,7 +219,7 @@ class States(Surface):
     """`net` after edits, moves and copies."""
 
     name = "net states"
-    share = 20_000
+    share = 10_000
     chunk = 50
     optional = frozenset({"third", "second", "context"})
 
