@@ -7,6 +7,7 @@ to be refused, in time.
 
 from __future__ import annotations
 
+import inspect
 import random
 from typing import Any
 
@@ -22,6 +23,8 @@ ARGUMENTS = {
     "target", "manifold", "epsilon", "smoothness", "construction", "position_code", "charts", "cells", "degree",
     "bound", "max_parameters", "dtype", "device", "seed", "progress", "timeout", "resolution",
 }  # fmt: skip
+TAKES = inspect.signature(construct.approximate).parameters
+SECONDS = 8.0  # given as `timeout` to most calls
 FRESH = 3000
 COMPARED = 6
 
@@ -34,8 +37,7 @@ class Building(Surface):
     limit = 20.0
     chunk = 4
     optional = frozenset({
-        "smoothness", "construction", "position_code", "bound", "dtype", "device", "seed", "progress", "timeout",
-        "resolution",
+        "smoothness", "construction", "position_code", "bound", "dtype", "device", "seed", "progress", "resolution",
     })  # fmt: skip
 
     def generate(self, rng: random.Random) -> Case:
@@ -62,6 +64,10 @@ class Building(Surface):
                     choices[name] = values.size(rng, usual)
         choices["max_parameters"] = rng.choice((3_000, 30_000, 300_000)) if rng.random() < 0.97 else values.odd(rng)
         self.options(rng, choices)
+        for name, often, value in (("timeout", 0.9, SECONDS), ("resolution", 0.05, 0.1)):
+            drawn = value if rng.random() < 0.95 else values.odd(rng)
+            if rng.random() < often and name in TAKES:
+                choices[name] = drawn
         return Case(choices)
 
     @staticmethod

@@ -7,6 +7,7 @@ rounding may go where numbers are large. Which calls are to be refused is known 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import random
 import warnings
@@ -29,9 +30,11 @@ from benchmarks.attack.cases import (
     Surface,
 )  # fmt: skip
 from benchmarks.attack.judge import refusal
+from construct.network import Network
 
 ARGUMENTS = {"x", "check", "outside", "net", "dtype", "device", "execution", "self"}
 OFTEN = ("segment", "random", "coarse circle", "segment", "random")
+OUTSIDE = any("outside" in inspect.signature(f).parameters for f in (Network.forward, Network.__call__))
 OVERFLOW = 1e290  # numbers of the formula that may overflow in another order of the sums
 
 
@@ -89,7 +92,7 @@ class Calls(Surface):
     share = 932_900
     limit = 10.0
     chunk = 500
-    optional = frozenset({"context", "layout", "check", "execution", "second", "gradient"})
+    optional = frozenset({"outside", "context", "layout", "check", "execution", "second", "gradient"})
     contexts: ClassVar[tuple[str, ...]] = ("no_grad", "inference_mode", "autocast bfloat16", "autocast float16")
 
     def prepare(self) -> None:
@@ -116,6 +119,9 @@ class Calls(Surface):
             choices["context"] = rng.choice(self.contexts)
         if rng.random() < 0.02:
             choices["gradient"] = True
+        outside = rng.choice(("raise", "warn", "evaluate")) if rng.random() < 0.95 else values.odd(rng)
+        if rng.random() < 0.3 and OUTSIDE:
+            choices["outside"] = outside
         if rng.random() < 5e-5:
             choices |= {"shape": "(10**6, D)", "net": "random"}
         return Case(choices)
@@ -191,16 +197,37 @@ class Calls(Surface):
         x = self.tensor(case, found)
         found.net.execution = case.get("execution", "sparse")
         before = x.detach().clone() if isinstance(x, torch.Tensor) and not x.is_meta else None
+        options = {name: case[name] for name in ("check", "outside") if name in case.choices}
         try:
-            with self.context(case.get("context")):
-                out = found.net(x, **({"check": case["check"]} if "check" in case.choices else {}))
+            with warnings.catch_warnings(record=True) as heard, self.context(case.get("context")):
+                warnings.simplefilter("always")
+                out = found.net(x, **options)
         except Exception as error:
             return self.refused(case, found, x, refusal(error, ARGUMENTS))
+        warned = [warning for warning in heard if warning.category.__name__ == "OutsideWarning"]
+        for warning in heard:
+            if warning not in warned:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         if before is not None and before.layout == torch.strided and not before.is_nested:
             kept = torch.equal(x.detach(), before) or not bool(torch.isfinite(before).all())
             if not kept:
                 return Outcome(STATE, "x was written to")
-        return self.accepted(case, found, x, out)
+        return self.outside(case, found, x, len(warned)) or self.accepted(case, found, x, out)
+
+    def outside(self, case: Case, found: pool.Pooled, x: Any, warned: int) -> Outcome | None:
+        """None if points outside the box were let through, and warned of, as was asked for."""
+        if not OUTSIDE or not self.valid(found, x):
+            return None
+        mode = case.get("outside", "warn")
+        if not isinstance(mode, str) or mode not in ("raise", "warn", "evaluate"):
+            return Outcome(FALSE, "outside", values_text(mode))
+        flat = x.detach().resolve_neg().numpy().reshape(-1, found.ambient)
+        count = int((~found.inside(flat)).sum())
+        if count and mode == "raise":
+            return Outcome(FALSE, "outside='raise', points outside the box", case.text)
+        if (warned > 0) != (count > 0 and mode == "warn") or warned > 1:
+            return Outcome(WRONG, f"{warned} warnings, outside={mode!r}", f"{count} points outside the box")
+        return None
 
     @staticmethod
     @contextlib.contextmanager
@@ -229,10 +256,14 @@ class Calls(Surface):
         """A refusal is right if x is not valid, or a number of the formula overflows, or a check was to fail."""
         if outcome.found or not self.valid(found, x):
             return outcome
-        check = case.get("check")
+        check, mode = case.get("check"), case.get("outside", "warn")
         if check is not None and not isinstance(check, bool):
             return outcome
+        if not isinstance(mode, str) or mode not in ("raise", "warn", "evaluate"):
+            return outcome
         flat = x.detach().double().resolve_neg().numpy().reshape(-1, found.ambient)
+        if mode == "raise" and not found.inside(flat).all():
+            return outcome
         if check is True:
             if not found.knows_manifold:
                 return outcome
