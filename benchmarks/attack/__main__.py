@@ -32,7 +32,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     line = parser(__doc__)
     line.formatter_class = argparse.RawDescriptionHelpFormatter
-    line.add_argument("--cases", type=int, default=None, help="cases in all, divided by the shares; default 10^6")
+    line.add_argument("--cases", type=int, default=None, help="cases of all surfaces, default 10^6; one has its share")
     line.add_argument("--minutes", type=float, default=None, help="begin no more cases after so long")
     line.add_argument("--surface", default=None, help="this one alone")
     line.add_argument("--number", type=int, default=None, help="run this case of --surface alone and show it")
@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
 
 def counts(types: dict[str, type[Surface]], cases: int) -> dict[str, int]:
     """Cases of each surface, at least two of each."""
-    whole = sum(surface.share for surface in types.values())
+    whole = sum(surface.share for surface in surfaces())
     return {name: max(2, round(cases * surface.share / whole)) for name, surface in types.items()}
 
 
