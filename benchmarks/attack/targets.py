@@ -14,6 +14,9 @@ import torch
 from benchmarks.attack.judge import TargetError
 from construct import expressions, targets
 
+UNSEEN = {"random", "reversed", "depends on the batch", "another at every call", "NaN on every axis"}
+"""Targets that break a promise which no call can show; that they are accepted is no finding."""
+
 Values = Callable[[np.ndarray], np.ndarray]
 
 
@@ -168,7 +171,7 @@ def _forgets(calls: list[int]) -> Callable[[Any], Any]:
 
 def hostile(rng: random.Random) -> Function:
     """What is no target, or one that breaks a promise."""
-    c, threshold = rng.uniform(-1, 1), rng.choice((0.5, 0.9, 0.999, 0.999999))
+    c, threshold = rng.uniform(-1, 1), rng.choice((0.5, 0.9, 0.99))
     choices: dict[str, Any] = {
         "float32 values": lambda x: x[..., 0].float() if isinstance(x, torch.Tensor) else x[..., 0].astype("f4"),
         "integer values": lambda x: (10 * x[..., 0]).round().long() if isinstance(x, torch.Tensor) else None,
@@ -225,6 +228,7 @@ def hostile(rng: random.Random) -> Function:
     known: dict[str, Values] = {
         "view of x": lambda x: x[..., 0], "requires grad": lambda x: x[..., 0], "1e300": lambda x: 1e300 * x[..., 0],
         "1e-300": lambda x: 1e-300 * x[..., 0], "float32 values": lambda x: x[..., 0].astype("f4").astype("f8"),
+        "float32 inside": lambda x: x.astype("f4").sum(axis=-1).astype("f8"),
         "detached item": lambda x: x[..., 0].astype("f4").astype("f8"), "writes to x": lambda x: x[..., 0],
     }  # fmt: skip
     return Function(text, choices[text], known.get(text), sound=False)
