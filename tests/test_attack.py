@@ -202,6 +202,26 @@ def test_a_loader_that_believes_everything_is_found(
     assert outcome(surface, kind="path", path="text", net="segment", seed=1).kind == cases.TURNED_AWAY
 
 
+def test_a_forged_file_that_is_believed_is_found(
+    made: Callable[[type[Surface]], Surface], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digests of a forged file are right: what is loaded has to be its weights, and its claim has to be hearsay."""
+    surface = made(loading.Loading)
+    assert isinstance(surface, loading.Loading)
+    forged = [seed for seed in range(40) if changed(surface, "tensors", seed).endswith(loading.ANEW)]
+    assert not any(outcome(surface, kind="tensors", net="segment", seed=seed).found for seed in forged)
+    net = pool.pooled("segment").net
+    monkeypatch.setattr(construct, "load", lambda path, **options: net)
+    kinds = {outcome(surface, kind="tensors", net="segment", seed=seed).kind for seed in forged}
+    assert cases.FALSE in kinds
+    words = [seed for seed in range(40) if changed(surface, "metadata", seed).endswith(loading.ANEW)]
+    assert outcome(surface, kind="metadata", net="segment", seed=words[0]).kind == cases.FALSE
+
+
+def changed(surface: loading.Loading, kind: str, seed: int) -> str:
+    return surface.changed(Case({"kind": kind, "net": "segment"}), random.Random(seed))[1]
+
+
 def test_a_certificate_that_was_changed_is_found(
     made: Callable[[type[Surface]], Surface], monkeypatch: pytest.MonkeyPatch
 ) -> None:

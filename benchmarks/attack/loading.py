@@ -24,6 +24,8 @@ from benchmarks.attack.judge import ESCAPES, refusal
 from construct.manifolds import Circle, Sphere
 
 ARGUMENTS = {"path", "manifold", "dtype", "device", "file"}
+ANEW = ", digest anew"
+HEARSAY = ("as the file says", "not verified here")
 NETS = ("segment", "coarse circle", "random", "circle", "ellipse", "spline circle", "trigonometric circle")
 PATHS = (
     "folder", "missing", "missing folder", "empty", "fifo", "/dev/null", "/dev/zero", "/dev/random", "dangling link",
@@ -138,12 +140,12 @@ class Loading(Surface):
         tensors, metadata = oracles.read_file(data)
         if kind == "tensors":
             tensors, text = mutations.mutate_tensors(tensors, rng)
-            return oracles.write_file(tensors, metadata), text
+            return self.whole(tensors, metadata, text, rng)
         if kind == "program" and "program" in tensors:
             program, text = mutations.mutate_json(json.loads(tensors["program"].tobytes()), rng)
             new = json.dumps(program).encode("utf-8", "surrogatepass")
             tensors["program"] = np.frombuffer(new, dtype=np.uint8)
-            return oracles.write_file(tensors, metadata), f"program: {text}"
+            return self.whole(tensors, metadata, f"program: {text}", rng)
         if kind == "metadata":
             return self.changed_metadata(tensors, metadata, rng)
         header, body = oracles.header_of(tensors, metadata)
@@ -156,7 +158,15 @@ class Loading(Surface):
         return oracles.file_bytes(header, body), f"header: {text}"
 
     @staticmethod
-    def changed_metadata(tensors: oracles.Tensors, metadata: dict[str, str], rng: random.Random) -> tuple[bytes, str]:
+    def whole(tensors: oracles.Tensors, metadata: dict[str, str], text: str, rng: random.Random) -> tuple[bytes, str]:
+        """The file, half of the time with the digests that a forger would have computed."""
+        if rng.random() < 0.5:
+            return oracles.write_file(tensors, metadata), text
+        return oracles.write_file(tensors, oracles.digested(tensors, metadata)), text + ANEW
+
+    def changed_metadata(
+        self, tensors: oracles.Tensors, metadata: dict[str, str], rng: random.Random
+    ) -> tuple[bytes, str]:
         """One key of the metadata changed: as JSON where it is JSON, or as text."""
         metadata = dict(metadata)
         key = rng.choice(sorted(metadata))
@@ -168,14 +178,14 @@ class Loading(Surface):
         if roll < 0.75 and isinstance(value, dict | list):
             changed, text = mutations.mutate_json(value, rng)
             metadata[key] = json.dumps(changed)
-            return oracles.write_file(tensors, metadata), f"{key}: {text}"
+            return self.whole(tensors, metadata, f"{key}: {text}", rng)
         if roll < 0.8:
             del metadata[key]
-            return oracles.write_file(tensors, metadata), f"{key} missing"
+            return self.whole(tensors, metadata, f"{key} missing", rng)
         new = rng.choice(("", "null", "[]", "{}", "[" * 5000, metadata[key][:-1], metadata[key] + "x", "NaN", "3", "-1",
                           "[1e400]", "2 ", " 2", "١", '"a"', "\x1b[2J", metadata[key][::-1]))  # fmt: skip
         metadata[key] = new
-        return oracles.write_file(tensors, metadata), f"{key} = {new[:40]!r}"
+        return self.whole(tensors, metadata, f"{key} = {new[:40]!r}", rng)
 
     def changed_certificate(self, rng: random.Random) -> tuple[bytes, str]:
         if rng.random() < 0.3:
@@ -183,7 +193,7 @@ class Loading(Surface):
         document, text = mutations.mutate_json(json.loads(self.certificate), rng)
         if rng.random() < 0.7 and isinstance(document, dict):
             document["digest"] = oracles.document_digest(document)
-            text += ", digest anew"
+            text += ANEW
         return json.dumps(document).encode("utf-8", "surrogatepass"), f"certificate: {text}"
 
     # -- the call ---------------------------------------------------------------------------------
@@ -206,7 +216,8 @@ class Loading(Surface):
             if usual and not options and not case.get("certificate"):
                 return Outcome(TURNED_AWAY, case["path"], outcome.detail)
             return outcome
-        outcome = self.judge(case, net, text, options)
+        forged = text.endswith(ANEW)
+        outcome = self.judge_forged(net, data, sort_of(text), text) if forged else self.judge(case, net, text, options)
         return Outcome(outcome.kind, outcome.what, outcome.detail or f"{text}, {given.text}")
 
     def judge(self, case: Case, net: Any, text: str, options: dict[str, Any]) -> Outcome:
@@ -237,12 +248,38 @@ class Loading(Surface):
             return Outcome(WRONG, what, text)
         return Outcome(RIGHT)
 
+    def judge_forged(self, net: Any, data: bytes, what: str, text: str) -> Outcome:
+        """A file whose digests are right is another network's: that is what is loaded, and its claims are hearsay."""
+        tensors, _ = oracles.read_file(data)
+        present = pool.tensors_of(net.transformer)
+        if ESCAPES.search(repr(net).replace("\n", " ")):
+            return Outcome(ESCAPE, f"repr of a loaded network, {what}", text)
+        if not oracles.same(present, oracles.weights_of(tensors)):
+            return Outcome(FALSE, f"other weights than the file's, {what}", text)
+        if net.claim is not None and not any(words in str(net.claim) for words in HEARSAY):
+            return Outcome(FALSE, f"a claim of a file as if it were known, {what}", f"{text}: {net.claim}")
+        x = np.zeros((2, net.ambient))
+        x[1] = 0.1
+        try:
+            out = net(torch.from_numpy(x).to(net.dtype)).detach().double().numpy()
+        except Exception as error:
+            return refusal(error, {"x", "net", "weights"})
+        kind = np.float32 if net.dtype == torch.float32 else np.float64
+        precise, rounded = (oracles.dense(present, x.astype(kind), precision) for precision in (np.longdouble, kind))
+        if not np.isfinite(out).all():
+            return Outcome(NOT_FINITE, what, text)
+        with np.errstate(all="ignore"):
+            lost = float(np.where(np.isfinite(rounded), np.abs(rounded - precise), np.inf).max())
+            if not (np.abs(out - precise) <= 1e4 * lost + 1e-9 * (1 + np.abs(precise))).all():
+                return Outcome(WRONG, f"another network than the file's, {what}", text)
+        return Outcome(RIGHT)
+
     @staticmethod
     def said(net: Any) -> Any:
         """What a network says of itself, without its program and the manifold of a user."""
         origin = None if net.origin is None else json.dumps({**net.origin.to_json()}, sort_keys=True)
         program = None if net.origin is None else net.origin.program.to_json()
-        claim = None if net.claim is None else str(net.claim)
+        claim = net.claim and (net.claim.epsilon, net.claim.bound, net.claim.kind, net.claim.samples)
         return origin, claim, program, net.box.tolist()
 
     def certified(self, certificate: Any, text: str, data: bytes) -> Outcome:
@@ -255,7 +292,7 @@ class Loading(Surface):
             return Outcome(NOT_FINITE, f"certificate, {what}", text)
         if certificate.bound < certificate.measured or min(numbers) < 0:
             return Outcome(FALSE, f"bound below what was measured, {what}", text)
-        if json.loads(data) != json.loads(self.certificate) and "digest anew" not in text:
+        if json.loads(data) != json.loads(self.certificate) and not text.endswith(ANEW):
             return Outcome(FALSE, f"a certificate that was changed, {what}", text)
         return Outcome(RIGHT)
 

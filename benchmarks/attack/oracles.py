@@ -132,6 +132,35 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
+def file_digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of a network's file: of the digests of its weights and its program, and of all other texts by name."""
+    program = hashlib.sha256(tensors["program"].tobytes()).hexdigest() if "program" in tensors else None
+    said = sorted((name, text) for name, text in metadata.items() if name != "digest")
+    text = json.dumps([tensors_digest(weights_of(tensors)), program, said], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digested(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata with the digests that belong to the tensors, in the claim and in the certificate, too."""
+    metadata, weights = dict(metadata), tensors_digest(weights_of(tensors))
+    for name, path in (("claim", ("weights",)), ("certificate", ("network", "sha256"))):
+        try:
+            document = json.loads(metadata[name])
+            place = document
+            for key in path[:-1]:
+                place = place[key]
+            if path[-1] in place:
+                place[path[-1]] = weights
+                if name == "certificate":
+                    document["digest"] = document_digest(document)
+                metadata[name] = json.dumps(document, separators=(",", ":"))
+        except (KeyError, TypeError, ValueError):
+            continue
+    if "digest" in metadata:
+        metadata["digest"] = file_digest(tensors, metadata)
+    return metadata
+
+
 def document_digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
     rest = {key: value for key, value in document.items() if key != "digest"}
