@@ -170,6 +170,9 @@ def evaluate_target(target: Callable[..., Any], x: Tensor) -> Tensor:
     if not callable(target):
         raise invalid("target", "a callable x (..., D) -> (...)", target)
     given = x.detach()
+    if given.is_inference():  # such a tensor does not tell whether it was written to
+        with torch.inference_mode(mode=False):
+            given = given.clone()
     written = given._version
     values = _as_tensor(_call(target, given), x)
     if given._version != written:
