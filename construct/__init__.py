@@ -19,12 +19,14 @@ from construct.errors import (
     EpsilonNotReached,
     InputError,
     OffManifoldError,
+    PlanningInterrupted,
     PrecisionError,
+    TimeoutReached,
 )
 from construct.loading import load
 from construct.measurement import Measurement, measure
 from construct.network import Network
-from construct.theorem import approximate
+from construct.theorem import approximate, network_of
 from construct.theory import generalization_bound
 from construct.transformer import Transformer
 
@@ -41,7 +43,9 @@ __all__ = [
     "Measurement",
     "Network",
     "OffManifoldError",
+    "PlanningInterrupted",
     "PrecisionError",
+    "TimeoutReached",
     "Transformer",
     "approximate",
     "certify",
@@ -51,5 +55,6 @@ __all__ = [
     "load_certificate",
     "manifolds",
     "measure",
+    "network_of",
     "targets",
 ]

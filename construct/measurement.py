@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.manifolds import Manifold
+from construct.progress import Progress, tick, watching
 from construct.targets import evaluate_target
 from construct.validation import integer, invalid, positive_integer
 
@@ -63,18 +64,21 @@ def measure(
     *,
     rounds: int = 12,
     starts: int = 32,
+    progress: bool | Progress | None = None,
 ) -> Measurement:
     """Measured `sup |net - target|` and root mean square over `manifold`.
 
     `net` and `target` map `x (n, D)` to `(n,)`; both are evaluated at the same points, rounded to the dtype
-    of the parameters of `net`. Regions are those of the charts of `net` where it has an atlas. Raises
+    of the parameters of `net`. Regions are those of the charts of `net` where it has an atlas. `progress` as in `construct.approximate`. Raises
     `InputError` for a `samples`, `rounds` or `starts` out of range, a target whose values are not finite
     reals of the right shape, or a `net` that returns another shape.
     """
     atlas = getattr(getattr(net, "approximator", None), "atlas", None)
     centres = None if atlas is None else atlas.centres
     error = absolute_error(net, target)
-    found = search_sup(error, manifold, samples, seed, rounds=rounds, starts=starts, centres=centres)
+    with watching(progress) as watch:
+        watch.stage("measuring")
+        found = search_sup(error, manifold, samples, seed, rounds=rounds, starts=starts, centres=centres)
     return Measurement(found.sup, found.rms, found.worst_point, found.samples, dtype=_dtype_and_device(net)[0])
 
 
@@ -132,7 +136,8 @@ def search_sup(
         count += edge.shape[0]
     position, value, radius = _starts(points, errors, starts, centres, manifold)
     trials = TRIALS * (1 + manifold.dim)
-    for _ in range(rounds):
+    for number in range(rounds):
+        tick((number + 1) / (rounds + 1))
         step = _directions(position.shape[0] * trials, manifold, generator).reshape(-1, trials, manifold.ambient)
         length = STEPS ** -torch.rand(*step.shape[:2], 1, generator=generator, dtype=torch.float64)
         near = manifold.project(position[:, None] + radius[:, None, None] * length * step)
@@ -149,7 +154,11 @@ def search_sup(
 
 def _evaluate(error: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`error` in chunks, as float64 on the CPU; NaN counts as infinite, so that it is the worst."""
-    values = torch.cat([error(part).detach().to("cpu", torch.float64) for part in x.split(CHUNK)])
+    parts = []
+    for part in x.split(CHUNK):
+        tick()
+        parts.append(error(part).detach().to("cpu", torch.float64))
+    values = torch.cat(parts)
     return torch.where(torch.isfinite(values), values, math.inf)
 
 

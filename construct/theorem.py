@@ -25,10 +25,19 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import layout_of
 from construct.paper.program import paper_program
-from construct.planning import DEFAULT_BUDGET, History, not_reached, tightened
+from construct.planning import (
+    DEFAULT_BUDGET,
+    BestPlan,
+    History,
+    not_reached,
+    offer,
+    refuse_rounding,
+    stoppable,
+    tightened,
+)
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
-from construct.progress import Progress, printed, silent
+from construct.progress import Progress, silent, watching
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]
@@ -74,6 +83,7 @@ def approximate(
     degree: int | None = None,
     bound: Bound = "measured",
     max_parameters: int | None = None,
+    timeout: float | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
     seed: int = 0,
@@ -96,9 +106,14 @@ def approximate(
             sizes are refined until a certificate says so, which then is `net.certificate`. Compact
             construction, d <= 3, and a target and manifold that have a formula.
         max_parameters: budget on the dense count; default 30 million.
+        timeout: seconds after which the search is given up; default: never. It is looked at between and within all
+            steps, so that it ends soon after, and what is predicted to take much longer is not begun. It never changes
+            what is built.
         dtype, device: of the network. Planning is done in float64 on the CPU.
         seed: of the error search.
-        progress: True prints stages to stderr; or a callable (stage, fraction or None).
+        progress: None shows a line (on a terminal) or a bar (in a notebook) after two seconds, erased at the end, and
+            nothing elsewhere; False: nothing; True prints stages to stderr; or a callable (stage, share of it that is
+            done or None).
 
     Returns:
         `Network`, with `.architecture`, `.claim` (kind as `bound`), `.origin`, `.program`, `.approximator` and
@@ -106,20 +121,20 @@ def approximate(
 
     Raises:
         InputError: an argument of the wrong kind or range, or a target with a wrong shape, NaN or complex values.
-        EpsilonNotReached, BudgetExceeded: epsilon cannot be met; `.best` is the smallest error found.
+        EpsilonNotReached, BudgetExceeded, TimeoutReached: epsilon cannot be met; `.best` is the smallest error found,
+            `.plan` what has it (None: nothing was fitted), the text says why there is none better.
+        PlanningInterrupted: Ctrl-C, a `KeyboardInterrupt` with `.best` and `.plan`.
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise invalid("progress", "True, False, None or a callable (stage, fraction)", progress)
-    report = printed if progress is True else progress if callable(progress) else silent
-    problem = Problem(target, manifold, epsilon, smoothness, seed, report)
-    if not sizes:
-        _ = problem.wanted
-    if bound == "rigorous":
-        return _proved(problem, choices)
-    return _measured(_built(problem, choices), problem)
+    with watching(progress, timeout) as watch, stoppable(watch, "the network"):
+        problem = Problem(target, manifold, epsilon, smoothness, seed, watch.stage)
+        if not sizes:
+            refuse_rounding(problem)
+        if bound == "rigorous":
+            return _proved(problem, choices)
+        return _measured(_built(problem, choices), problem)
 
 
 def _built(problem: Problem, choices: Choices) -> Network:
@@ -184,11 +199,19 @@ def _measured(net: Network, problem: Problem) -> Network:
     """Measure the network itself, claim that, and refuse a network that misses epsilon."""
     problem.progress("measuring", None)
     found = measure(net, problem.target, problem.manifold, seed=problem.seed)
+    plan = _plan(net, found.sup)
     if problem.epsilon is not None and not found.sup <= problem.epsilon:
         code = "" if net.origin is None else f" with the {net.origin.code} code"
         hint = "; float64 has more room" if net.dtype != torch.float64 else ""
-        raise not_reached(problem, found.sup, f"a network in {net.dtype}{code} keeps{hint}")
+        raise not_reached(problem, found.sup, f"a network in {net.dtype}{code} keeps{hint}", plan=plan)
+    offer(plan)
     return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples))
+
+
+def _plan(net: Network, error: float, kind: str = "measured") -> BestPlan:
+    """A network that misses epsilon, as the best that there is."""
+    assert net.origin is not None
+    return BestPlan(net.origin.sizes, error, kind, net.architecture.parameters, net.approximator)
 
 
 def _proved(problem: Problem, choices: Choices) -> Network:
@@ -204,7 +227,6 @@ def _proved(problem: Problem, choices: Choices) -> Network:
             problem.manifold,
             epsilon=problem.epsilon,
             seed=problem.seed,
-            progress=problem.progress,
         )
         if problem.epsilon is None or certificate.bound <= problem.epsilon:
             claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)
@@ -212,4 +234,4 @@ def _proved(problem: Problem, choices: Choices) -> Network:
         if choices.sizes:
             break
         planned = tightened(planned, problem.epsilon, certificate.bound)
-    raise not_reached(problem, certificate.bound, "can be proved")
+    raise not_reached(problem, certificate.bound, "can be proved", plan=_plan(net, certificate.bound, "proved"))

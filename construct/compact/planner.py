@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import islice
 
 import torch
@@ -19,9 +20,27 @@ from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases
 from construct.compact.basis import LARGEST_DEGREE
+from construct.compact.counting import (
+    COEFFICIENTS_PER_HEAD,
+    DENSE_PER_HEAD,
+    counted_sample,
+    dense_parameters,
+    least_parameters,
+    nonzeros,
+)
 from construct.compact.program import compact_program
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
-from construct.planning import History, Search, growth, over_budget
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
+from construct.obstacle import HOPELESS, find_obstacle
+from construct.planning import (
+    REFINEMENTS,
+    History,
+    Search,
+    below_rounding,
+    growth,
+    over_budget,
+    rounding_floor,
+    slow_decay,
+)
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -37,10 +56,11 @@ MOST_REFINEMENTS = 8
 SPLINE_ATLASES = 3
 GROWTH = 1.5
 SWEEP_LAWSON = 3
-HOPELESS = 4.0  # a sweep ends where its rate predicts that the highest degree misses epsilon by more
+SMALLER = 0.9  # of the radius that the finest atlas is predicted to have, for the luck of its charts
+FEW_CHARTS = 3  # with no more, looking at one chart first saves nothing
+AT_ROUNDING = 10.0  # times the error that rounding leaves: a fit that is no worse has nothing else left
+NO_SETTLING = 3  # rounds in a row in which no candidate was settled
 DEFAULT_DEGREE = 8  # by hand
-DENSE_PER_HEAD = 75
-COEFFICIENTS_PER_HEAD = 2  # at most
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     else:
         space = PolynomialSpace(dim, DEFAULT_DEGREE if sizes.degree is None else sizes.degree)
     atlas = atlas_for(problem.manifold, charts=sizes.charts)
-    parameters = _parameters(atlas, space, budget)
+    parameters = dense_parameters(atlas, space, budget)
     if parameters > budget:
         raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
     return Plan(fit_charts(problem.target, atlas, space), History())
@@ -124,10 +144,17 @@ class CompactPlanner:
 
     problem: Problem
     search: Search
+    worst: Tensor | None = field(default=None, init=False)  # (D,) where the last thing that was tried was worst
+    missed: int = field(default=0, init=False)  # atlases in a row that no degree fitted
 
     @property
     def epsilon(self) -> float:
         return self.problem.wanted
+
+    @cached_property
+    def floor(self) -> float:
+        """The error that rounding leaves, roughly."""
+        return rounding_floor(self.problem)
 
     @property
     def order(self) -> float:
@@ -153,7 +180,7 @@ class CompactPlanner:
         sizes, least = sizes_of(atlas, space), least_parameters(atlas, space, coefficients)
         if not self.search.affordable(sizes, least, "at least"):
             return None
-        program = compact_program(_sample(atlas, space, coefficients))
+        program = compact_program(counted_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
             return None
         return Candidate(atlas, space, program.parameters, program.counts.nonzero_parameters, fitted)
@@ -162,11 +189,18 @@ class CompactPlanner:
         """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
         atlases = deque[Atlas]()
         later = candidate_atlases(self.problem.manifold, MOST_CHARTS, growth=GROWTH)
+        best = list[float]()
         while True:
             candidates = self.polynomial_candidates(atlases, later)
             if not candidates:
                 return
             yield candidates
+            # no candidate of this round was settled: what fits on its nodes is above epsilon between them
+            best.append(self.search.best_error)
+            if len(best) > NO_SETTLING and not best[-1] < best[-1 - NO_SETTLING]:
+                last = f"the last {NO_SETTLING} rounds of candidates lowered the measured error nowhere"
+                raise self.search.given_up(f"{last}: the target has noise, or features between the nodes of every fit")
+            self._look_closer(candidates[-1].atlas)
 
     def polynomial_candidates(self, waiting: deque[Atlas], later: Iterator[Atlas]) -> list[Candidate]:
         """For growing atlases the smallest degree that fits; stops when more charts only cost more.
@@ -188,11 +222,21 @@ class CompactPlanner:
                 unused.append(atlas)
                 break
             self.problem.progress(f"charts {atlas.count}", None)
-            candidate = self.smallest_degree(atlas, cheapest)
+            if self.worst is None and self.epsilon <= self.floor:
+                self.worst = atlas.centres[0]
+                self._look_closer(atlas)
+            hopeless = not found and self._misfits_one_chart(atlas)
+            candidate = None if hopeless else self.smallest_degree(atlas, cheapest)
             if candidate is None:
                 dearer += bool(found)
                 unused.extend([atlas] if found else [])
+                if not found:
+                    self.missed += 1
+                    self._give_up_at_rounding()
+                    if self.missed == 1 or self.missed % REFINEMENTS == 0:
+                        self._look_closer(atlas)
             else:
+                self.missed = 0
                 dearer = 0 if cheapest is None or candidate.cost < cheapest else dearer + 1
                 found.append(candidate)
         waiting.extendleft(reversed(unused))
@@ -200,34 +244,101 @@ class CompactPlanner:
 
     def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:
         """Smallest total degree whose fit is within epsilon on every chart, or None."""
-        dim, highest, tried = self.problem.manifold.dim, self.highest_degree, 0
-        for top in sorted({min(top, highest) for top in (6, 10, 14, 18, 24)}):
-            if top <= tried:
-                break
-            degrees = range(tried + 1 if tried else 0, top + 1)
-            if cheapest is not None and _cost(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
+        dim, highest = self.problem.manifold.dim, self.highest_degree
+        for degrees in self._degree_groups():
+            top = degrees[-1]
+            if cheapest is not None and nonzeros(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
-            found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
+            found = self._sweep(atlas, degrees)
             sups = found.sups
             for degree, sup, fitted in zip(degrees, sups, found.fits, strict=True):
                 if sup <= self.epsilon:
                     space = PolynomialSpace(dim, degree)
                     kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
                     candidate = self._candidate(atlas, space, sup, kept)
-                    self._record(atlas, space, sup, candidate)
+                    self._record(atlas, space, sup, candidate, found)
                     return candidate
             best = min(range(len(sups)), key=sups.__getitem__)
-            self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None)
-            tried = top
+            self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None, found)
             if len(sups) >= 4:
                 rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)  # geometric, as for an analytic target
                 if sups[-1] * rate ** (highest - top) > HOPELESS * self.epsilon:
                     return None
         return None
 
-    def _record(self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None) -> None:
+    def _degree_groups(self) -> Iterator[range]:
+        """Degrees that are fitted together, from one evaluation of the target."""
+        tried, highest = -1, self.highest_degree
+        for top in sorted({min(top, highest) for top in (6, 10, 14, 18, 24)}):
+            yield range(tried + 1, top + 1)
+            tried = top
+
+    def _sweep(self, atlas: Atlas, degrees: range) -> Sweep:
+        """Fits of these degrees on every chart; leaves the centre of the worst."""
+        sizes, count = Sizes(atlas.count, 1, degrees[-1]), PolynomialSpace(self.problem.manifold.dim, degrees[-1]).count
+        with self.search.timed(f"{sizes}", atlas.count * float(count) ** 3 * len(degrees)):
+            found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
+        self.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
+        return found
+
+    def _misfits_one_chart(self, atlas: Atlas) -> bool:
+        """Whether no degree fits on the one chart of an atlas that is nearest to where an earlier atlas was worst.
+
+        Then no degree fits on all charts, and they need not be tried: what is wrong is found at the price of one chart.
+        """
+        if self.worst is None or atlas.count <= FEW_CHARTS:
+            return False
+        n = int((atlas.centres - self.worst).norm(dim=-1).argmin())
+        part = slice(n, n + 1)
+        chart = Atlas.uniform(
+            atlas.manifold, atlas.centres[part], atlas.frames[part], atlas.core_radius, atlas.radius, atlas.scale
+        )
+        best = (math.inf, 0)
+        for degrees in self._degree_groups():
+            found = sweep(self.problem.target, chart, degrees, lawson=SWEEP_LAWSON)
+            best = min(best, *zip(found.sups, degrees, strict=True))
+            if best[0] <= self.epsilon:
+                return False
+        self.search.record(Sizes(atlas.count, 1, best[1]), best[0], "at least", note="one chart")
+        return True
+
+    def _give_up_at_rounding(self) -> None:
+        """Give the search up where the fits of the last atlases are as good as rounding lets them be, and do not do.
+
+        Raises:
+            EpsilonNotReached: naming what rounding allows.
+        """
+        if self.epsilon > self.floor:
+            return
+        best: dict[int | None, float] = {}
+        for trial in self.search.trials:
+            if trial.error is not None:
+                best[trial.charts] = min(trial.error, best.get(trial.charts, math.inf))
+        errors = list(best.values())
+        last, before = errors[-REFINEMENTS:], errors[:-REFINEMENTS]
+        if before and max(last) <= AT_ROUNDING * self.floor and min(last) >= min(before):
+            raise self.search.given_up(below_rounding(self.floor))
+
+    def _look_closer(self, atlas: Atlas) -> None:
+        """Give the search up where no atlas that is left can fit the target near the worst place.
+
+        Raises:
+            EpsilonNotReached: naming the place and what is wrong there.
+        """
+        if self.worst is None:
+            return
+        finer = min(1.0, (atlas.count / MOST_CHARTS) ** (1 / atlas.manifold.dim) * SMALLER)
+        found = find_obstacle(self.problem, self.worst, atlas.radius, atlas.radius * finer, self.highest_degree)
+        if found is not None:
+            raise self.search.given_up(found.text)
+
+    def _record(
+        self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None, found: Sweep | None = None
+    ) -> None:
         parameters, cost = (None, None) if candidate is None else (candidate.parameters, candidate.cost)
-        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost)
+        within = fitted <= self.epsilon and candidate is None  # over the budget: nobody can have it
+        make = None if found is None or within else partial(found.approximator, space.degree)
+        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost, make=make)
 
     def spline_candidates(self) -> list[Candidate]:
         """For a few atlases the fewest cells that fit, by doubling and bisection."""
@@ -239,6 +350,7 @@ class CompactPlanner:
         dim = self.problem.manifold.dim
         failed, passed = 0, None
         cells = 1
+        errors, tried = list[float](), list[float]()
         while passed is None:
             candidate = self._fit_cells(atlas, cells)
             if candidate is None:
@@ -246,6 +358,10 @@ class CompactPlanner:
             if candidate.fitted <= self.epsilon:
                 passed = candidate
             else:
+                errors.append(candidate.fitted)
+                tried.append(cells)
+                if slow_decay(errors, tried, self.order) is not None:
+                    self._look_into_cells(atlas)
                 if self._hopeless(candidate):
                     return None
                 failed, cells = cells, 2 * cells
@@ -259,6 +375,24 @@ class CompactPlanner:
             else:
                 failed = middle
         return passed
+
+    def _look_into_cells(self, atlas: Atlas) -> None:
+        """Give the search up where the target is out of reach for the smallest cell that there may be.
+
+        On a cell a spline is a polynomial of total degree d.
+
+        Raises:
+            EpsilonNotReached: naming the place and what is wrong there.
+        """
+        if self.worst is None:
+            return
+        dim, numbers = atlas.manifold.dim, MOST_COEFFICIENTS
+        if self.search.budget is not None:
+            numbers = min(numbers, COEFFICIENTS_PER_HEAD * self.search.budget / DENSE_PER_HEAD / atlas.count)
+        most = min(MOST_CELLS, max(1.0, numbers ** (1 / dim)))
+        found = find_obstacle(self.problem, self.worst, atlas.radius, SMALLER * atlas.scale / most, dim, self.order)
+        if found is not None:
+            raise self.search.given_up(found.text)
 
     def _hopeless(self, candidate: Candidate) -> bool:
         """Whether the order of the target predicts twice the budget and more, from a fit with 16 cells or more."""
@@ -277,9 +411,13 @@ class CompactPlanner:
         floor = self._candidate(atlas, space, math.inf)
         if floor is None:
             return None
-        fitted = float(fit_charts(self.problem.target, atlas, space).error_bound)
-        candidate = Candidate(atlas, space, floor.parameters, floor.cost, fitted)
-        self._record(atlas, space, fitted, candidate)
+        with self.search.timed(f"{sizes_of(atlas, space)}", float(atlas.count * space.count)):
+            found = fit_charts(self.problem.target, atlas, space)
+        assert found.residual is not None
+        self.worst = atlas.centres[int(found.residual.argmax())]
+        candidate = Candidate(atlas, space, floor.parameters, floor.cost, float(found.error_bound))
+        counted = {"parameters": floor.parameters, "cost": floor.cost}
+        self.search.record(sizes_of(atlas, space), candidate.fitted, "fitted", **counted, make=lambda: found)
         return candidate
 
     # -- from a candidate to a measured approximator ---------------------------------------------
@@ -295,9 +433,11 @@ class CompactPlanner:
         atlas = candidate.atlas
         found, error, cost = self._measured(atlas, candidate.space)
         failed = -1  # the largest degree or number of cells that is known to miss epsilon; degree 0 is a size, too
-        for _ in range(MOST_REFINEMENTS):
+        for refined in range(MOST_REFINEMENTS):
             if error <= self.search.goal:
                 break
+            if refined == REFINEMENTS and isinstance(found.space, PolynomialSpace):
+                self._look_closer(atlas)
             failed = found.space.size
             finer = self._finer(found.space, error)
             if finer is None or self._candidate(atlas, finer, 0.0) is None:
@@ -323,39 +463,17 @@ class CompactPlanner:
 
     def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float, int]:
         """The blended approximator, its measured error, and the non-zeros of its network."""
-        fitted = fit_charts(self.problem.target, atlas, space)
+        with self.search.timed(f"{sizes_of(atlas, space)}, measured", 0.0):
+            fitted = fit_charts(self.problem.target, atlas, space)
         kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
         approximator = PiecewiseApproximator(atlas, space, kept, fitted.residual)
-        error = self.problem.search(approximator, centres=atlas.centres).sup
+        measured = self.problem.search(approximator, centres=atlas.centres)
+        self.worst, error = measured.worst_point, measured.sup
         program = compact_program(approximator)
         cost = program.counts.nonzero_parameters
-        self.search.record(sizes_of(atlas, space), error, "measured", parameters=program.parameters, cost=cost)
+        counted = {"parameters": program.parameters, "cost": cost}
+        self.search.record(sizes_of(atlas, space), error, "measured", **counted, make=lambda: approximator)
         return approximator, error, cost
-
-
-def least_parameters(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None = None) -> int:
-    """Fewer dense parameters than any network of this pair has: a head brings at most two coefficients."""
-    numbers = atlas.count * space.count if coefficients is None else int(coefficients.count_nonzero())
-    return DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
-
-
-def _cost(atlas: Atlas, space: LocalSpace) -> int:
-    """Non-zeros with all coefficients."""
-    return compact_program(_sample(atlas, space, None)).counts.nonzero_parameters
-
-
-def _parameters(atlas: Atlas, space: LocalSpace, budget: int) -> int:
-    """Dense parameters in R^D with all coefficients; a lower bound where that is over the budget already."""
-    least = least_parameters(atlas, space)
-    return least if least > budget else compact_program(_sample(atlas, space, None)).parameters
-
-
-def _sample(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None) -> PiecewiseApproximator:
-    """An approximator to be counted: with these coefficients, or, before there are any, with some that are not 0."""
-    if coefficients is None:
-        generator = torch.Generator().manual_seed(0)
-        coefficients = 1.0 + torch.rand(atlas.count, space.count, generator=generator, dtype=torch.float64)
-    return PiecewiseApproximator(atlas, space, coefficients)
 
 
 def _coarser(space: LocalSpace, failed: int) -> LocalSpace | None:
