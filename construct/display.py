@@ -47,6 +47,13 @@ def live_line(console: Console) -> rich.progress.Progress:
     )
 
 
+def describe(bar: rich.progress.Progress, task: rich.progress.TaskID, stage: str, fraction: float | None) -> None:
+    """Show a stage on a live line; an unknown share is drawn as a pulse."""
+    bar.update(task, description=stage, completed=fraction or 0.0, total=1.0)
+    if fraction is None:
+        bar.update(task, total=None)
+
+
 class TerminalDisplay:
     """rich's live line on stderr, which appears `delay` seconds after the start of the work."""
 
@@ -65,8 +72,9 @@ class TerminalDisplay:
                 self._bar.start()
 
     def show(self, stage: str, fraction: float | None) -> None:
-        """An unknown share is drawn as a pulse."""
-        self._bar.update(self._task, description=stage, completed=fraction or 0.0, total=None if fraction is None else 1.0)
+        self._bar.update(
+            self._task, description=stage, completed=fraction or 0.0, total=None if fraction is None else 1.0
+        )
 
     def close(self) -> None:
         self._timer.cancel()

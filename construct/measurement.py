@@ -69,7 +69,8 @@ def measure(
     """Measured `sup |net - target|` and root mean square over `manifold`.
 
     `net` and `target` map `x (n, D)` to `(n,)`; both are evaluated at the same points, rounded to the dtype
-    of the parameters of `net`. Regions are those of the charts of `net` where it has an atlas. `progress` as in `construct.approximate`. Raises
+    of the parameters of `net`. Regions are those of the charts of `net` where it has an atlas. `progress` as in
+    `construct.approximate`. Raises
     `InputError` for a `samples`, `rounds` or `starts` out of range, a target whose values are not finite
     reals of the right shape, or a `net` that returns another shape.
     """

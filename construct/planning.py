@@ -20,7 +20,6 @@ from rich.table import Table
 from construct.errors import BudgetExceeded, DeadlinePassed, EpsilonNotReached, PlanningInterrupted, TimeoutReached
 from construct.problem import Problem, Sizes
 from construct.progress import Watch, current
-from construct.targets import evaluate_target
 from construct.validation import message
 
 MARGIN = 0.98  # of epsilon, for what blending and rounding may add to a fit
@@ -31,9 +30,7 @@ KINDS = ("proved", "measured", "sampled", "fitted")  # how an error is known, th
 REFINEMENTS = 3  # in a row, after which a decay is judged
 SLOW = 0.5  # of the order that was expected: slower is too slow
 LONG = 4.0  # growth of the cells over those refinements that is needed to see an order
-UNIT = 2.0**-52  # of float64, in the last place of numbers from 1 to 2
-UNITS_LOST = 16  # units in the last place that a network loses at least, but for luck
-ROUNDING_SAMPLES = 1000
+FORESIGHT = 50.0  # times the most work that was timed: beyond, its time is not predicted
 PATIENCE = 2.0  # times the time that is left: what is predicted to take longer is not begun
 
 Found = TypeVar("Found")
@@ -110,8 +107,8 @@ class BestPlan:
     Attributes:
         sizes: charts, cells and degree.
         error: its sup error.
-        kind: how that is known: "proved" (a certificate's bound), "measured" on the manifold, "sampled", or "fitted" (on the nodes of its fit only, which
-            may be far too optimistic).
+        kind: how that is known: "proved" (a certificate's bound), "measured" on the manifold, "sampled", or "fitted"
+            (on the nodes of its fit only, which may be far too optimistic).
         parameters: dense count of its network, None where it was not counted.
         approximator: what was fitted, of which `construct.network_of` makes the network.
     """
@@ -153,7 +150,7 @@ class Search:
         limit: the argument that the budget was given as.
         best_plan: the best candidate whose approximator is known.
         reason: why the search was given up before it had no candidate left.
-        pace: seconds that a unit of work has taken, once some was timed.
+        pace: (seconds that a unit of work has taken at least, the most work that was timed), once some was.
     """
 
     problem: Problem
@@ -165,7 +162,7 @@ class Search:
     fewest_refused: tuple[int, str] | None = field(default=None, init=False)
     best_plan: BestPlan | None = field(default=None, init=False)
     reason: str = field(default="", init=False)
-    pace: float | None = field(default=None, init=False)
+    pace: tuple[float, float] | None = field(default=None, init=False)
 
     @property
     def goal(self) -> float:
@@ -186,7 +183,8 @@ class Search:
             errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
             if errors:
                 return min(errors)
-        fitted = [t.error for t in self.trials if t.outcome == "above epsilon" and t.error is not None]
+        above = [t for t in self.trials if t.kind == "fitted" and t.outcome == "above epsilon"]
+        fitted = [t.error for t in above if t.error is not None]
         return min(fitted, default=math.inf)
 
     def record(
@@ -306,19 +304,20 @@ class Search:
 
     @contextlib.contextmanager
     def timed(self, what: str, work: float) -> Iterator[None]:
-        """Work that is about to be done, in any unit that its time is proportional to.
+        """Work > 0 that is about to be done, in any unit that its time is proportional to.
 
         Raises:
-            DeadlinePassed: the pace of earlier work predicts that it takes `PATIENCE` times the time left.
+            DeadlinePassed: the pace of earlier work that was not much smaller predicts that it takes `PATIENCE` times
+                the time that is left.
         """
         watch = current()
-        left = watch.seconds_left
-        if self.pace is not None and self.pace * work > PATIENCE * left:
-            raise DeadlinePassed(f"about {self.pace * work:.2g} s for {what} with {left:.2g} s left", watch.tightest)
+        left, (pace, most) = watch.seconds_left, self.pace or (0.0, 0.0)
+        if work <= FORESIGHT * most and pace * work > PATIENCE * left:
+            raise DeadlinePassed(f"about {pace * work:.2g} s for {what} with {left:.2g} s left", watch.tightest)
         start = watch.elapsed
         yield
-        if work > 0:
-            self.pace = (watch.elapsed - start) / work
+        found = (watch.elapsed - start) / work
+        self.pace = min(pace, found) if self.pace else found, max(most, work)
 
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error and plan found."""
@@ -376,33 +375,6 @@ def slow_decay(errors: Sequence[float], sizes: Sequence[float], order: float) ->
     return f"lowered the error from {first:.2g} to {last:.2g}, where order {order:.2g} was expected"
 
 
-# -- rounding --------------------------------------------------------------------------------------------
-
-
-def rounding_floor(problem: Problem) -> float:
-    """The error that rounding in float64 leaves of a network, roughly: some units in the last place of max |f|; 0 for
-    a target that is constant, which may be met exactly."""
-    values = evaluate_target(problem.target, problem.manifold.sample(ROUNDING_SAMPLES, problem.seed))
-    return 0.0 if bool((values == values[0]).all()) else UNITS_LOST * UNIT * float(values.abs().max())
-
-
-def refuse_rounding(problem: Problem) -> None:
-    """Refuse, before anything is tried, an epsilon below one unit in the last place of max |f|.
-
-    Raises:
-        EpsilonNotReached: naming what rounding allows.
-    """
-    floor = rounding_floor(problem)
-    if problem.wanted * UNITS_LOST < floor:
-        raise not_reached(problem, math.inf, "rounding allows", reason=below_rounding(floor))
-
-
-def below_rounding(floor: float) -> str:
-    """Why an epsilon below that floor is refused."""
-    largest = floor / UNITS_LOST / UNIT
-    return f"float64 keeps about {floor:.1g} for values up to {largest:.2g}"
-
-
 # -- the end ---------------------------------------------------------------------------------------------
 
 
@@ -430,6 +402,8 @@ def stoppable(watch: Watch, subject: str) -> Iterator[None]:
         raise TimeoutReached(text, math.inf if plan is None else plan.error, plan) from None
     except KeyboardInterrupt as stopped:
         plan = watch.best
+        if plan is None and isinstance(stopped, PlanningInterrupted):
+            raise  # a search within this one knows more
         text = f"{subject} was interrupted; {_best(plan)}"
         raise PlanningInterrupted(text, math.inf if plan is None else plan.error, plan) from stopped
 

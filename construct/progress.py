@@ -149,7 +149,8 @@ def watching(
         display = default_display(DELAY)
     report = silent if display is None else _after(DELAY, display)
     if progress is not None and not isinstance(progress, bool):
-        report = progress
+        # what an outer watch hands on is told by that watch
+        report = progress if outer is None or getattr(progress, "__self__", None) is not outer else silent
     elif progress is True:
         report = printed
     watch = Watch(report, timeout, clock=clock, outer=outer, repeats=progress is not True)

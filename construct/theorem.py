@@ -31,13 +31,13 @@ from construct.planning import (
     History,
     not_reached,
     offer,
-    refuse_rounding,
     stoppable,
     tightened,
 )
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, silent, watching
+from construct.rounding import refuse_rounding
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]

@@ -12,10 +12,9 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases
@@ -28,17 +27,16 @@ from construct.compact.counting import (
     least_parameters,
     nonzeros,
 )
+from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
-from construct.obstacle import HOPELESS, find_obstacle
+from construct.obstacle import HOPELESS
 from construct.planning import (
     REFINEMENTS,
     History,
     Search,
-    below_rounding,
     growth,
     over_budget,
-    rounding_floor,
     slow_decay,
 )
 from construct.problem import Problem, Sizes
@@ -49,16 +47,9 @@ HIGHEST_DEGREE_BEYOND = 4
 AIM = 0.95  # of epsilon: what a change of cells aims at
 TRIM = 0.01  # of epsilon: what dropping small Chebyshev coefficients may cost
 SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
-MOST_CHARTS = 700
-MOST_CELLS = 4096
-MOST_COEFFICIENTS = 4e6  # of one chart
 MOST_REFINEMENTS = 8
 SPLINE_ATLASES = 3
 GROWTH = 1.5
-SWEEP_LAWSON = 3
-SMALLER = 0.9  # of the radius that the finest atlas is predicted to have, for the luck of its charts
-FEW_CHARTS = 3  # with no more, looking at one chart first saves nothing
-AT_ROUNDING = 10.0  # times the error that rounding leaves: a fit that is no worse has nothing else left
 NO_SETTLING = 3  # rounds in a row in which no candidate was settled
 DEFAULT_DEGREE = 8  # by hand
 
@@ -144,17 +135,15 @@ class CompactPlanner:
 
     problem: Problem
     search: Search
-    worst: Tensor | None = field(default=None, init=False)  # (D,) where the last thing that was tried was worst
+    outlook: Outlook = field(init=False)
     missed: int = field(default=0, init=False)  # atlases in a row that no degree fitted
+
+    def __post_init__(self) -> None:
+        self.outlook = Outlook(self.search, self.highest_degree, self.order)
 
     @property
     def epsilon(self) -> float:
         return self.problem.wanted
-
-    @cached_property
-    def floor(self) -> float:
-        """The error that rounding leaves, roughly."""
-        return rounding_floor(self.problem)
 
     @property
     def order(self) -> float:
@@ -200,7 +189,7 @@ class CompactPlanner:
             if len(best) > NO_SETTLING and not best[-1] < best[-1 - NO_SETTLING]:
                 last = f"the last {NO_SETTLING} rounds of candidates lowered the measured error nowhere"
                 raise self.search.given_up(f"{last}: the target has noise, or features between the nodes of every fit")
-            self._look_closer(candidates[-1].atlas)
+            self.outlook.look_closer(candidates[-1].atlas)
 
     def polynomial_candidates(self, waiting: deque[Atlas], later: Iterator[Atlas]) -> list[Candidate]:
         """For growing atlases the smallest degree that fits; stops when more charts only cost more.
@@ -222,19 +211,19 @@ class CompactPlanner:
                 unused.append(atlas)
                 break
             self.problem.progress(f"charts {atlas.count}", None)
-            if self.worst is None and self.epsilon <= self.floor:
-                self.worst = atlas.centres[0]
-                self._look_closer(atlas)
-            hopeless = not found and self._misfits_one_chart(atlas)
+            if self.outlook.worst is None and self.epsilon <= self.outlook.floor:
+                self.outlook.worst = atlas.centres[0]
+                self.outlook.look_closer(atlas)
+            hopeless = not found and self.outlook.misfits_one_chart(atlas)
             candidate = None if hopeless else self.smallest_degree(atlas, cheapest)
             if candidate is None:
                 dearer += bool(found)
                 unused.extend([atlas] if found else [])
                 if not found:
                     self.missed += 1
-                    self._give_up_at_rounding()
+                    self.outlook.check_rounding()
                     if self.missed == 1 or self.missed % REFINEMENTS == 0:
-                        self._look_closer(atlas)
+                        self.outlook.look_closer(atlas)
             else:
                 self.missed = 0
                 dearer = 0 if cheapest is None or candidate.cost < cheapest else dearer + 1
@@ -245,7 +234,7 @@ class CompactPlanner:
     def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:
         """Smallest total degree whose fit is within epsilon on every chart, or None."""
         dim, highest = self.problem.manifold.dim, self.highest_degree
-        for degrees in self._degree_groups():
+        for degrees in self.outlook.degree_groups():
             top = degrees[-1]
             if cheapest is not None and nonzeros(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
@@ -266,71 +255,13 @@ class CompactPlanner:
                     return None
         return None
 
-    def _degree_groups(self) -> Iterator[range]:
-        """Degrees that are fitted together, from one evaluation of the target."""
-        tried, highest = -1, self.highest_degree
-        for top in sorted({min(top, highest) for top in (6, 10, 14, 18, 24)}):
-            yield range(tried + 1, top + 1)
-            tried = top
-
     def _sweep(self, atlas: Atlas, degrees: range) -> Sweep:
         """Fits of these degrees on every chart; leaves the centre of the worst."""
         sizes, count = Sizes(atlas.count, 1, degrees[-1]), PolynomialSpace(self.problem.manifold.dim, degrees[-1]).count
         with self.search.timed(f"{sizes}", atlas.count * float(count) ** 3 * len(degrees)):
             found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
-        self.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
+        self.outlook.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
         return found
-
-    def _misfits_one_chart(self, atlas: Atlas) -> bool:
-        """Whether no degree fits on the one chart of an atlas that is nearest to where an earlier atlas was worst.
-
-        Then no degree fits on all charts, and they need not be tried: what is wrong is found at the price of one chart.
-        """
-        if self.worst is None or atlas.count <= FEW_CHARTS:
-            return False
-        n = int((atlas.centres - self.worst).norm(dim=-1).argmin())
-        part = slice(n, n + 1)
-        chart = Atlas.uniform(
-            atlas.manifold, atlas.centres[part], atlas.frames[part], atlas.core_radius, atlas.radius, atlas.scale
-        )
-        best = (math.inf, 0)
-        for degrees in self._degree_groups():
-            found = sweep(self.problem.target, chart, degrees, lawson=SWEEP_LAWSON)
-            best = min(best, *zip(found.sups, degrees, strict=True))
-            if best[0] <= self.epsilon:
-                return False
-        self.search.record(Sizes(atlas.count, 1, best[1]), best[0], "at least", note="one chart")
-        return True
-
-    def _give_up_at_rounding(self) -> None:
-        """Give the search up where the fits of the last atlases are as good as rounding lets them be, and do not do.
-
-        Raises:
-            EpsilonNotReached: naming what rounding allows.
-        """
-        if self.epsilon > self.floor:
-            return
-        best: dict[int | None, float] = {}
-        for trial in self.search.trials:
-            if trial.error is not None:
-                best[trial.charts] = min(trial.error, best.get(trial.charts, math.inf))
-        errors = list(best.values())
-        last, before = errors[-REFINEMENTS:], errors[:-REFINEMENTS]
-        if before and max(last) <= AT_ROUNDING * self.floor and min(last) >= min(before):
-            raise self.search.given_up(below_rounding(self.floor))
-
-    def _look_closer(self, atlas: Atlas) -> None:
-        """Give the search up where no atlas that is left can fit the target near the worst place.
-
-        Raises:
-            EpsilonNotReached: naming the place and what is wrong there.
-        """
-        if self.worst is None:
-            return
-        finer = min(1.0, (atlas.count / MOST_CHARTS) ** (1 / atlas.manifold.dim) * SMALLER)
-        found = find_obstacle(self.problem, self.worst, atlas.radius, atlas.radius * finer, self.highest_degree)
-        if found is not None:
-            raise self.search.given_up(found.text)
 
     def _record(
         self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None, found: Sweep | None = None
@@ -361,7 +292,7 @@ class CompactPlanner:
                 errors.append(candidate.fitted)
                 tried.append(cells)
                 if slow_decay(errors, tried, self.order) is not None:
-                    self._look_into_cells(atlas)
+                    self.outlook.look_into_cells(atlas)
                 if self._hopeless(candidate):
                     return None
                 failed, cells = cells, 2 * cells
@@ -375,24 +306,6 @@ class CompactPlanner:
             else:
                 failed = middle
         return passed
-
-    def _look_into_cells(self, atlas: Atlas) -> None:
-        """Give the search up where the target is out of reach for the smallest cell that there may be.
-
-        On a cell a spline is a polynomial of total degree d.
-
-        Raises:
-            EpsilonNotReached: naming the place and what is wrong there.
-        """
-        if self.worst is None:
-            return
-        dim, numbers = atlas.manifold.dim, MOST_COEFFICIENTS
-        if self.search.budget is not None:
-            numbers = min(numbers, COEFFICIENTS_PER_HEAD * self.search.budget / DENSE_PER_HEAD / atlas.count)
-        most = min(MOST_CELLS, max(1.0, numbers ** (1 / dim)))
-        found = find_obstacle(self.problem, self.worst, atlas.radius, SMALLER * atlas.scale / most, dim, self.order)
-        if found is not None:
-            raise self.search.given_up(found.text)
 
     def _hopeless(self, candidate: Candidate) -> bool:
         """Whether the order of the target predicts twice the budget and more, from a fit with 16 cells or more."""
@@ -414,10 +327,16 @@ class CompactPlanner:
         with self.search.timed(f"{sizes_of(atlas, space)}", float(atlas.count * space.count)):
             found = fit_charts(self.problem.target, atlas, space)
         assert found.residual is not None
-        self.worst = atlas.centres[int(found.residual.argmax())]
+        self.outlook.worst = atlas.centres[int(found.residual.argmax())]
         candidate = Candidate(atlas, space, floor.parameters, floor.cost, float(found.error_bound))
-        counted = {"parameters": floor.parameters, "cost": floor.cost}
-        self.search.record(sizes_of(atlas, space), candidate.fitted, "fitted", **counted, make=lambda: found)
+        self.search.record(
+            candidate.sizes,
+            candidate.fitted,
+            "fitted",
+            parameters=floor.parameters,
+            cost=floor.cost,
+            make=lambda: found,
+        )
         return candidate
 
     # -- from a candidate to a measured approximator ---------------------------------------------
@@ -437,7 +356,7 @@ class CompactPlanner:
             if error <= self.search.goal:
                 break
             if refined == REFINEMENTS and isinstance(found.space, PolynomialSpace):
-                self._look_closer(atlas)
+                self.outlook.look_closer(atlas)
             failed = found.space.size
             finer = self._finer(found.space, error)
             if finer is None or self._candidate(atlas, finer, 0.0) is None:
@@ -463,16 +382,15 @@ class CompactPlanner:
 
     def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float, int]:
         """The blended approximator, its measured error, and the non-zeros of its network."""
-        with self.search.timed(f"{sizes_of(atlas, space)}, measured", 0.0):
-            fitted = fit_charts(self.problem.target, atlas, space)
+        fitted = fit_charts(self.problem.target, atlas, space)
         kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
         approximator = PiecewiseApproximator(atlas, space, kept, fitted.residual)
         measured = self.problem.search(approximator, centres=atlas.centres)
-        self.worst, error = measured.worst_point, measured.sup
+        self.outlook.worst, error = measured.worst_point, measured.sup
         program = compact_program(approximator)
         cost = program.counts.nonzero_parameters
-        counted = {"parameters": program.parameters, "cost": cost}
-        self.search.record(sizes_of(atlas, space), error, "measured", **counted, make=lambda: approximator)
+        sizes, parameters = sizes_of(atlas, space), program.parameters
+        self.search.record(sizes, error, "measured", parameters=parameters, cost=cost, make=lambda: approximator)
         return approximator, error, cost
 
 

@@ -142,7 +142,7 @@ def taylor_approximator(
     else:
         torch_target = differentiable(target)
         refuse_detached(torch_target, points[:: max(1, len(points) // PROBES)])
-        parts = []
+        parts: list[Tensor] = []
         for m, n in zip(nodes.double().split(step), charts.split(step), strict=True):
             tick(len(parts) * step / len(nodes))
             parts.append(partial_derivatives(_local_target(torch_target, partition, n), m / cells, exponents))
