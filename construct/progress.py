@@ -80,8 +80,9 @@ class Watch:
     @property
     def tightest(self) -> Watch:
         """The watch whose deadline is next, this one or one around it."""
-        outer = self if self.outer is None else self.outer.tightest
-        return outer if outer.seconds_left < self.seconds_left or self.timeout is None else self
+        if self.outer is None or self.outer.seconds_left > self.seconds_left:
+            return self
+        return self.outer.tightest
 
     def stage(self, stage: str, fraction: float | None = None) -> None:
         """A new stage begins. Raises `DeadlinePassed` when the time is up."""

@@ -382,6 +382,7 @@ class CompactPlanner:
 
     def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float, int]:
         """The blended approximator, its measured error, and the non-zeros of its network."""
+        self.problem.progress(f"fitting {sizes_of(atlas, space)}", None)
         fitted = fit_charts(self.problem.target, atlas, space)
         kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
         approximator = PiecewiseApproximator(atlas, space, kept, fitted.residual)
