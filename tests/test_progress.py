@@ -84,7 +84,14 @@ def test_watches_nest() -> None:
 def test_a_thread_has_its_own_watch() -> None:
     seen = list[float]()
     with watching(False, 1.0, clock=Clock(step=0.5)):
-        thread = threading.Thread(target=lambda: (tick(), tick(), tick(), seen.append(current().seconds_left)))
+
+        def other() -> None:
+            tick()
+            tick()
+            tick()
+            seen.append(current().seconds_left)
+
+        thread = threading.Thread(target=other)
         thread.start()
         thread.join()
     assert seen == [float("inf")]
