@@ -93,7 +93,7 @@ def answered(command: Callable[P, Answer]) -> Callable[P, None]:
         except (ConstructError, OSError) as error:
             _leave(str(error), code=2)
         except KeyboardInterrupt as stopped:  # a shell's status for it; what is there is named, not written
-            _leave(f"{stopped or 'interrupted'}; nothing was written", code=INTERRUPTED)
+            _leave(f"{str(stopped) or 'interrupted'}; nothing was written", code=INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
