@@ -51,7 +51,7 @@ def build_manifold(name: str) -> Manifold:
 
 def scaled(target: Callable[[Tensor], Tensor], manifold: Manifold) -> Callable[[Tensor], Tensor]:
     """target(x / size), size the largest coordinate of the manifold where that is above 1."""
-    size = max(1.0, float(manifold.box.max()))
+    size = max(1.0, float(manifold.box.abs().max()))
     return lambda x: target(x / size)
 
 
@@ -87,9 +87,9 @@ def evaluate(name: str, target_name: str, epsilon: float, seed: int) -> Row:
         }
     seconds = time.perf_counter() - start
     found = construct.measure(net, function, manifold, seed=seed + 1)
-    box = net.box * (
-        2 * torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype) - 1
-    )
+    lower, upper = net.box
+    share = torch.rand(500, net.ambient, generator=torch.Generator().manual_seed(seed), dtype=net.dtype)
+    box = lower + (upper - lower) * share
     report, origin = net.architecture, net.origin
     assert origin is not None
     return {

@@ -50,7 +50,7 @@ class Scaled:
 
     def __init__(self, name: str, manifold: Manifold, *, canonical: bool = False) -> None:
         self.target = construct.targets.target(name)
-        self.size = max(1.0, float(manifold.box.max()))
+        self.size = max(1.0, float(manifold.box.abs().max()))
         self.manifold = manifold if canonical else None
         self.smoothness = self.target.smoothness
 

@@ -5,7 +5,7 @@
     blocks.{i}.ffn.layers.{j}.weight (w, w), .bias (w,)
     program: the program's JSON text as bytes, in files of `save` (weights are what is evaluated and proved of)
 
-Metadata: `format` (a number), `box` (JSON list), `origin` (JSON object or null).
+Metadata: `format` (a number), `box` (JSON: lower ends, upper ends), `origin` (JSON object or null).
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def _starts(
     chosen = hill.nonzero()[:starts, 0]  # candidates come in the order of their errors
     chosen = torch.cat([chosen, torch.arange(len(candidates) - len(of_regions), len(candidates))])
     apart = reach[reach > 0]
-    typical = float(apart.median()) if len(apart) else float(manifold.box.norm())
+    typical = float(apart.median()) if len(apart) else float(manifold.half_widths.norm())
     at = candidates[chosen]
     return points[at], errors[at], reach[chosen].clamp(min=typical)
 

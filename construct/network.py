@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from construct import manifolds
 from construct.architecture import Architecture, architecture_of
+from construct.boxes import check_resolved
 from construct.certificates.certificate import Certificate
 from construct.claim import Claim
 from construct.errors import InputError, OffManifoldError, PrecisionError
@@ -99,7 +100,7 @@ class Network(nn.Module):
     x need only `x.requires_grad`. `execution` chooses between evaluations of the same weights:
 
     - "dense": the formula as it stands, all token pairs of all heads, in chunks.
-    - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
+    - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for the inputs of `box`.
       Points outside that box are evaluated densely, so both executions are the same function everywhere, up to
       rounding. Changed weights are noticed, unless they are written through `.data` or shared memory, which torch does
       not tell: then ask for the dense execution.
@@ -113,6 +114,7 @@ class Network(nn.Module):
 
     Attributes:
         transformer: the formula itself, a plain module without checks: for export, `torch.func`, hooks.
+        box: (2, D), lower and upper ends of the admissible inputs.
     """
 
     box: Tensor
@@ -211,6 +213,7 @@ class Network(nn.Module):
     def _check_dtype(self, dtype: torch.dtype) -> None:
         if dtype not in ON_MANIFOLD:
             raise invalid("dtype", "torch.float64 or torch.float32", dtype)
+        check_resolved(self.box.detach().double().cpu().numpy(), dtype, "dtype", "one for inputs")
         if self.origin is not None:
             self.origin.layout.code.check(dtype)
             if not self.origin.layout.code.exact:

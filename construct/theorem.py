@@ -23,7 +23,7 @@ from construct.measurement import measure
 from construct.network import Approximator, Construction, Network, Origin, PositionCodeName, known_device
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
-from construct.paper.layout import layout_of
+from construct.paper.layout import paper_input_box
 from construct.paper.program import paper_program
 from construct.planning import (
     DEFAULT_BUDGET,
@@ -174,11 +174,12 @@ def network_of(
     one_of(position_code, "position_code", tuple(CODES))
     construction: Construction
     if isinstance(approximator, TaylorApproximator):
-        construction, program, box = "paper", paper_program(approximator, position_code), layout_of(approximator).box
+        construction, program = "paper", paper_program(approximator, position_code)
+        box = paper_input_box(approximator.atlas).ends
         sizes = Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
     elif isinstance(approximator, PiecewiseApproximator):
         construction, program = "compact", compact_program(approximator, position_code)
-        box = input_box(approximator.atlas)
+        box = input_box(approximator.atlas).ends
         sizes = compact_planner.sizes_of(approximator.atlas, approximator.space)
     else:
         raise invalid("approximator", "a PiecewiseApproximator or a TaylorApproximator", approximator)

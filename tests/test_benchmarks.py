@@ -1,10 +1,12 @@
 """Every study's row function on its smallest case, and the table that keeps the rows."""
 
 import csv
+import math
 from argparse import Namespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from benchmarks import (
@@ -20,6 +22,7 @@ from benchmarks import (
     rates,
     speed,
     summary,
+    versus,
     weights,
 )
 from benchmarks.tables import Study, Task, read
@@ -316,3 +319,16 @@ def test_depth_of_the_designs():
     assert row["depth"] == row["theory"] == 10
     shallow, deep = (depth.dimension_row("yarotsky", 2, accuracy)["depth"] for accuracy in (1e-2, 1e-4))
     assert deep > shallow > 5
+
+
+def test_versions_are_compared_by_a_student_interval():
+    ratios = list(np.exp(np.random.default_rng(0).normal(math.log(1.2), 0.1, size=9)))
+    mean, low, high = versus.interval(ratios)
+    logs = np.log(ratios)
+    expected = scipy.stats.t.interval(0.95, 8, loc=logs.mean(), scale=scipy.stats.sem(logs))
+    assert math.log(mean) == pytest.approx(logs.mean()) and np.log([low, high]) == pytest.approx(expected)
+
+
+def test_a_version_against_itself():
+    row = versus.compare("compact, circle, 1e-6", versus.ROOT, pairs=2, heads=0, seed=0)
+    assert row["non-zeros old"] == row["non-zeros new"] > 0 and float(row["low"]) <= float(row["ratio"])

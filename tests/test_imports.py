@@ -23,6 +23,7 @@ LAYERS = (
     "errors",
     "arrays",
     "validation",
+    "boxes",
     "display",
     "progress",
     "expressions",

@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.manifolds import Manifold
+from construct.manifolds.embedding import mapped_box
 
 
 def canonical_form(manifold: Manifold) -> Manifold:
@@ -21,8 +22,9 @@ def canonical_form(manifold: Manifold) -> Manifold:
     plain = copy.copy(manifold)
     plain.frame = torch.eye(manifold.canonical, dtype=torch.float64)
     plain.ambient = manifold.canonical
-    # y = frame^T x, so |y_j| is at most the sum of |frame_ij| box_i, and at most the norm of the box
-    plain.box = (manifold.frame.T.abs() @ manifold.box).clamp_max(float(manifold.box.norm()))
+    # y = frame^T x: a box for the image of the box, no end of it farther out than the farthest corner
+    longest = float(manifold.largest_coordinates.norm())
+    plain.box = mapped_box(manifold.frame.T, manifold.box).clamp(-longest, longest)
     return plain
 
 
@@ -36,7 +38,7 @@ class NetLadder:
 
     def __init__(self, manifold: Manifold) -> None:
         self.manifold = canonical_form(manifold)
-        self._first = self.START * min(manifold.chart_radius_bound, float(2 * self.manifold.box.norm()))
+        self._first = self.START * min(manifold.chart_radius_bound, float(2 * self.manifold.half_widths.norm()))
         self._nets: list[tuple[Tensor, float]] = []
         self._trees: dict[int, cKDTree] = {}
 

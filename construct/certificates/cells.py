@@ -1,6 +1,6 @@
 """Proved bounds over cells of the parameter box, by Taylor's theorem in ball arithmetic.
 
-On a cell C of the box of u, with x = frame y(u):
+On a cell C of the box of u, with x = frame y(u) + offset:
 
     sum_n rho_n = 1 and rho_n >= 0     where the prefix sums s_n telescope over the charts that can be active on C and
                                        sum_n w_n >= 1; a deficit is charged with sup |f|
@@ -95,7 +95,7 @@ class Partition:
 class CellBounds:
     """Bounds of |T - f| over cells, for one network, manifold and target.
 
-    target reads x; formula and frame say what x is; order: of the Taylor expansions.
+    target reads x; formula, frame and offset say what x is; order: of the Taylor expansions.
     """
 
     def __init__(
@@ -105,9 +105,11 @@ class CellBounds:
         formula: Formula,
         frame: Sequence[Sequence[float]],
         order: int = 0,
+        offset: Sequence[float] | None = None,
     ) -> None:
         self.network, self.target, self.formula = charts, target, formula
         self.frame = [[arb(v) for v in row] for row in frame]
+        self.offset = [arb(v) for v in offset or [0.0] * len(self.frame)]
         self.orphans = set(range(len(charts.cutoffs))) - {chart.cutoff for chart in charts.charts}  # never looked at
         self.space = JetSpace(formula.dim, order or ORDERS.get(formula.dim, 3))
         self.low_space = JetSpace(formula.dim, min(CUTOFF_ORDER, self.space.order))
@@ -209,7 +211,7 @@ class CellBounds:
         return worst, seen
 
     def _target(self, points: list[Jet]) -> Jet:
-        rows = [combination(self.frame[j], ZERO, points, self.space.size) for j in range(self.target.arity)]
+        rows = [combination(self.frame[j], self.offset[j], points, self.space.size) for j in range(self.target.arity)]
         return self.target.fold(self.space.over(rows or [self.space.constant(0)]))
 
     def _largest(self, g: Enclosure, cutoff: Enclosure | None, half: Sequence[arb]) -> arb:

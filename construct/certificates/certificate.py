@@ -20,9 +20,9 @@ from construct.validation import invalid
 
 FORMAT = "construct-certificate/1"
 CLAIM = (
-    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u), is "
-    "within bound of f(F y(u)); y: formula, F: frame, f: target; dense formula, rows of a score added in order, other "
-    "sums in any"
+    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u) + t, "
+    "is within bound of f(F y(u) + t); y: formula, F: frame, t: offset, f: target; dense formula, rows of a score "
+    "added in order, other sums in any"
 )
 
 

@@ -34,6 +34,7 @@ from construct.validation import invalid, message, one_of, positive_integer, pos
 RIGOROUS = "rigorous"
 BOX_PIECES = {1: 256, 2: 24, 3: 8}
 BOX_MARGIN = 1.05
+CENTRED = 1 / 16
 LOCAL_MARGIN = 1 + 1e-9  # room for a checker that adds in another order
 ERROR_MARGIN = 1.25
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
@@ -86,7 +87,8 @@ def certify(
             charts, error = _charts(weights, manifold, box)
             local = _local_target(epsilon, error, weights)
             watch.stage("cells")
-            bounds = CellBounds(charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim])
+            frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
+            bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
             found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
         _check_finite(found, manifold, max_cells)
         measured = measure(net, expression, manifold, seed=seed)
@@ -135,24 +137,40 @@ def exact_target(target: Any, manifold: Manifold) -> Expression:
 # -- stages ------------------------------------------------------------------------------------------
 
 
-def canonical_box(formula: Formula) -> list[float]:
-    """Bounds of |y_k| over the box of parameters, proved piece by piece, with a margin for coarser pieces."""
+def canonical_box(formula: Formula) -> list[list[float]]:
+    """Ends of every y_k over the box of parameters, proved piece by piece, with a margin for coarser pieces.
+
+    Around 0 where that costs little: then polynomials in y - middle are those in y.
+    """
     pieces = BOX_PIECES[formula.dim]
     edges = []
     for low, high in zip(formula.lower, formula.upper, strict=True):
         cuts = [low + (high - low) * i / pieces for i in range(pieces)] + [high]
         edges.append([arb(a).union(arb(b)) for a, b in pairwise(cuts)])
-    largest = [0.0] * len(formula.components)
+    lowest, highest = ([sign * math.inf] * len(formula.components) for sign in (1, -1))
     for piece in product(*edges):
         for k, component in enumerate(formula.components):
-            largest[k] = max(largest[k], rounded_up(component.ball(piece).abs_upper()))
-    return [value * BOX_MARGIN for value in largest]
+            ball = component.ball(piece)
+            lowest[k] = min(lowest[k], -rounded_up((-ball).upper()))
+            highest[k] = max(highest[k], rounded_up(ball.upper()))
+    box = []
+    for low, high in zip(lowest, highest, strict=True):
+        middle, largest = (low + high) / 2, max(-low, high)
+        if abs(middle) <= CENTRED * (high - low):
+            box.append([-largest * BOX_MARGIN, largest * BOX_MARGIN])
+        else:
+            box.append([middle + (end - middle) * BOX_MARGIN for end in (low, high)])
+    return box
 
 
-def _charts(weights: NetworkWeights, manifold: Manifold, box: list[float]) -> tuple[NetworkCharts, float]:
+def _charts(weights: NetworkWeights, manifold: Manifold, box: list[list[float]]) -> tuple[NetworkCharts, float]:
     """The formula of a network on a manifold, and a bound of the deviation of its floating-point evaluation."""
-    half_widths = np.nextafter(np.abs(manifold.frame.numpy()) @ np.asarray(box) * (1 + 1e-12), np.inf)
-    charts = charts_of(extract(weights, half_widths, UNITS[weights.dtype]), manifold.frame)
+    lower, upper = np.asarray(box).T
+    frame, half = manifold.frame.numpy(), (upper - lower) / 2
+    middle, half = frame @ (lower + half) + manifold.offset.numpy(), np.abs(frame) @ half * (1 + 1e-12)
+    margin = 1e-12 * np.abs(middle)
+    inputs = np.stack([np.nextafter(middle - half - margin, -np.inf), np.nextafter(middle + half + margin, np.inf)])
+    charts = charts_of(extract(weights, inputs, UNITS[weights.dtype]), manifold.frame, manifold.offset)
     return charts, rounded_up(charts.error * ERROR_MARGIN)
 
 
@@ -199,11 +217,12 @@ def _statement(
             "lower": list(formula.lower),
             "upper": list(formula.upper),
             "frame": manifold.frame.tolist(),
+            "offset": manifold.offset.tolist(),
         },
     }
 
 
-def _proof(box: list[float], bounds: CellBounds, found: Subdivision, error: float) -> dict[str, Any]:
+def _proof(box: list[list[float]], bounds: CellBounds, found: Subdivision, error: float) -> dict[str, Any]:
     """The bound, and what a checker needs to prove it again."""
     local = found.bound * LOCAL_MARGIN
     return {

@@ -1,4 +1,5 @@
-"""The formula of a network on a manifold: every quantity as a function of the canonical coordinates y, x = frame y.
+"""The formula of a network on a manifold: every quantity as a function of the canonical coordinates y,
+x = frame y + offset.
 
 For each chart, in the order of the telescoping partition: the cut-off b(y) (a quadratic), the prefix sum s it is
 compared with, the chart coordinates z(y) (linear, clipped) and the polynomial P(z).
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from flint import arb, fmpq
 from torch import Tensor
 
@@ -72,19 +74,20 @@ class NetworkCharts:
     error: arb
 
 
-def charts_of(formula: NetworkFormula, frame: Tensor) -> NetworkCharts:
-    """Substitute x = frame y, frame (D, k), into a network's formula.
+def charts_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = None) -> NetworkCharts:
+    """Substitute x = frame y + offset, frame (D, k) and offset (D,), into a network's formula.
 
     Raises:
         InputError: the formula has parts that are no charts.
     """
-    return _Substitution(formula, frame).charts()
+    return _Substitution(formula, frame, torch.zeros(len(frame)) if offset is None else offset).charts()
 
 
 class _Substitution:
-    def __init__(self, formula: NetworkFormula, frame: Tensor) -> None:
+    def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor) -> None:
         self.formula, self.table = formula, formula.quantities.table
         self.frame = [[arb(v) for v in row] for row in frame.double().tolist()]
+        self.offset = [arb(v) for v in offset.double().tolist()]
         self.width = len(self.frame[0])
         self._linear: dict[int, Linear] = {}
         self.cutoffs: list[Quadratic] = []
@@ -163,7 +166,9 @@ class _Substitution:
         if name not in self._linear:
             quantity = self.table[name]
             if quantity.kind == "input":
-                self._linear[name] = self.frame[int(str(quantity.label))], arb(0)
+                start = arb(quantity.definition[0].value()) if quantity.definition else arb(0)
+                j = int(str(quantity.label))
+                self._linear[name] = self.frame[j], self.offset[j] + start
             elif quantity.kind == "linear":
                 self._linear[name] = self._affine(quantity.definition[0])
             else:

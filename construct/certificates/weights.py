@@ -47,7 +47,7 @@ class BlockWeights:
 class NetworkWeights:
     """What determines the function of a network, as float64 (of which float32 is a part): nothing is rounded.
 
-    hidden0: (l, w) hidden state at x = 0; readout: (token, row) of the output; ambient: D; box: (D,) half-widths of
+    hidden0: (l, w) hidden state at x = 0; readout: (token, row) of the output; ambient: D; box: (2, D) ends of
     the box of inputs; dtype: of the arithmetic in which the network is evaluated.
     """
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from construct.arrays import Float, Int
 from construct.atlas import Atlas
+from construct.boxes import CentredBox, centred
 
-BOX_MARGIN = 2.0  # admissible inputs: |x_j| <= 2 max_M |x_j|
+BOX_MARGIN = 2.0  # admissible inputs: twice the half-widths of M, around the centre of its box
 HULL_MARGIN = 1 + 1e-9  # for the rounding of the hull coordinates' bounds
 
 
@@ -19,8 +20,9 @@ class ChartGeometry:
 
     Attributes:
         centres (n, k), frames (n, k, d); radius, core, scale as in `Atlas`; neighbours (p, 2), m < n.
-        inputs: (D,) half-widths of the admissible inputs.
-        hull: (D, k) with orthonormal columns when the coordinates are `hull^T x`, else None.
+        inputs: (D,) bounds of what the input tokens hold, |x_j - origin_j|.
+        hull: (D, k) with orthonormal columns when the coordinates are `hull^T (x - origin)`, else None.
+        origin: (D,), what the input tokens subtract; centres are relative to it.
     """
 
     centres: Float
@@ -31,6 +33,7 @@ class ChartGeometry:
     scale: float
     neighbours: Int
     hull: Float | None
+    origin: Float | float = 0.0
 
     @property
     def charts(self) -> int:
@@ -51,7 +54,8 @@ class ChartGeometry:
 
 def chart_geometry(atlas: Atlas, *, project: bool) -> ChartGeometry:
     """In R^D, or with `project` in the affine hull R^k, into which the network projects first."""
-    centres, frames = atlas.centres.numpy(), atlas.frames.numpy()
+    box = input_box(atlas)
+    centres, frames = atlas.centres.numpy() - box.centre, atlas.frames.numpy()
     hull: Float | None = None
     if project:
         hull = atlas.manifold.frame.numpy()
@@ -59,12 +63,13 @@ def chart_geometry(atlas: Atlas, *, project: bool) -> ChartGeometry:
     return ChartGeometry(
         centres=_cleaned(centres),
         frames=_cleaned(frames),
-        inputs=input_box(atlas),
+        inputs=box.registers,
         radius=atlas.radius,
         core=atlas.core_radius,
         scale=atlas.scale,
         neighbours=atlas.neighbours.numpy(),
         hull=hull,
+        origin=box.centre,
     )
 
 
@@ -73,7 +78,6 @@ def _cleaned(values: Float) -> Float:
     return np.where(np.abs(values) > 1e-15 * max(np.abs(values).max(), 1e-300), values, 0.0)
 
 
-def input_box(atlas: Atlas) -> Float:
-    """Half-widths of the admissible inputs, (D,)."""
-    box = atlas.manifold.box.numpy()
-    return np.asarray(BOX_MARGIN * np.maximum(box, 1e-3 * box.max()))
+def input_box(atlas: Atlas) -> CentredBox:
+    """The box of the admissible inputs."""
+    return centred(atlas.manifold.box.numpy(), BOX_MARGIN)

@@ -81,14 +81,15 @@ class CompactStages:
         return self.layout.tokens.tokens(group)
 
     def registers(self) -> dict[tuple[str, str], Float | float]:
-        """A.b = 1, R.a = 1, R.b = r^2 - |c|^2 - |box|^2, G.b = the constant coefficients.
+        """A.b = 1, R.a = 1, R.b = r^2 - |c|^2 - |box|^2, G.b = the constant coefficients; x.a = -origin, if not 0.
 
         The self-gated head of stage *partition* sends b to -b wherever a = 0, so the constants of G start negated.
         """
         g = self.geometry
         offset = g.radius**2 - (g.centres**2).sum(axis=1) - (g.box**2).sum()
         sign = -1.0 if self.layout.powers else 1.0
-        start: dict[tuple[str, str], Float | float] = {("A", B): 1.0} if self.layout.powers else {}
+        start: dict[tuple[str, str], Float | float] = {("x", A): -g.origin} if np.any(g.origin) else {}
+        start |= {("A", B): 1.0} if self.layout.powers else {}
         return start | {("R", A): 1.0, ("R", B): offset, ("G", B): sign * self.coefficients[:, :, 0]}
 
     def all(self) -> Iterator[Stage]:

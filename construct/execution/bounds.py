@@ -20,10 +20,14 @@ WIDEN = 1e-12
 
 
 def input_intervals(hidden: Float, box: Float, embedded_row: int = 0) -> Intervals:
-    """State after the embedding: entry `embedded_row` of token j ranges over `hidden +- box_j`, j < D."""
-    lower, upper = hidden.copy(), hidden.copy()
-    lower[: box.size, embedded_row] -= box
-    upper[: box.size, embedded_row] += box
+    """State after the embedding: x_j between the ends of the box (2, D) joins entry `embedded_row` of token j < D.
+
+    Rounded outwards where something is added to a number that is not 0.
+    """
+    inputs = np.s_[: box.shape[1], embedded_row]
+    lower, upper, start = hidden.copy(), hidden.copy(), hidden[inputs]
+    lower[inputs] = np.where(start == 0, box[0], np.nextafter(start + box[0], -np.inf))
+    upper[inputs] = np.where(start == 0, box[1], np.nextafter(start + box[1], np.inf))
     return Intervals(lower, upper)
 
 

@@ -29,7 +29,7 @@ class Executor(ABC):
 
     @abstractmethod
     def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        """Values (P,) at x (P, D), inside the box (D,) or not."""
+        """Values (P,) at x (P, D), inside the box (2, D) or not."""
 
     @abstractmethod
     def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:

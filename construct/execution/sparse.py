@@ -49,7 +49,7 @@ def block_weights(block: Block) -> tuple[Heads, FeedForward]:
 
 
 def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
-    """Bounds of the hidden state through all blocks, for every x in the box (D,)."""
+    """Bounds of the hidden state through all blocks, for every x in the box (2, D)."""
     state = input_intervals(_numpy(net.hidden0), _numpy(box))
     result = []
     with np.errstate(over="ignore", invalid="ignore"):
@@ -60,13 +60,19 @@ def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
     return result
 
 
+def within(x: Tensor, box: Tensor) -> Tensor:
+    """Which points (P, D) lie between the ends of a box (2, D), bool (P,)."""
+    x = x.detach()
+    return ((x >= box[0]) & (x <= box[1])).all(dim=1)
+
+
 def bounds_are_finite(bounds: Sequence[BlockBounds]) -> bool:
     """Whether bounds say anything: where they overflow, no pair of tokens is proved to be silent."""
     return all(np.isfinite(side).all() for b in bounds for side in (b.after.lower, b.after.upper))
 
 
 class SparseExecutor(Executor):
-    """Only pairs on which a head can be non-zero, found from the weights for `|x_j| <= box_j`.
+    """Only pairs on which a head can be non-zero, found from the weights for the inputs of a box.
 
     Points outside the box are evaluated densely, so both executions are the same function everywhere. The plan is
     derived again whenever a weight changes.
@@ -79,7 +85,7 @@ class SparseExecutor(Executor):
         self._signature: tuple[Any, ...] | None = None
 
     def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        inside = (x.detach().abs() <= box).all(dim=1)
+        inside = within(x, box)
         plan = self.plan(net, box)
         if not plan.proved:
             return DenseExecutor().forward(net, box, x)
@@ -93,7 +99,7 @@ class SparseExecutor(Executor):
         return out
 
     def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
-        outside = ~(x.detach().abs() <= box).all(dim=1)
+        outside = ~within(x, box)
         if bool(outside.any()):
             raise invalid(
                 "x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside"

@@ -17,8 +17,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from construct.boxes import check_resolved, ends
 from construct.errors import OffManifoldError
-from construct.manifolds.embedding import isometry
+from construct.manifolds.embedding import isometry, mapped_box
 from construct.manifolds.formula import Formula
 from construct.validation import (
     finite_points,
@@ -90,7 +91,7 @@ class Manifold(ABC):
     chart_radius_bound:  the projection to the tangent space at c is injective on M inside B(c, r) for every r
     below. has_boundary:  whether M has an edge.
     frame:  (D, k) float64, orthonormal columns, x = frame @ y; the identity when D = k.
-    box:  (D,) float64, |x_j| <= box_j on M up to rounding of x itself.
+    box:  (2, D) float64, box[0] <= x <= box[1] on M up to rounding of x itself.
     radius_bound:  |x| <= radius_bound on M.
     coordinate_bounds:  (d, 2) float64, a box of intrinsic coordinates that `point` maps onto M.
     """
@@ -121,16 +122,35 @@ class Manifold(ABC):
         ambient: int | None = None,
         seed: int = 0,
     ) -> None:
-        """`box` (k,) bounds the canonical coordinates and `radius` the norm of the canonical points."""
+        """`box` (2, k) has the lower and upper ends of the canonical coordinates, or is (k,), bounds of their absolute
+        values; `radius` bounds the norm of the canonical points."""
         self.frame = isometry(canonical, ambient, seed)
         self.dim, self.canonical, self.ambient = dim, canonical, self.frame.shape[0]
         self.seed, self.reach = seed, reach
         self.chart_radius_bound = float(reach) if chart_radius_bound is None else chart_radius_bound
         self.coordinate_bounds, self.radius_bound = coordinate_bounds, radius
-        rows = self.frame.abs()
-        self.box = torch.minimum(rows @ box, self.frame.norm(dim=1) * radius) if self._embedded else box
+        self.box = torch.from_numpy(ends(box, "box", canonical))
+        check_resolved(self.box.numpy(), torch.float64, "box", "a manifold")
+        if self._embedded:
+            longest = self.frame.norm(dim=1) * radius
+            self.box = mapped_box(self.frame, self.box).clamp(-longest, longest)
 
     # -- the isometry ----------------------------------------------------------------------------------------
+
+    @property
+    def offset(self) -> Tensor:
+        """(D,) float64: x = frame @ y + offset for y of `formula()`."""
+        return torch.zeros(self.ambient, dtype=torch.float64)
+
+    @property
+    def half_widths(self) -> Tensor:
+        """(D,), half the sides of the box."""
+        return (self.box[1] - self.box[0]) / 2
+
+    @property
+    def largest_coordinates(self) -> Tensor:
+        """(D,), bounds of |x_j| on M."""
+        return self.box.abs().amax(0)
 
     @property
     def _embedded(self) -> bool:

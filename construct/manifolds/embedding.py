@@ -28,6 +28,12 @@ def isometry(canonical: int, ambient: int | None, seed: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(q * np.sign(np.diag(r))))
 
 
+def mapped_box(matrix: Tensor, box: Tensor) -> Tensor:
+    """Ends (2, D) of matrix @ y, matrix (D, k), for y between the ends of a box (2, k)."""
+    middle, half = matrix @ (box[0] + box[1]) / 2, matrix.abs() @ (box[1] - box[0]) / 2
+    return torch.stack([middle - half, middle + half])
+
+
 def _checked(ambient: object, canonical: int) -> int:
     number = scalar(ambient)
     if isinstance(number, bool) or not isinstance(number, int) or not canonical <= number <= LARGEST_AMBIENT:

@@ -39,7 +39,7 @@ class Product(Manifold):
             dim=first.dim + second.dim,
             canonical=first.ambient + second.ambient,
             reach=Reach(min(first.reach, second.reach), kind),
-            box=torch.cat([first.box, second.box]),
+            box=torch.cat([first.box, second.box], dim=1),
             radius=math.hypot(first.radius_bound, second.radius_bound),
             coordinate_bounds=torch.cat([first.coordinate_bounds, second.coordinate_bounds]),
             chart_radius_bound=min(first.chart_radius_bound, second.chart_radius_bound),

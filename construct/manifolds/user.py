@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from construct.boxes import ends
 from construct.errors import InputError
 from construct.manifolds import newton
 from construct.manifolds.base import Manifold, Reach, grid
@@ -19,6 +20,7 @@ from construct.manifolds.parametrised import Parametrised
 from construct.manifolds.reach import federer_bound
 from construct.validation import invalid, positive_integer, positive_real, reals
 
+_GRID = 4096  # points on which a box is measured
 _CHECKED = 512
 """Random points on which the claims of a user's manifold are tried."""
 
@@ -42,7 +44,9 @@ def _evaluated(function: Callable[[Tensor], Tensor], name: str, x: Tensor, width
 
 
 def _check_reach(manifold: Manifold, points: Tensor) -> None:
-    bound = federer_bound(points, manifold.basis_unchecked(points), closest=1e-3 * float(manifold.box.max()))
+    size, noise = float(manifold.half_widths.max()), 2.0**-52 * float(manifold.largest_coordinates.max())
+    closest = max(1e-3 * size, math.sqrt(1e7 * noise * size))  # nearer points bend less than they are rounded
+    bound = federer_bound(points, manifold.basis_unchecked(points), closest)
     if not manifold.reach <= bound * (1 + 1e-6):
         raise invalid("reach", f"at most {bound:.6g}, Federer's quotient of two points", manifold.reach)
 
@@ -60,6 +64,21 @@ def _check_formula(formula: Formula, lower: Sequence[float], upper: Sequence[flo
     found, size = formula(u), max(1.0, float(values.abs().max()))
     if found.shape != values.shape or not float((found - values).abs().max()) <= 1e-9 * size:
         raise invalid("formula", "the values of function", got="others on random points of the box")
+
+
+def _bounds(
+    function: Callable[[Tensor], Tensor], low: Sequence[float], high: Sequence[float], speeds: Sequence[float]
+) -> tuple[Tensor, float]:
+    """A box (2, k) and a radius for the image of a box of parameters, from a grid and bounds of the speeds.
+
+    A point has a node of the grid within half a cell: |x_j - node_j| <= sum of L_i times half the cell's side i.
+    """
+    cells = max(2, int(_GRID ** (1 / len(low))))
+    sides = [(b - a) / cells for a, b in zip(low, high, strict=True)]
+    middles = torch.arange(cells, dtype=torch.float64) + 0.5
+    nodes = function(grid([a + side * middles for a, side in zip(low, sides, strict=True)]))
+    slack = sum(speed * side for speed, side in zip(speeds, sides, strict=True)) / 2
+    return torch.stack([nodes.amin(0) - slack, nodes.amax(0) + slack]), float(nodes.norm(dim=1).max()) + slack
 
 
 class ParametricManifold(Parametrised, registered=False):
@@ -114,9 +133,7 @@ class ParametricManifold(Parametrised, registered=False):
         self._formula = function if formula is None and isinstance(function, Formula) else formula
         if self._formula is not None:
             _check_formula(self._formula, low, high, trial, values)
-        slack = sum(s * w for s, w in zip(speeds, span.tolist(), strict=True)) / 2
-        middle = function((torch.tensor([low], dtype=torch.float64) + torch.tensor([high])) / 2)[0]
-        box = middle.abs() + slack  # |x_j - middle_j| <= sum of L_i times half the width of the box
+        box, radius = _bounds(function, low, high, speeds)
         super().__init__(
             lower=low,
             upper=high,
@@ -125,7 +142,7 @@ class ParametricManifold(Parametrised, registered=False):
             canonical=values.shape[1],
             reach=_as_reach(reach),
             box=box,
-            radius=float(middle.norm()) + slack,
+            radius=radius,
             ambient=ambient,
             seed=seed,
         )
@@ -168,7 +185,7 @@ class ProjectedManifold(Manifold, registered=False):
     project:  (..., D) -> (..., D) in differentiable torch operations, smooth within the reach of M.
     dim, ambient:  d and D.
     reach:  a `Reach`, or a number, which counts as "numeric".
-    box:  (D,) bounds of |x_j| on M.
+    box:  (2, D), lower and upper ends of x_j on M, or (D,) bounds of |x_j|.
     sample:  (n, generator) -> (n, D) points of M; without it random points of the box are projected, which is
     not
         uniform.
@@ -185,7 +202,7 @@ class ProjectedManifold(Manifold, registered=False):
         dim: int,
         ambient: int,
         reach: float,
-        box: Sequence[float],
+        box: Sequence[float] | Sequence[Sequence[float]],
         *,
         sample: Callable[[int, torch.Generator], Tensor] | None = None,
         has_boundary: bool = False,
@@ -193,13 +210,15 @@ class ProjectedManifold(Manifold, registered=False):
         ambient = positive_integer(ambient, "ambient", maximum=LARGEST_AMBIENT)
         dim = positive_integer(dim, "dim", maximum=ambient)
         self._user_project, self._user_sample, self.has_boundary = project, sample, bool(has_boundary)
-        bounds = torch.tensor([positive_real(b, "box") for b in reals(box, "box", ambient)], dtype=torch.float64)
+        bounds = torch.from_numpy(ends(box, "box", ambient))
+        if not bool((bounds[0] < bounds[1]).all()):
+            raise invalid("box", "lower ends below the upper ones", got=f"{bounds.tolist()}")
         super().__init__(
             dim=dim,
             canonical=ambient,
             reach=_as_reach(reach),
             box=bounds,
-            radius=float(bounds.norm()),
+            radius=float(bounds.abs().amax(0).norm()),
             coordinate_bounds=torch.full((dim, 2), math.nan, dtype=torch.float64),
         )
         self._check()
@@ -211,8 +230,10 @@ class ProjectedManifold(Manifold, registered=False):
         moved = float((_evaluated(self._user_project, "project", x, self.ambient) - x).norm(dim=1).max())
         if moved > 1e-8 * max(1.0, self.radius_bound):
             raise invalid("project", "a map that leaves the points of M where they are", got=f"a step of {moved:.3g}")
-        if bool((x.abs() > self.box * (1 + 1e-9)).any()):
-            raise invalid("box", f"bounds of |x_j| on M, at least {x.abs().amax(0).tolist()}", self.box.tolist())
+        room = 1e-9 * (self.half_widths + self.largest_coordinates)
+        if bool(((x < self.box[0] - room) | (x > self.box[1] + room)).any()):
+            expected = f"ends of x_j on M, no narrower than {x.amin(0).tolist()} to {x.amax(0).tolist()}"
+            raise invalid("box", expected, got=f"{self.box.tolist()}")
         eigenvalues = torch.linalg.eigvalsh(self._differential(x)).flip(-1)
         ones = (eigenvalues > 0.5).sum(-1)
         if bool((ones != self.dim).any()):
@@ -225,8 +246,8 @@ class ProjectedManifold(Manifold, registered=False):
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
         if self._user_sample is not None:
             return self._user_sample(n, generator)
-        unit = 2 * torch.rand(n, self.ambient, generator=generator, dtype=torch.float64) - 1
-        return self._user_project(unit * self.box)
+        share = torch.rand(n, self.ambient, generator=generator, dtype=torch.float64)
+        return self._user_project(self.box[0] + (self.box[1] - self.box[0]) * share)
 
     def _project(self, y: Tensor) -> Tensor:
         return self._user_project(y)
@@ -247,10 +268,10 @@ class ProjectedManifold(Manifold, registered=False):
         project(g) is no farther from g than x is. Nodes farther from M than h sqrt(D)/2 are not needed.
         """
         h = spacing / math.sqrt(self.ambient)
-        counts = self._affordable([math.ceil(2 * b / h) for b in self.box.tolist()], spacing)
+        counts = self._affordable([math.ceil(2 * b / h) for b in self.half_widths.tolist()], spacing)
         axes = [
-            b * ((2 * torch.arange(m, dtype=torch.float64) + 1) / m - 1)
-            for b, m in zip(self.box.tolist(), counts, strict=True)
+            low + (high - low) * (2 * torch.arange(m, dtype=torch.float64) + 1) / (2 * m)
+            for low, high, m in zip(*self.box.tolist(), counts, strict=True)
         ]
         nodes = grid(axes)
         near = self._user_project(nodes)

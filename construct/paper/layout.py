@@ -16,13 +16,14 @@ import numpy as np
 
 from construct.arrays import Float, Int
 from construct.atlas import Atlas
+from construct.boxes import CentredBox, centred
 from construct.local import multi_indices
 from construct.paper.grid import TaylorApproximator
 from construct.paper.taylor import kept_nodes
 from construct.program import products
 from construct.program.layout import TokenGroup, TokenLayout
 
-BOX_MARGIN = 1.25  # admissible inputs: |x_j| <= 1.25 max_M |x_j|
+BOX_MARGIN = 1.25  # admissible inputs: 1.25 times the half-widths of M, around the centre of its box
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +31,11 @@ class PaperLayout:
     """The layout of an atlas and a grid, and what stages ask of it.
 
     Attributes:
-        centres (n, D), frames (n, D, d): charts z = frames^T (x - c)/scale; radius: of the balls.
-        box (D,): half-widths of the admissible inputs.
+        centres (n, D), frames (n, D, d): charts z = frames^T (x - origin - c)/scale; radius: of the balls.
+        box (D,): bounds of what the input tokens hold, |x_j - origin_j|.
         cells, degree, bump, doublings: as in `TaylorApproximator`.
         charts (q,), nodes (q, d): the kept nodes.
+        origin (D,): what the input tokens subtract.
     """
 
     centres: Float
@@ -48,6 +50,7 @@ class PaperLayout:
     charts: Int
     nodes: Int
     position_code: str = "integer"
+    origin: Float | float = 0.0
 
     @property
     def ambient(self) -> int:
@@ -166,13 +169,19 @@ def layout_without_target(
     )
 
 
+def paper_input_box(atlas: Atlas) -> CentredBox:
+    """The box of the admissible inputs."""
+    return centred(atlas.manifold.box.numpy(), BOX_MARGIN)
+
+
 def _layout(atlas: Atlas, **sizes: Any) -> PaperLayout:
-    frames, box = atlas.frames.numpy(), atlas.manifold.box.numpy()
+    frames, box = atlas.frames.numpy(), paper_input_box(atlas)
     return PaperLayout(
-        centres=atlas.centres.numpy(),
+        centres=atlas.centres.numpy() - box.centre,
         frames=np.where(np.abs(frames) > 1e-15, frames, 0.0),  # rounding noise of an exact zero
         scale=atlas.scale,
         radius=atlas.radius,
-        box=BOX_MARGIN * np.maximum(box, 1e-3 * box.max()),
+        box=box.registers,
+        origin=box.centre,
         **sizes,
     )

@@ -61,13 +61,15 @@ class PaperStages:
         return self.layout.tokens.tokens(group)
 
     def registers(self) -> dict[tuple[str, str], Float | float]:
-        """H.a = U_j.a = -k - N, U_0.a = 1; Z.a = -V^T (c + B)/scale, which turns the sum of relu(x_j + B_j) into z."""
+        """H.a = U_j.a = -k - N, U_0.a = 1; Z.a = -V^T (c + B)/scale, which turns the sum of relu(x_j + B_j) into z.
+        x.a = -origin, if that is not 0."""
         g = self.layout
         shift = -(g.univariate[:, 2] + g.cells).astype(np.float64)
         powers = np.tile(shift[:, None], (1, g.degree + 1))
         powers[:, 0] = 1.0
         chart = -np.einsum("nDd,nD->nd", g.frames / g.scale, g.centres + g.box)
-        return {("Z", A): chart, ("H", A): shift, ("U", A): powers}
+        start: dict[tuple[str, str], Float | float] = {("x", A): -g.origin} if np.any(g.origin) else {}
+        return start | {("Z", A): chart, ("H", A): shift, ("U", A): powers}
 
     def all(self) -> Iterator[Stage]:
         g = self.layout

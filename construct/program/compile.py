@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from construct.arrays import Float
+from construct.boxes import check_resolved, ends
 from construct.errors import PrecisionError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.program.codes import Span
@@ -138,17 +139,18 @@ class Program:
         tolerance: float = GATE_TOLERANCE,
         progress: Progress = silent,
     ) -> Weights:
-        """The weights, in float64, for inputs `|x_j| <= box_j` and a network of `dtype`.
+        """The weights, in float64, for inputs in a box and a network of `dtype`.
 
         Args:
-            box: (D,) half-widths.
+            box: (2, D) lower and upper ends, or (D,) half-widths of a box around the origin.
             tolerance: how far rounding in `dtype` may open or close a gate that is meant to be open.
 
         Raises:
-            PrecisionError: `dtype` cannot hold the position code, or a gate constant; the text names stage, rule, the
-                constant needed and the largest that it can hold.
+            PrecisionError: `dtype` cannot hold the position code, or a gate constant (the text names stage, rule, the
+                constant needed and the largest that it can hold), or points of so small a box so far from the origin.
         """
-        box = np.asarray(box, dtype=np.float64)
+        box = ends(box)
+        check_resolved(box, dtype, "dtype", "one for a box")
         self.layout.code.check(dtype)
         state = input_intervals(self.hidden0, box)
         blocks: list[tuple[Heads, FeedForward]] = []

@@ -48,7 +48,7 @@ class Geometry:
     """What the formulas need of a manifold and its atlas; lengths in the units of R^D.
 
     dim, ambient: d <= D; charts: number C; overlap: the most balls that share a point, <= C; radius r of the balls,
-    inner_radius r' < r of supp rho_n, scale: divisor of the chart coordinates; box: max |x_j| on M.
+    inner_radius r' < r of supp rho_n, scale: divisor of the chart coordinates; box: largest half-width of M's box.
     """
 
     dim: int

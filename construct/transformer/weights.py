@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from construct.arrays import Float, Int
+from construct.boxes import ends
 from construct.validation import invalid
 
 
@@ -113,8 +114,8 @@ class Weights:
         hidden0: (l, w), the hidden state at x = 0.
         blocks: heads and FFN of each block.
         readout: (token, row) of the output.
-        box: (D,) half-widths of the admissible inputs `|x_j| <= box_j`, for which `bounds` hold; the first D tokens
-            carry the coordinates in row 0.
+        box: (2, D) lower and upper ends of the admissible inputs, for which `bounds` hold; half-widths (D,) stand for
+            a box around the origin. The first D tokens carry the coordinates in row 0.
         bounds: what is proved of each block for such inputs, or None when nobody has propagated them yet.
     """
 
@@ -128,10 +129,9 @@ class Weights:
         if self.hidden0.ndim != 2 or not np.isfinite(self.hidden0).all():
             raise invalid("hidden0", "a finite array of shape (l, w)", self.hidden0)
         tokens, width = self.hidden0.shape
-        if self.box.ndim != 1 or not 1 <= self.box.size <= tokens:
-            raise invalid("box", f"shape (D,) with 1 <= D <= {tokens} tokens", self.box.shape)
-        if not (np.isfinite(self.box).all() and (self.box >= 0).all()):
-            raise invalid("box", "finite half-widths >= 0", got=f"{self.box.tolist()}")
+        object.__setattr__(self, "box", ends(self.box))
+        if self.ambient > tokens:
+            raise invalid("box", f"shape (2, D) with 1 <= D <= {tokens} tokens", self.box.shape)
         if not (0 <= self.readout[0] < tokens and 0 <= self.readout[1] < width):
             raise invalid("readout", f"(token, row) within ({tokens}, {width})", self.readout)
         for index, (heads, ffn) in enumerate(self.blocks):
@@ -143,4 +143,4 @@ class Weights:
     @property
     def ambient(self) -> int:
         """D, the number of input coordinates."""
-        return int(self.box.size)
+        return int(self.box.shape[1])

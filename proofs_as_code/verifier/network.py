@@ -1,9 +1,9 @@
 """From the weights of a network to its formula and the error of its evaluation.
 
-The network runs once, on polynomials in y with rational coefficients, for inputs x = F y with |y_k| <= box_k. A value
-is (polynomial, error): the computed one is off by at most the error, which covers the rounding of every operation
-(relative `unit`, no underflow) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes an
-unknown; clipped values and partition weights get names. What must come out is
+The network runs once, for inputs x = F y + offset with y_k in box_k, on polynomials in y - middle of the box with
+rational coefficients. A value is (polynomial, error): the computed one is off by at most the error, which covers the
+rounding of every operation (relative `unit`, no underflow) and signs known to 2^-50 only. A ReLU of known sign
+disappears, another becomes an unknown; clipped values and partition weights get names. What must come out is
 
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
@@ -76,21 +76,25 @@ class Chart(NamedTuple):
 
 
 class Network:
-    """The formula of a network for inputs F y, |y_k| <= box_k; `charts` and `error` are the result.
+    """The formula of a network for inputs F y + offset, y_k in box_k; `charts` and `error` are the result.
 
     Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
     """
 
-    def __init__(self, weights: Weights, frame: list[list[float]], box: list[float], unit: float) -> None:
-        self.unit, self.ranges, self.numbers = unit, {}, {}  # type: ignore[var-annotated]
-        self.unknowns = [Unknown("y", -rational(b), rational(b)) for b in box]
+    def __init__(self, weights: Weights, frame: Any, offset: Any, box: Any, unit: float) -> None:
+        self.unit, self.ranges, self.numbers, self.inputs = unit, {}, {}, []  # type: ignore[var-annotated]
+        self.middle = [(rational(low) + rational(high)) / 2 for low, high in box]
+        halves = [(rational(high) - rational(low)) / 2 for low, high in box]
+        self.unknowns = [Unknown("y", -half, half) for half in halves]
         self.state = [[(number(v), 0.0) for v in row] for row in weights.hidden0.tolist()]
         require(len(frame) <= len(self.state), "frame", f"at most {len(self.state)} rows, one a token", str(len(frame)))
-        for token, row in zip(self.state, frame, strict=False):
-            require(not token[0][0], "network", "0 where an input is added")
+        require(len(frame) == len(offset), "offset", f"{len(frame)} numbers, as many as frame has rows", offset)
+        for token, row, start in zip(self.state, frame, offset, strict=False):
             require(len(row) == len(box), "frame", f"rows of {len(box)} numbers", row)
             x = Poly.of(((k,), rational(v)) for k, v in enumerate(row))
-            token[0] = x, unit * self.size(x)
+            x += Poly.of([((), sum(rational(v) * m for v, m in zip(row, self.middle, strict=True)) + rational(start))])
+            token[0] = self.add([token[0], (x, unit * self.size(x))]) if token[0][0] else (x, unit * self.size(x))
+            self.inputs.append(x)
         for query, key, value, layers in weights.blocks:
             self.attend(*(array.astype(np.float64) for array in (query, key, value)))
             self.feed_forward([[array.tolist() for array in layer] for layer in layers])

@@ -27,7 +27,7 @@ import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
-from proofs_as_code.verifier.network import Chart, Network, Poly, rational
+from proofs_as_code.verifier.network import Chart, Network, rational
 from proofs_as_code.verifier.weights import Refused, Weights, digest, read, require
 
 FORMAT, UNITS, MORE = "construct-certificate/1", {"float64": 2.0**-53, "float32": 2.0**-24}, 6
@@ -39,13 +39,13 @@ class Cells:
     def __init__(self, network: Network, document: dict[str, Any]) -> None:
         manifold, self.box, self.charts = document["manifold"], document["canonical_box"], network.charts
         self.formula, self.target, self.unknowns = manifold["formula"], document["target"], network.unknowns
-        self.jets, k = Jets(len(manifold["lower"]), document["order"]), len(self.box)
+        self.jets, k, self.middle = Jets(len(manifold["lower"]), document["order"]), len(self.box), network.middle
         self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
         forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
         quadratic = {m for p in forms.values() for m in p} <= set(self.monomials)
         require(quadratic, "network", "cut-offs and z that are quadratic in y")
         self.rows = {i: [arb(p.get(m, 0)) for m in self.monomials] for i, p in forms.items()}
-        frame = [Poly.of(((i,), rational(v)) for i, v in enumerate(row)) for row in manifold["frame"]]
+        frame = network.inputs
         self.frame = [[arb(p.get(m, 0)) for m in self.monomials] for p in frame]
 
     def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
@@ -67,6 +67,7 @@ class Cells:
             u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
             u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
             y = [jets.run(tree, u) for tree in self.formula]
+            y = [[jet[0] - m, *jet[1:]] for jet, m in zip(y, map(arb, self.middle), strict=True)]
             one = [arb(k == 0) for k in range(jets.size)]
             sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
         cut = dict(zip(near, self.forms([self.rows[self.charts[n].weight[0]] for n in near], sides), strict=True))
@@ -74,9 +75,9 @@ class Cells:
         on = [n for n in near if not ends[n][1] <= 0]
         if not leaf:
             return on, INF
-        for k, size in enumerate(self.box, start=1):
+        for k, (_, below, above, _) in enumerate(self.unknowns[: len(self.box)], start=1):
             low, high = jets.bounds(sides[0][k], sides[1][k], self.weights)
-            if not (-size <= low and high <= size):
+            if not (arb(below) <= low and high <= arb(above)):
                 return on, INF
         least = {self.charts[n].weight[0]: ends[n][0].max(ZERO) for n in on}
         chain: dict[int, fmpq] = {}
@@ -184,7 +185,7 @@ def check(tensors: dict[str, np.ndarray], document: dict[str, Any]) -> None:
     box = manifold["lower"], manifold["upper"]
     require(all(a <= b for a, b in zip(*box, strict=True)), "lower, upper", "a box that is not empty", box)
     with np.errstate(all="ignore"):  # infinities and NaN open a pair, and are refused later
-        network = Network(weights, manifold["frame"], document["canonical_box"], unit)
+        network = Network(weights, manifold["frame"], manifold["offset"], document["canonical_box"], unit)
     require(network.error <= document["error"], "error", f"at least {network.error:.6g}", document["error"])
     bound, local, error = (rational(document[name]) for name in ("bound", "local", "error"))
     require(bound >= local + error, "bound", "at least local + error", document["bound"])

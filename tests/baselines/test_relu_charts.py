@@ -53,7 +53,9 @@ def fitted(manifold: Manifold, charts: int, space: LocalSpace) -> PiecewiseAppro
 def points(manifold: Manifold, count: int = 150) -> Tensor:
     """On M, and in its box off M."""
     generator = torch.Generator().manual_seed(5)
-    off = (2 * torch.rand(count, manifold.ambient, dtype=torch.float64, generator=generator) - 1) * manifold.box
+    off = (
+        2 * torch.rand(count, manifold.ambient, dtype=torch.float64, generator=generator) - 1
+    ) * manifold.largest_coordinates
     return torch.cat([manifold.sample(count, 3), off])
 
 

@@ -55,7 +55,7 @@ def points(manifold: Manifold, count: int = 100) -> Tensor:
     """On M, and in a box around it, off M."""
     generator = torch.Generator().manual_seed(5)
     off = 2 * torch.rand(count, manifold.ambient, dtype=torch.float64, generator=generator) - 1
-    return torch.cat([manifold.sample(count, 3), 1.3 * off * manifold.box])
+    return torch.cat([manifold.sample(count, 3), 1.3 * off * manifold.largest_coordinates])
 
 
 @pytest.mark.parametrize(("manifold", "charts", "degree"), CASES, ids=NAMES)

@@ -65,7 +65,7 @@ class AtPoint:
     def _defined(self, number: int) -> fmpq:
         q = self.table[number]
         if q.kind == "input":
-            return self.x[int(str(q.label))]
+            return sum((self.of(part) for part in q.definition), self.x[int(str(q.label))])
         values = [self.of(part) for part in q.definition]
         zero = fmpq(0)
         if q.kind == "relu":
@@ -101,7 +101,7 @@ def network(
 
 def box_of(net: Network) -> Array:
     """Half-widths of a box around the manifold."""
-    return np.asarray(1.1 * manifold_of(net).box.double().numpy())
+    return np.asarray(1.1 * manifold_of(net).largest_coordinates.double().numpy())
 
 
 def points_in(box: Array, count: int, seed: int, bits: int = 10) -> list[list[fmpq]]:

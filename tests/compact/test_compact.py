@@ -50,7 +50,7 @@ def test_network_equals_approximator(case, code):
     net = network(case, code)
     manifold, approximator = net.manifold, net.approximator
     generator = torch.Generator().manual_seed(0)
-    inside = (torch.rand(200, manifold.ambient, generator=generator, dtype=torch.float64) * 2 - 1) * net.box
+    inside = (torch.rand(200, manifold.ambient, generator=generator, dtype=torch.float64) * 2 - 1) * net.box[1]
     for x in (manifold.sample(300, seed=7), manifold.project(inside)):
         want = approximator(x)
         size = 1 + float(approximator.coefficients.abs().max())

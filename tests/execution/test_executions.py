@@ -207,13 +207,13 @@ def test_bad_points_are_refused():
 
 def test_bad_networks_are_refused():
     hidden, none = np.zeros((4, 5)), ((Heads.none(5), FeedForward()),)
-    with pytest.raises(InputError, match=r"^box: expected shape \(D,\) with 1 <= D <= 4 tokens, got \(5,\)$"):
+    with pytest.raises(InputError, match=r"^box: expected shape \(2, D\) with 1 <= D <= 4 tokens, got \(2, 5\)$"):
         Weights(hidden, none, (0, 0), np.ones(5))
     with pytest.raises(InputError, match=r"^readout: expected \(token, row\) within \(4, 5\), got \(4, 0\)$"):
         Weights(hidden, none, (4, 0), np.ones(2))
-    with pytest.raises(InputError, match=r"^box: expected shape \(D,\)"):
-        Weights(hidden, none, (0, 0), np.ones((2, 1)))
-    with pytest.raises(InputError, match=r"^box: expected finite half-widths >= 0, got \[1.0, -1.0\]$"):
+    with pytest.raises(InputError, match=r"^box: expected finite ends of shape \(2, D\)"):
+        Weights(hidden, none, (0, 0), np.ones((3, 1)))
+    with pytest.raises(InputError, match=r"^box: expected finite ends .*, got \[\[-1.0, 1.0\], \[1.0, -1.0\]\]$"):
         Weights(hidden, none, (0, 0), np.array([1.0, -1.0]))
     with pytest.raises(InputError, match=r"^blocks\[0\]: expected matrices of 5 rows, got heads of 4$"):
         Weights(hidden, ((Heads.none(4), FeedForward()),), (0, 0), np.ones(2))

@@ -205,7 +205,8 @@ def _hull(atlas: Atlas) -> tuple[Float | None, Float]:
     """hull and box of a design: the map from x to y, and bounds of |y_j| on M."""
     manifold = atlas.manifold
     hull = manifold.frame.numpy() if manifold.ambient != manifold.canonical else None
-    bound = manifold.box.numpy() if hull is None else np.abs(hull).T @ manifold.box.numpy()
+    largest = manifold.largest_coordinates.numpy()
+    bound = largest if hull is None else np.abs(hull).T @ largest
     return hull, np.minimum(bound, manifold.radius_bound) * (1 + 1e-9)
 
 

@@ -93,7 +93,7 @@ class ChenNetwork(TaylorNetwork):
     def layers(self, *, filled: bool = True) -> list[Layer]:
         """Charts; terms beside indicators; their products and the sum."""
         circuit = Circuit(self.ambient)
-        box = self.atlas.manifold.box.numpy()
+        box = self.atlas.manifold.largest_coordinates.numpy()
         shifted = Subnetwork("x + box", [layer(sparse.eye_array(self.ambient), box)], nonnegative=True)
         circuit.run([self._coordinates(circuit), shifted])
         circuit.run([*self.terms.subnetworks(circuit, "z + 1", filled=filled), self._indicators(circuit, box)])
@@ -177,8 +177,10 @@ class ChenNetwork(TaylorNetwork):
 
 
 def coordinate_bounds(atlas: Atlas) -> Float:
-    """b_nj = box_j + |c_nj| >= |x_j - c_nj| on M, with room for rounding and never 0; (n, D)."""
-    bounds: Float = (atlas.manifold.box + atlas.centres.abs()).clamp_min(1e-3 * atlas.radius).numpy() * (1.0 + 1e-9)
+    """b_nj >= |x_j - c_nj| on M, from the ends of M's box, with room for rounding and never 0; (n, D)."""
+    (lower, upper), centres = atlas.manifold.box, atlas.centres
+    largest = torch.maximum(upper - centres, centres - lower)
+    bounds: Float = largest.clamp_min(1e-3 * atlas.radius).numpy() * (1.0 + 1e-9)
     return bounds
 
 

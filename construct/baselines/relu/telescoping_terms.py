@@ -71,7 +71,7 @@ class Terms:
     def box(self) -> Float:
         """(k,) bounds of the hull coordinates |y_j| on M."""
         manifold = self.approximator.atlas.manifold
-        box = manifold.box
+        box = manifold.largest_coordinates
         if manifold.ambient != manifold.canonical:
             box = manifold.frame.abs().T @ box
         smallest = 1e-9 * float(box.max())

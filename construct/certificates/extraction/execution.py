@@ -6,6 +6,7 @@ import numpy as np
 from flint import ctx
 
 from construct.arrays import Float
+from construct.boxes import ends
 from construct.certificates.extraction.arithmetic import Arithmetic
 from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.extraction.feed_forward import feed_forward
@@ -23,10 +24,10 @@ LARGEST_UNIT = 2.0**-8
 
 
 def extract(weights: NetworkWeights, box: Float, unit: float = 0.0) -> NetworkFormula:
-    """The formula of a network for inputs |x_j| <= box_j.
+    """The formula of a network for the inputs of a box.
 
     Args:
-        box: (D,) half-widths; what is proved holds for inputs inside.
+        box: (2, D) lower and upper ends, or half-widths (D,); what is proved holds for inputs inside.
         unit: unit round-off of the arithmetic whose errors are to be included; 0 for exact arithmetic.
 
     Raises:
@@ -41,14 +42,14 @@ def extract(weights: NetworkWeights, box: Float, unit: float = 0.0) -> NetworkFo
 
 def executed(weights: NetworkWeights, box: Float, unit: float = 0.0) -> State:
     """The registers after the last block; arguments as for `extract`."""
-    half = np.asarray(box, dtype=np.float64)
-    if half.shape != (weights.ambient,) or not ((half >= 0) & (half <= LARGEST)).all():
-        raise invalid("box", f"{weights.ambient} finite half-widths >= 0", half.tolist())
+    box = ends(box, "box", weights.ambient)
+    if not (np.abs(box) <= LARGEST).all():
+        raise invalid("box", f"ends up to {LARGEST:.0e}", box.tolist())
     if not 0 <= unit <= LARGEST_UNIT:
         raise invalid("unit", "a unit round-off between 0 and 2^-8", unit)
     arithmetic = Arithmetic(Quantities(), unit, NEGLIGIBLE if has_trigonometric_code(weights) else 0.0)
     recognition = Recognition(arithmetic)
-    state = State(weights, half, arithmetic)
+    state = State(weights, box, arithmetic)
     for block in weights.blocks:
         attend(state, block)
         feed_forward(state, block, recognition)

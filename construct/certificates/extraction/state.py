@@ -10,7 +10,7 @@ from flint import arb
 from construct.arrays import Float
 from construct.certificates.extraction.arithmetic import ZERO, Arithmetic, Register
 from construct.certificates.extraction.screening import LARGEST
-from construct.certificates.polynomials import Polynomial, Quantity
+from construct.certificates.polynomials import Polynomial, Quantity, rational
 from construct.certificates.weights import INPUT_ROW, NetworkWeights
 from construct.validation import invalid
 
@@ -18,7 +18,7 @@ MOST_TERMS = 40  # a register with more linear terms gets a name
 
 
 class State:
-    """Registers of all tokens, before the first block for inputs |x_j| <= box_j and then as blocks write them.
+    """Registers of all tokens, before the first block for inputs in a box (2, D) and then as blocks write them.
 
     registers: token by token, row by row; low, high: (l, w) bounds of what is computed, rounded outwards; written_rows:
     those that are not the same in all states.
@@ -30,13 +30,18 @@ class State:
         self.written_rows = weights.written_rows
         self.registers = [[Register.fixed(value) for value in row] for row in weights.hidden0]
         self.low, self.high = weights.hidden0.copy(), weights.hidden0.copy()
-        for j, half in enumerate(box):
-            bound = arb(float(half))
-            name = self.names.new(Quantity("input", -bound, bound, label=j))
-            start = Register(Polynomial.of(name), bound * arithmetic.unit)
-            if weights.hidden0[j, INPUT_ROW]:
-                start = arithmetic.added(self.registers[j][INPUT_ROW], start)
-            self.write(j, INPUT_ROW, start)
+        for j, (lower, upper) in enumerate(box.T.tolist()):
+            self.write(j, INPUT_ROW, self._input(j, arb(lower), arb(upper), float(weights.hidden0[j, INPUT_ROW])))
+
+    def _input(self, j: int, lower: arb, upper: arb, start: float) -> Register:
+        """x_j plus the number that it is added to: one quantity, whose range is that of the sum."""
+        error = abs(lower).max(abs(upper)) * self.arithmetic.unit
+        if not start:
+            return Register(Polynomial.of(self.names.new(Quantity("input", lower, upper, label=j))), error)
+        definition = (Polynomial.constant(rational(start)),)
+        low, high = (lower + start).lower(), (upper + start).upper()
+        name = self.names.new(Quantity("input", low, high, definition, label=j))
+        return Register(Polynomial.of(name), error + self.arithmetic.rounding(1, abs(low).max(abs(high)) + error))
 
     def write(self, token: int, row: int, register: Register) -> None:
         """Replace a register and its bounds."""

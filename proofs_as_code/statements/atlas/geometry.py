@@ -68,8 +68,8 @@ class ChartBlocks:
 
     @property
     def box(self) -> Float:
-        """The admissible box (D,)."""
-        return self.weights.box
+        """Half-widths (D,) of the admissible box, which lies around the origin."""
+        return np.asarray(self.weights.box[1])
 
 
 def first_coordinate(x: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def executions(case: str, seed: int, bounds: list[BlockBounds] | None = None) ->
     manifold = net.manifold
     assert manifold is not None
     generator = torch.Generator().manual_seed(seed)
-    scatter = (2 * torch.rand(10, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box
+    scatter = (2 * torch.rand(10, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box[1]
     x = torch.cat([manifold.sample(40, seed), scatter])
     other = SparseExecutor()
     if bounds is not None:

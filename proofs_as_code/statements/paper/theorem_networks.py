@@ -17,6 +17,7 @@ import torch
 from hypothesis import strategies as st
 
 from construct.atlas import Atlas
+from construct.boxes import centred
 from construct.execution.sparse import propagate
 from construct.manifolds import Circle, FlatTorus, Manifold, Sphere
 from construct.network import Network
@@ -76,7 +77,7 @@ def geometry_of(atlas: Atlas, inner_radius: float) -> Geometry:
         radius=float(atlas.radius),
         inner_radius=float(inner_radius),
         scale=float(atlas.scale),
-        box=float(atlas.manifold.box.max()),
+        box=float(centred(atlas.manifold.box.numpy()).half.max()),
     )
 
 

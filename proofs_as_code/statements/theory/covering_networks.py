@@ -65,7 +65,7 @@ def points_of(net: construct.Network, count: int, seed: int) -> torch.Tensor:
     if net.manifold is not None:
         return torch.as_tensor(net.manifold.sample(count, seed=seed), dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(count, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box
+    return (2 * torch.rand(count, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box[1]
 
 
 def output_change(case: Moved) -> float:
