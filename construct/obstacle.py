@@ -10,6 +10,7 @@ for the sizes that may be had (as expected).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +57,11 @@ class Obstacle:
     last: float
 
     @property
+    def rough(self) -> bool:
+        """Whether the target is less smooth there than was expected, so that smaller charts or cells are no remedy."""
+        return self.order < SLOW * self.expected
+
+    @property
     def text(self) -> str:
         """What is the matter with the target, and where."""
         where = place(self.point)
@@ -66,7 +72,7 @@ class Obstacle:
         )
         if self.order < FLAT:
             return f"{refined}: the target has a jump or noise there, or smoothness= is too optimistic"
-        if self.order < SLOW * self.expected:
+        if self.rough:
             return f"{refined}: the target is less smooth there (order {self.order:.1f}) than smoothness= says"
         return (
             f"the smallest charts that may be had, of radius {self.smallest:.2g}, with polynomials of degree "
@@ -119,6 +125,17 @@ def find_obstacle(
         errors.append(error)
     first, last = errors[-1 - REFINEMENTS], errors[-1]
     return Obstacle(x, smallest, degree, least, size, observed_order(errors, 2.0), order, first, last)
+
+
+def predicted(sups: Sequence[float], degrees: int) -> float:
+    """The error at so many degrees more, where it falls geometrically, as for an analytic target; 0: too few to tell.
+
+    sups: errors of the degrees so far, one after another.
+    """
+    if len(sups) < 4:
+        return 0.0
+    rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)
+    return float(sups[-1] * rate**degrees)
 
 
 def observed_order(errors: list[float], ratio: float) -> float:

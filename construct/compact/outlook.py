@@ -15,7 +15,7 @@ from torch import Tensor
 from construct.atlas import Atlas
 from construct.compact.counting import COEFFICIENTS_PER_HEAD, DENSE_PER_HEAD
 from construct.local import sweep
-from construct.obstacle import find_obstacle
+from construct.obstacle import HOPELESS, find_obstacle, predicted
 from construct.planning import REFINEMENTS, Search
 from construct.problem import Sizes
 from construct.rounding import below_rounding, rounding_floor
@@ -25,6 +25,7 @@ MOST_CELLS = 4096
 MOST_COEFFICIENTS = 4e6  # of one chart
 SWEEP_LAWSON = 3
 SMALLER = 0.9  # of the radius that the finest atlas is predicted to have, for the luck of its charts
+CLEARLY = 4.0  # times what is hopeless, where one chart speaks for all
 FEW_CHARTS = 3  # with no more, looking at one chart first saves nothing
 AT_ROUNDING = 10.0  # times the error that rounding leaves: a fit that is no worse has nothing else left
 
@@ -60,7 +61,10 @@ class Outlook:
         """Whether no degree fits on the one chart of an atlas that is nearest to where an earlier atlas was worst.
 
         Then no degree fits on all charts, and they need not be tried: what is wrong is found at the price of one chart.
+        It is given up as all of them are, where the decay of its error is hopeless; where that is not clear, all are
+        tried.
         """
+        wanted, highest = self.search.problem.wanted, self.highest_degree
         if self.worst is None or atlas.count <= FEW_CHARTS:
             return False
         n = int((atlas.centres - self.worst).norm(dim=-1).argmin())
@@ -72,8 +76,11 @@ class Outlook:
         for degrees in self.degree_groups():
             found = sweep(self.search.problem.target, chart, degrees, lawson=SWEEP_LAWSON)
             best = min(best, *zip(found.sups, degrees, strict=True))
-            if best[0] <= self.search.problem.wanted:
+            later = predicted(found.sups, highest - degrees[-1])
+            if best[0] <= wanted or HOPELESS < later / wanted <= CLEARLY * HOPELESS:
                 return False
+            if later > CLEARLY * HOPELESS * wanted:
+                break
         self.search.record(Sizes(atlas.count, 1, best[1]), best[0], "at least", note="one chart")
         return True
 
@@ -108,7 +115,7 @@ class Outlook:
             raise self.search.given_up(found.text)
 
     def look_into_cells(self, atlas: Atlas) -> None:
-        """Give the search up where the target is out of reach for the smallest cell that there may be.
+        """Give the search up where the target is rougher than was said, and out of reach for the smallest cell.
 
         On a cell a spline is a polynomial of total degree d.
 
@@ -124,5 +131,5 @@ class Outlook:
         found = find_obstacle(
             self.search.problem, self.worst, atlas.radius, SMALLER * atlas.scale / most, dim, self.order
         )
-        if found is not None:
+        if found is not None and found.rough:  # otherwise the cells that it takes are extrapolated
             raise self.search.given_up(found.text)

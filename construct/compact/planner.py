@@ -30,7 +30,7 @@ from construct.compact.counting import (
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
-from construct.obstacle import HOPELESS
+from construct.obstacle import HOPELESS, predicted
 from construct.planning import (
     REFINEMENTS,
     History,
@@ -249,10 +249,8 @@ class CompactPlanner:
                     return candidate
             best = min(range(len(sups)), key=sups.__getitem__)
             self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None, found)
-            if len(sups) >= 4:
-                rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)  # geometric, as for an analytic target
-                if sups[-1] * rate ** (highest - top) > HOPELESS * self.epsilon:
-                    return None
+            if predicted(sups, highest - top) > HOPELESS * self.epsilon:
+                return None
         return None
 
     def _sweep(self, atlas: Atlas, degrees: range) -> Sweep:
