@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
 
@@ -28,11 +29,13 @@ from construct import manifolds, plotting, report, targets
 from construct.errors import ConstructError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
+from construct.storage import opened, writable_place, write_atomically
 from construct.validation import finite_points, integer, invalid, one_of, positive_integer
 
 DEFAULT_EPSILON = 1e-3
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PICTURES = (".pdf", ".png", ".svg")
+MOST_POINTS = 2**36  # bytes of a file of points
 PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
 INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 2  # its successor is the seed of the measurement
@@ -235,8 +238,9 @@ def evaluate_command(
     record = {"file": str(file), "shape": list(values.shape), "files": _names(files)}
     if out is None:
         return Answer([repr(float(value)) for value in values.flat], record | {"values": values.tolist()}, as_json)
-    with out.open("wb") as stream:  # numpy adds an ending to a name, not to a stream
-        np.save(stream, values)
+    data = BytesIO()
+    np.save(data, values)
+    write_atomically(out, data.getvalue(), "out")
     return Answer(_written(files), record, as_json)
 
 
@@ -325,13 +329,11 @@ def stated_smoothness(target: Callable[..., Any]) -> float | None:
 
 def load_points(path: Path, ambient: int) -> torch.Tensor:
     """Points (..., D) of a .npy file, float64. Raises `InputError` where there are none."""
-    try:
-        with path.open("rb") as stream:
+    with opened(path, most=MOST_POINTS, name="points") as (stream, _):
+        try:
             x = np.lib.format.read_array(stream, allow_pickle=False)
-    except FileNotFoundError:
-        raise invalid("points", "a file", got=f"{path}, which does not exist") from None
-    except (OSError, ValueError) as error:
-        raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
+        except (OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, OverflowError) as error:
+            raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
     if x.dtype.kind not in "fiu":
         raise invalid("points", "an array of real numbers", x)
     return finite_points(torch.from_numpy(x.astype(np.float64)), "points", ambient)
@@ -354,14 +356,10 @@ def output_file(path: Path, name: str, *, endings: Sequence[str] = (), besides: 
         endings: allowed ones, none: any.
         besides: files that the same command reads or writes.
     """
-    whole = path.resolve()
-    if path.is_dir() or not whole.parent.is_dir():
-        raise invalid(name, "a file in an existing folder", got=str(path))
-    if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
-        raise invalid(name, "a file that can be written", got=str(path))
+    whole = writable_place(path, name)
     if endings and path.suffix.lower() not in endings:
         raise invalid(name, f"a name that ends in one of {endings}", got=str(path))
-    if whole in [other.resolve() for other in besides]:
+    if whole in [os.path.realpath(other) for other in besides]:
         raise invalid(name, "a file that is not used otherwise", got=str(path))
     return path
 
@@ -387,7 +385,9 @@ def write_files(
     if "certificate" in files and net.certificate is not None:
         net.certificate.save(files["certificate"])
     if "figure" in files:
-        plotting.figure(net, target, space, measurement=measured).savefig(files["figure"], dpi=150)
+        picture, kind = BytesIO(), files["figure"].suffix.lower().removeprefix(".")
+        plotting.figure(net, target, space, measurement=measured).savefig(picture, dpi=150, format=kind)
+        write_atomically(files["figure"], picture.getvalue(), "plot")
 
 
 def approximate_answer(

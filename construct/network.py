@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from os import PathLike
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from construct import manifolds
 from construct.architecture import Architecture, architecture_of
 from construct.boxes import check_resolved
 from construct.certificates.certificate import Certificate
+from construct.certificates.weights import weights_digest
 from construct.claim import Claim
 from construct.errors import InputError, OffManifoldError, PrecisionError
 from construct.execution import EXECUTORS, Executor, executor
@@ -25,17 +24,15 @@ from construct.export import write_onnx
 from construct.files import write_dense, write_saved
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
+from construct.origin import Origin, unknown_manifold
 from construct.paper.grid import TaylorApproximator
-from construct.planning import History
-from construct.problem import Sizes
 from construct.program.compile import Program
-from construct.program.layout import TokenLayout
+from construct.program.identity import recompiled
 from construct.program.trace import Trace
-from construct.transformer.module import Transformer
+from construct.transformer.module import Transformer, weights_held
 from construct.transformer.weights import Weights
 from construct.validation import finite_points, invalid, message, one_of
 
-Construction = Literal["compact", "paper"]
 PositionCodeName = Literal["integer", "trigonometric"]
 Execution = Literal["sparse", "dense"]
 Approximator = PiecewiseApproximator | TaylorApproximator
@@ -43,54 +40,6 @@ Approximator = PiecewiseApproximator | TaylorApproximator
 
 DEFAULT_EXECUTION: Execution = "sparse"
 ON_MANIFOLD = {torch.float64: 1e-8, torch.float32: 1e-4}
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """Where a network came from.
-
-    Attributes:
-        construction: "compact" or "paper".
-        program: what it does, stage by stage.
-        sizes: charts, cells and degree of its approximator.
-        coefficients, nonzero_coefficients: numbers of the approximator that depend on the target.
-        manifold: M, or None for a network that was loaded and whose manifold is a user's own.
-        history: the candidates that the planner tried; empty for sizes given by hand.
-    """
-
-    construction: Construction
-    program: Program
-    sizes: Sizes
-    coefficients: int
-    nonzero_coefficients: int
-    manifold: Manifold | None = None
-    history: History = field(default_factory=History)
-
-    @property
-    def layout(self) -> TokenLayout:
-        """Rows and groups of tokens, by name."""
-        return self.program.layout
-
-    @property
-    def code(self) -> str:
-        """Name of the position code."""
-        return self.layout.code.name
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the blocks."""
-        return tuple(stage.name for stage in self.program.stages)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the program, as plain data; the manifold where it can be named."""
-        return {
-            "construction": self.construction,
-            "sizes": asdict(self.sizes),
-            "coefficients": self.coefficients,
-            "nonzero_coefficients": self.nonzero_coefficients,
-            "manifold": _named(self.manifold),
-            "history": self.history.records(),
-        }
 
 
 class Network(nn.Module):
@@ -194,9 +143,11 @@ class Network(nn.Module):
         return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)
 
     def claimed(self, claim: Claim, certificate: Certificate | None = None) -> Network:
-        """The same network, with something said of its error; weights are shared."""
+        """The same network, with something said of its error; weights are shared. A claim that is not bound to weights
+        yet is about those that they are now."""
         other = copy.copy(self)
-        other.claim, other.certificate = claim, certificate
+        bound = claim if claim.weights else replace(claim, weights=weights_digest(self))
+        other.claim, other.certificate = bound, certificate
         return other
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
@@ -214,7 +165,7 @@ class Network(nn.Module):
         if dtype not in ON_MANIFOLD:
             raise invalid("dtype", "torch.float64 or torch.float32", dtype)
         check_resolved(self.box.detach().double().cpu().numpy(), dtype, "dtype", "one for inputs")
-        if self.origin is not None:
+        if self.origin is not None and self.origin.source is not None:
             self.origin.layout.code.check(dtype)
             if not self.origin.layout.code.exact:
                 self.program.compile(self.box.detach().to("cpu", torch.float64).numpy(), dtype)
@@ -293,7 +244,9 @@ class Network(nn.Module):
         finite_points(x, "x", self.ambient)
         if check:
             if self.manifold is None:
-                raise invalid("check", "a network that knows its manifold", got="one built or loaded without it")
+                o = self.origin
+                got = "one built or loaded without it" if o is None else f"one on {unknown_manifold(o.elsewhere)}"
+                raise invalid("check", "a network that knows its manifold", got=got)
             tolerance = ON_MANIFOLD[x.dtype]
             on = self.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)
             if not bool(on.all()):
@@ -303,16 +256,40 @@ class Network(nn.Module):
     # -- files and text ---------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write weights, program and origin to a safetensors file that `construct.load` reads.
+        """Write weights, program, origin, claim and certificate to a safetensors file that `construct.load` reads.
 
-        A user's own manifold is not written: such a network loads without it, unless `load` is given it again.
+        The file is written whole or not at all. Of a manifold its name and arguments are written; a user's own is named
+        by `construct.manifolds.register`, without which the network loads without it. Weights that were changed after
+        they were compiled are written without the program, which is not theirs; a claim that is not about the weights
+        is not written.
+
+        Raises:
+            InputError: a path that cannot be written to, weights that are not finite, or a rigorous claim without its
+                certificate.
         """
-        program = None if self.origin is None else self.origin.program.to_json()
-        origin = None if self.origin is None else self.origin.to_json() | {"claim": self._claim_record()}
-        write_saved(self.transformer, self.box, path, program=program, origin=origin)
+        digest = weights_digest(self)
+        claim = self.claim if self.claim is not None and self.claim.weights in ("", digest) else None
+        certified = self.certificate if self.certificate is not None and self.certificate.matches(self) else None
+        write_saved(
+            self.transformer,
+            self.box,
+            path,
+            program=self._program_text(digest),
+            origin=None if self.origin is None else self.origin.to_json(),
+            claim=claim,
+            certificate=None if certified is None else certified.document,
+        )
 
-    def _claim_record(self) -> dict[str, Any] | None:
-        return None if self.claim is None else asdict(self.claim)
+    def _program_text(self, digest: str) -> str | None:
+        """The program as JSON, if the weights are what it compiles to."""
+        if self.origin is None or self.origin.source is None:
+            return None
+        if self.origin.weights != digest:
+            try:
+                recompiled(self.origin.program, weights_held(self.transformer, self.box), self.dtype)
+            except InputError:
+                return None
+        return self.origin.program.to_json()
 
     def export_dense(self, path: str | PathLike[str]) -> None:
         """Write the weights under the names of `construct.files`, no more."""
@@ -328,10 +305,12 @@ class Network(nn.Module):
 
     def __repr__(self) -> str:
         a, o = self.architecture, self.origin
-        known = "" if o is None else f", {o.construction} construction, {o.code} code"
+        known = "" if o is None else f", {o.construction} construction" + (f", {o.code} code" if o.code else "")
         lines = [f"Network: R^{self.ambient} -> R{known}, {self.dtype}"]
         if o is not None and o.manifold is not None:
             lines.append(f"  on        {o.manifold!r}")
+        elif o is not None:
+            lines.append(f"  on        {unknown_manifold(o.elsewhere)}")
         if o is not None:
             s = o.sizes
             lines.append(f"  local     {s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}")
@@ -362,16 +341,3 @@ def known_device(device: torch.device | str) -> torch.device:
     if place.type == "meta":
         raise invalid("device", "a torch device of this machine", device)
     return place
-
-
-def _named(manifold: Manifold | None) -> dict[str, Any] | None:
-    """Specification of a manifold, None for a user's own: functions are not written to files."""
-    if manifold is None:
-        return None
-    try:
-        spec: dict[str, Any] = manifold.spec()
-        manifolds.from_spec(spec)
-        json.dumps(spec)
-    except (InputError, TypeError):
-        return None
-    return spec

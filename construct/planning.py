@@ -15,6 +15,7 @@ from io import StringIO
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from construct.errors import BudgetExceeded, DeadlinePassed, EpsilonNotReached, PlanningInterrupted, TimeoutReached
@@ -91,7 +92,9 @@ class History(Sequence[Trial]):
             table.add_column(name)
         for t in self.trials:
             numbers = ["-" if n is None else f"{n:,}" for n in (t.charts, t.cells, t.degree, t.parameters, t.cost)]
-            table.add_row(*numbers, "-" if t.error is None else f"{t.error:.2e}", t.kind, t.outcome, t.note)
+            table.add_row(
+                *numbers, "-" if t.error is None else f"{t.error:.2e}", *map(escape, (t.kind, t.outcome, t.note))
+            )
         return table
 
     def __str__(self) -> str:

@@ -7,12 +7,13 @@ bound="rigorous" also -> certify, and plan again for a smaller error until the p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from construct.certificates import certify, exact_target
+from construct.certificates.weights import weights_digest
 from construct.claim import Claim
 from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
@@ -20,7 +21,8 @@ from construct.compact.program import compact_program
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import measure
-from construct.network import Approximator, Construction, Network, Origin, PositionCodeName, known_device
+from construct.network import Approximator, Network, PositionCodeName, known_device
+from construct.origin import Construction, Origin
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
@@ -186,14 +188,16 @@ def network_of(
     weights = program.compile(box, dtype, progress=progress)
     origin = Origin(
         construction=construction,
-        program=program,
+        source=program,
         sizes=sizes,
         coefficients=int(approximator.coefficients.numel()),
         nonzero_coefficients=int(approximator.coefficients.count_nonzero()),
         manifold=approximator.atlas.manifold,
         history=history or History(),
     )
-    return Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
+    net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
+    net.origin = replace(origin, weights=weights_digest(net))
+    return net
 
 
 def _measured(net: Network, problem: Problem) -> Network:

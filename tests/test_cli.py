@@ -26,6 +26,7 @@ from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
 from construct.problem import Sizes
 from construct.report import MEANINGS, json_text, progress_bar
+from tests.transformer.networks import random_network
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,7 +124,10 @@ def test_info_as_json_is_all_that_is_known(circle_file: Path) -> None:
     said = said_as_json("info", circle_file)
     assert "program" not in said
     assert said["architecture"] == asdict(net.architecture) and said["output_bound"] == net.output_bound
-    assert said["claim"] == asdict(net.claim) and (said["ambient"], said["dtype"]) == (4, "float64")
+    assert said["claim"] == json.loads(json.dumps(asdict(net.claim))) and (said["ambient"], said["dtype"]) == (
+        4,
+        "float64",
+    )
     assert said["origin"]["sizes"] == asdict(net.origin.sizes)
     assert said["origin"]["history"] == net.origin.history.records()
     assert said["origin"]["position_code"] == "integer" and len(said["origin"]["stages"]) == net.architecture.blocks
@@ -243,9 +247,12 @@ def test_evaluate_refuses_points_that_are_none(circle_file: Path, tmp_path: Path
     assert "points: expected finite points" in said("nan.npy")
     for name in ("text.npy", "complex.npy"):
         assert "points: expected an array of real numbers, got" in said(name)
-    for name in ("not.npy", "empty.npy", "archive.npz", "object.npy", "."):
+    for name in ("not.npy", "empty.npy", "archive.npz", "object.npy"):
         assert "points: expected a .npy file of numbers, got" in said(name)
-    assert "none.npy, which does not exist" in said("none.npy")
+    assert "points: expected a file, got" in said(".") and "which is a folder" in said(".")
+    os.mkfifo(tmp_path / "pipe.npy")
+    assert "pipe.npy, which is a pipe" in said("pipe.npy")
+    assert "none.npy, which is not there" in said("none.npy")
 
 
 def saved(path: Path, **metadata: str) -> Path:
@@ -273,12 +280,13 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, command: tuple[str
     old = saved(tmp_path / "old.safetensors", format="construct-transformer/1")
     assert "build the network again" in refused(*command, old)
     assert "got format None" in refused(*command, saved(tmp_path / "plain.safetensors"))
-    half = saved(tmp_path / "half.safetensors", format="2", box="[1, 2]")
-    assert "path: expected a network of this library" in refused(*command, half)
+    half = saved(tmp_path / "half.safetensors", format="3", box="[1, 2]")
+    assert "path: expected a network of format 3, got" in refused(*command, half)
 
 
 def test_weights_alone_have_no_program(tmp_path: Path) -> None:
-    bare = saved(tmp_path / "bare.safetensors", format="2", box="[1, 2]", origin="null")
+    bare = tmp_path / "bare.safetensors"
+    random_network(0, ambient=2).save(bare)
     assert run("info", bare).exit_code == 0 and "charts" not in run("info", bare).stdout
     assert said_as_json("info", bare)["origin"] is None
     assert "net: expected a network of known origin" in refused("info", bare, "--program")

@@ -12,7 +12,8 @@ import torch
 from construct.baselines.base import Baseline, BaselineCounts, Method, Options, Settings, known, smoothness_of
 from construct.manifolds import Manifold
 from construct.measurement import measure
-from construct.network import Construction, Network
+from construct.network import Network
+from construct.origin import Construction
 from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.theorem import approximate

@@ -12,13 +12,16 @@ import json
 import math
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from construct.certificates.weights import Evaluated, weights_digest
+from construct.documents import parsed
+from construct.errors import InputError
+from construct.storage import read_whole, write_atomically
 from construct.validation import invalid
 
 FORMAT = "construct-certificate/1"
+MOST_BYTES = 2**28
 CLAIM = (
     "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u) + t, "
     "is within bound of f(F y(u) + t); y: formula, F: frame, t: offset, f: target; dense formula, rows of a score "
@@ -56,8 +59,12 @@ class Certificate:
         return self.bound / self.measured if self.measured > 0 else math.inf
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the certificate as JSON."""
-        Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
+        """Write the certificate as JSON, the whole file or none of it.
+
+        Raises:
+            InputError: a path that cannot be written to.
+        """
+        write_atomically(path, (json.dumps(self.document, indent=1, allow_nan=False) + "\n").encode())
 
     def matches(self, net: Evaluated) -> bool:
         """Whether this is about a network with exactly these weights."""
@@ -77,9 +84,18 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
         InputError: no such file, not a certificate, or its digest is not that of its contents.
     """
     try:
-        document = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = parsed(read_whole(path, most=MOST_BYTES), "certificate")
+    except InputError as error:
         raise invalid("path", "a certificate", got=f"{path} ({error})") from error
+    return certificate_of(document, path)
+
+
+def certificate_of(document: object, path: object = "a document") -> Certificate:
+    """The certificate of a JSON object that came from outside.
+
+    Raises:
+        InputError: it is none, or its digest is not that of its contents.
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise invalid("path", f"a certificate of format {FORMAT!r}", got=f"{path}, which is none")
     if document.get("digest") != digest(document):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.arrays import Float
@@ -17,7 +19,7 @@ from construct.validation import invalid
 
 INPUT_ROW = 0  # x_j is added to this row of token j
 
-_NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
+_NAMES = {np.dtype(np.float64): "float64", np.dtype(np.float32): "float32", np.dtype(np.int64): "int64"}
 
 
 class Evaluated(Protocol):
@@ -98,14 +100,19 @@ def weights_of(net: Evaluated) -> NetworkWeights:
 
 
 def weights_digest(net: Evaluated) -> str:
+    """`tensors_digest` of the formula's module."""
+    tensors = net.transformer.state_dict().items()
+    return tensors_digest({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors})
+
+
+def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
     bytes. Names are those of the formula's module, which are also those of the tensors in a file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(net.transformer.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
+    for name, array in sorted(arrays.items()):
+        for part in (name, str(list(array.shape)), _NAMES[array.dtype.newbyteorder("=")]):
             total.update(part.encode() + b"\0")
-        total.update(array.numpy().tobytes())
+        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return total.hexdigest()
 
 

@@ -8,6 +8,7 @@ subspace, hence project(x) = frame @ canonical_project(frame^T x).
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -41,6 +42,10 @@ KINDS = ("exact", "lower bound", "numeric")
 
 REGISTERED: dict[str, type[Manifold]] = {}
 """The classes that `construct.manifolds.manifold` knows, by name."""
+
+Factory = Callable[..., "Manifold"]
+FACTORIES: dict[str, Factory] = {}
+"""What `construct.manifolds.register` was given, by name."""
 
 
 class Reach(float):
@@ -98,6 +103,7 @@ class Manifold(ABC):
 
     name: ClassVar[str]
     has_boundary: bool = False
+    _registered: dict[str, Any] | None = None  # name and arguments of the factory that made it
 
     def __init_subclass__(cls, *, registered: bool = True, **others: Any) -> None:
         """Registers a class that states a `name`; `registered=False` for one that its spec cannot rebuild."""
@@ -107,6 +113,8 @@ class Manifold(ABC):
         known = REGISTERED.get(cls.name, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise invalid("name", f"another name than {known.__qualname__} has", cls.name)
+        if cls.name in FACTORIES:
+            raise invalid("name", "another name than a registered factory has", cls.name)
         REGISTERED[cls.name] = cls
 
     def __init__(
@@ -320,9 +328,17 @@ class Manifold(ABC):
     def _arguments(self) -> dict[str, Any]:
         """The constructor's own arguments, JSON-able."""
 
+    def named(self, name: str, arguments: dict[str, Any]) -> Manifold:
+        """The same manifold, which says of itself that the factory `name` makes it from these arguments."""
+        other = copy.copy(self)
+        other._registered = {"name": name, **arguments}
+        return other
+
     def spec(self) -> dict[str, Any]:
         """Name and constructor arguments as a JSON-able dictionary; `construct.manifolds.from_spec` inverts
         it."""
+        if self._registered is not None:
+            return dict(self._registered)
         ambient = self.ambient if self._embedded else None
         return {"name": self.name, **self._arguments(), "ambient": ambient, "seed": self.seed}
 

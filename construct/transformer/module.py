@@ -168,3 +168,19 @@ class Transformer(nn.Module):
             hidden = block(hidden)
         token, row = self.output
         return hidden[..., token, row]
+
+
+def weights_held(net: Transformer, box: Tensor) -> Weights:
+    """The weights that a module holds now, as data (float64, of which float32 is a part)."""
+
+    def array(tensor: Tensor) -> Float:
+        return tensor.detach().to("cpu", torch.float64).numpy()
+
+    blocks = tuple(
+        (
+            Heads(array(block.attention.query), array(block.attention.key), array(block.attention.value)),
+            FeedForward(tuple((array(layer.weight), array(layer.bias)) for layer in block.ffn.affine)),
+        )
+        for block in net.stack
+    )
+    return Weights(array(net.hidden0), blocks, net.output, array(box))
