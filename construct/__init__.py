@@ -20,12 +20,14 @@ from construct.errors import (
     InputError,
     OffManifoldError,
     OutsideWarning,
+    PlanningInterrupted,
     PrecisionError,
+    TimeoutReached,
 )
 from construct.loading import load
 from construct.measurement import Measurement, measure
 from construct.network import Network
-from construct.theorem import approximate
+from construct.theorem import approximate, network_of
 from construct.theory import generalization_bound
 from construct.transformer import Transformer
 
@@ -43,7 +45,9 @@ __all__ = [
     "Network",
     "OffManifoldError",
     "OutsideWarning",
+    "PlanningInterrupted",
     "PrecisionError",
+    "TimeoutReached",
     "Transformer",
     "approximate",
     "certify",
@@ -53,5 +57,6 @@ __all__ = [
     "load_certificate",
     "manifolds",
     "measure",
+    "network_of",
     "targets",
 ]

@@ -2,7 +2,7 @@
 
 Also as `python -m construct`. Standard output holds the answer and nothing else, with `--json` as one JSON object
 (null for what is not finite). Exit codes: 0 done; 1 done and saved, but the error is above epsilon; 2 refused, with
-one line on stderr.
+one line on stderr; 130 interrupted, with one line on stderr that names the best so far.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PICTURES = (".pdf", ".png", ".svg")
 MOST_POINTS = 2**36  # bytes of a file of points
 PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
+INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -95,6 +96,8 @@ def answered(command: Callable[P, Answer]) -> Callable[P, None]:
             raise  # typer leaves without a word when nobody reads on
         except (ConstructError, OSError) as error:
             _leave(str(error), code=2)
+        except KeyboardInterrupt as stopped:  # a shell's status for it; what is there is named, not written
+            _leave(f"{str(stopped) or 'interrupted'}; nothing was written", code=INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
@@ -147,6 +150,7 @@ def approximate_command(
     degree: Annotated[int | None, typer.Option(help="Polynomial degree, likewise.")] = None,
     bound: Annotated[str, typer.Option(help="Error that epsilon bounds: measured, or rigorous (proved).")] = "measured",
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the search is given up.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the construction and of the measurement.")] = 0,
@@ -171,6 +175,7 @@ def approximate_command(
         "position_code": position_code,
         "bound": bound,
         "max_parameters": max_parameters,
+        "timeout": timeout,
         "dtype": DTYPES[one_of(dtype, "dtype", tuple(DTYPES))],
         "device": usable_device(device, DTYPES[dtype]),
         "seed": integer(seed, "seed", maximum=LARGEST_SEED),
@@ -178,8 +183,9 @@ def approximate_command(
     }
     with report.progress_bar(Console(stderr=True)) as progress:
         net = construct.approximate(function, space, epsilon, **sizes, **options, progress=progress)
-        progress("measuring", None)
-        measured = construct.measure(net, function, space, samples=samples, seed=seed, resolution=resolution)
+        measured = construct.measure(
+            net, function, space, samples=samples, seed=seed, resolution=resolution, progress=progress
+        )
         progress("writing", None)
         write_files(files, net, function, space, measured)
     return approximate_answer(net, target, epsilon, measured, files, as_json)

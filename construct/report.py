@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-import rich.progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from construct import manifolds, targets
 from construct.architecture import Architecture
 from construct.certificates import Certificate
+from construct.display import describe, live_line
 from construct.measurement import Measurement
 from construct.network import Network
 from construct.progress import Progress
@@ -96,18 +95,11 @@ def targets_table() -> Table:
 @contextlib.contextmanager
 def progress_bar(console: Console) -> Iterator[Progress]:
     """A callable `(stage, fraction)` that shows both and the time since the start; silent off a terminal."""
-    columns = (
-        SpinnerColumn(),
-        TimeElapsedColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-    )
-    hidden = not console.is_terminal
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    with live_line(console) as bar:
         task = bar.add_task("building", total=1.0)
 
         def stage_reached(stage: str, fraction: float | None = None) -> None:
-            bar.update(task, description=stage, completed=fraction)
+            describe(bar, task, stage, fraction)
 
         yield stage_reached
 

@@ -30,10 +30,19 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
 from construct.paper.program import paper_program
-from construct.planning import DEFAULT_BUDGET, History, not_reached, tightened
+from construct.planning import (
+    DEFAULT_BUDGET,
+    BestPlan,
+    History,
+    not_reached,
+    offer,
+    stoppable,
+    tightened,
+)
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
-from construct.progress import Progress, printed, silent
+from construct.progress import Progress, silent, watching
+from construct.rounding import refuse_rounding
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]
@@ -84,6 +93,7 @@ def approximate(
     degree: int | None = None,
     bound: Bound = "measured",
     max_parameters: int | None = None,
+    timeout: float | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
     seed: int = 0,
@@ -107,12 +117,17 @@ def approximate(
             sizes are refined until a certificate says so, which then is `net.certificate`. Compact
             construction, d <= 3, and a target and manifold that have a formula.
         max_parameters: budget on the dense count; default 30 million.
+        timeout: seconds after which the search is given up; default: never. It is looked at between and within all
+            steps, so that it ends soon after, and what is predicted to take much longer is not begun. It never changes
+            what is built.
         dtype, device: of the network. Planning is done in float64 on the CPU.
         seed: of the error searches, from which `derived_seed` makes one for each purpose.
         resolution: covering radius, in the unit of x, of the points that the claim looks at; features of the target
             below that are not seen. None: what some 20,000 points give (or a quarter of the target's `length_scale`, or
             the narrow features of an `Expression`).
-        progress: True prints stages to stderr; or a callable (stage, fraction or None).
+        progress: None shows a line (on a terminal) or a bar (in a notebook) after two seconds, erased at the end, and
+            nothing elsewhere; False: nothing; True prints stages to stderr; or a callable (stage, share of it that is
+            done or None).
 
     Returns:
         `Network`, with `.architecture`, `.claim` (kind as `bound`), `.origin`, `.program`, `.approximator` and
@@ -121,21 +136,21 @@ def approximate(
     Raises:
         InputError: an argument of the wrong kind or range, a target with a wrong shape, NaN or complex values, or a
             `resolution` that takes more than 4 million points.
-        EpsilonNotReached, BudgetExceeded: epsilon cannot be met; `.best` is the smallest error found. At once where
-            the target jumps by more than twice epsilon.
+        EpsilonNotReached, BudgetExceeded, TimeoutReached: epsilon cannot be met; `.best` is the smallest error found,
+            `.plan` what has it (None: nothing was fitted), the text says why there is none better. At once where the
+            target jumps by more than twice epsilon.
+        PlanningInterrupted: Ctrl-C, a `KeyboardInterrupt` with `.best` and `.plan`.
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise invalid("progress", "True, False, None or a callable (stage, fraction)", progress)
-    report = printed if progress is True else progress if callable(progress) else silent
-    problem = Problem(target, manifold, epsilon, smoothness, seed, report, resolution)
-    if not sizes:
-        _ = problem.wanted
-    if bound == "rigorous":
-        return _proved(problem, choices)
-    return _claimed(problem, problem, choices)
+    with watching(progress, timeout) as watch, stoppable(watch, "the network"):
+        problem = Problem(target, manifold, epsilon, smoothness, seed, watch.stage, resolution)
+        if not sizes:
+            refuse_rounding(problem)
+        if bound == "rigorous":
+            return _proved(problem, choices)
+        return _claimed(problem, problem, choices)
 
 
 def _built(problem: Problem, choices: Choices) -> Network:
@@ -202,7 +217,7 @@ def network_of(
 def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
     """A network whose claim holds: one that misses epsilon goes back into planning, for a smaller error and with the
     points at which it failed."""
-    best = math.inf
+    best, plan = math.inf, None
     for _ in range(1 if choices.sizes else MOST_PLANS):
         try:
             net = _built(planned, choices)
@@ -212,13 +227,15 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
             raise
         problem.progress("measuring", None)
         found, reserve, seeds = measured_for_claim(net, problem)
-        best = min(best, found.sup + reserve)
+        if found.sup + reserve < best:
+            best, plan = found.sup + reserve, _plan(net, found.sup)
+            offer(plan)
         if problem.epsilon is None or found.sup + reserve <= problem.epsilon:
             return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples, found.resolution, seeds))
         if net.dtype != torch.float64 and found.sup > HOPELESS * problem.epsilon:
             break  # what the dtype rounds, no plan mends
         planned = tightened(planned, problem.epsilon, found.sup + reserve).watching(found.worst_point[None])
-    raise _missed(problem, best, choices)
+    raise _missed(problem, best, choices, plan)
 
 
 def measured_for_claim(net: Network, problem: Problem) -> tuple[Measurement, float, tuple[int, ...]]:
@@ -244,9 +261,16 @@ def measured_for_claim(net: Network, problem: Problem) -> tuple[Measurement, flo
     return found, GAP * gap, tuple(seeds[: len(results)])
 
 
-def _missed(problem: Problem, best: float, choices: Choices) -> EpsilonNotReached:
+def _missed(problem: Problem, best: float, choices: Choices, plan: BestPlan | None) -> EpsilonNotReached:
     hint = "; float64 has more room" if choices.dtype != torch.float64 else ""
-    return not_reached(problem, best, f"a network in {choices.dtype} with the {choices.position_code} code keeps{hint}")
+    who = f"a network in {choices.dtype} with the {choices.position_code} code keeps{hint}"
+    return not_reached(problem, best, who, plan=plan)
+
+
+def _plan(net: Network, error: float, kind: str = "measured") -> BestPlan:
+    """A network that misses epsilon, as the best that there is."""
+    assert net.origin is not None
+    return BestPlan(net.origin.sizes, error, kind, net.architecture.parameters, net.approximator)
 
 
 def _proved(problem: Problem, choices: Choices) -> Network:
@@ -262,7 +286,6 @@ def _proved(problem: Problem, choices: Choices) -> Network:
             problem.manifold,
             epsilon=problem.epsilon,
             seed=problem.seed,
-            progress=problem.progress,
         )
         if problem.epsilon is None or certificate.bound <= problem.epsilon:
             claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)
@@ -270,4 +293,4 @@ def _proved(problem: Problem, choices: Choices) -> Network:
         if choices.sizes:
             break
         planned = tightened(planned, problem.epsilon, certificate.bound)
-    raise not_reached(problem, certificate.bound, "can be proved")
+    raise not_reached(problem, certificate.bound, "can be proved", plan=_plan(net, certificate.bound, "proved"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -228,7 +229,8 @@ def test_a_certificate_that_was_changed_is_found(
     surface = made(loading.Loading)
     assert isinstance(surface, loading.Loading)
     document = json.loads(surface.certificate)
-    believed = construct.certificates.certificate.from_document(document | {"bound": 0.0})
+    found = construct.certificates.certificate.certificate_of(document)
+    believed = dataclasses.replace(found, bound=0.0, document=document | {"bound": 0.0})
     monkeypatch.setattr(construct, "load_certificate", lambda path: believed)
     assert outcome(surface, kind="certificate", net="segment", seed=1).kind == cases.FALSE
 
@@ -282,11 +284,11 @@ def test_a_bound_that_is_exceeded_is_found(
     choices: dict[str, Any] = {"net": "segment", "target": "x^3 - 3 x y^2", "manifold": "Cube(1)", "max_cells": 10}
     surface, certify = made(proofs.Certifying), construct.certify
     assert outcome(surface, **choices).kind == cases.RIGHT
-    from_document = construct.certificates.certificate.from_document
 
     def lying(*args: Any, **options: Any) -> construct.Certificate:
-        document = certify(*args, **options).document
-        return from_document({**document, "bound": 1e-9, "measured": {**document["measured"], "sup": 0.0}})
+        found = certify(*args, **options)
+        document = {**found.document, "bound": 1e-9, "measured": {**found.document["measured"], "sup": 0.0}}
+        return dataclasses.replace(found, bound=1e-9, measured=0.0, document=document)
 
     monkeypatch.setattr(construct, "certify", lying)
     assert outcome(surface, **choices).kind == cases.FALSE

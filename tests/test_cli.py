@@ -415,6 +415,35 @@ def test_progress_is_shown_on_a_terminal_only(terminal: bool) -> None:
     assert terminal or text.getvalue() == ""
 
 
+def test_a_time_limit_and_an_interrupt_end_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "net.safetensors"
+    command = ("approximate", "--manifold", "circle", "--epsilon", "1e-3", "--out", out)
+    result = run(*command, "--timeout", "1e-9")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith("error: timeout: expected") and result.stderr.count("\n") == 1
+    result = run(*command, "--timeout", "-1")
+    assert result.exit_code == 2 and "timeout: expected a finite real number > 0" in result.stderr
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise construct.PlanningInterrupted("the network was interrupted; the best so far is degree 3: .. 0.5", 0.5)
+
+    monkeypatch.setattr(construct, "approximate", interrupted)
+    result = run(*command)
+    assert result.exit_code == 130 and result.stdout == ""
+    assert result.stderr == (
+        "error: the network was interrupted; the best so far is degree 3: .. 0.5; nothing was written\n"
+    )
+    monkeypatch.setattr(construct, "approximate", stop)
+    result = run(*command)
+    assert result.exit_code == 130 and result.stderr == "error: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def stop(*arguments: object, **options: object) -> None:
+    """Ctrl-C outside of planning."""
+    raise KeyboardInterrupt
+
+
 def test_lists() -> None:
     listed = run("manifolds").stdout
     assert all(name in listed for name in manifolds.manifold_names()) and "major=2" in listed

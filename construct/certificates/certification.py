@@ -28,7 +28,7 @@ from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
 from construct.measurement import Measurement, measure
-from construct.progress import Progress, printed, silent
+from construct.progress import Progress, watching
 from construct.targets import Target
 from construct.validation import invalid, message, one_of, positive_integer, positive_real
 
@@ -67,7 +67,7 @@ def certify(
         tolerance: otherwise stop when the bound is within this share of an error that is attained by some P_n.
         max_cells: largest number of cells.
         seed: of the measured error that is given for comparison.
-        progress: True prints stages to stderr; or a callable (stage, fraction or None).
+        progress: as in `construct.approximate`.
 
     Raises:
         InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are
@@ -82,20 +82,18 @@ def certify(
     weights, formula, expression = _checked_weights(net, manifold), _formula(manifold), exact_target(target, manifold)
     tolerance, max_cells = positive_real(tolerance, "tolerance"), positive_integer(max_cells, "max_cells")
     epsilon = None if epsilon is None else positive_real(epsilon, "epsilon")
-    report: Progress = printed if progress is True else progress if callable(progress) else silent
-    with flint.ctx.workprec(PRECISION):
-        box = canonical_box(formula)
-        report("formula of the network from its weights", None)
-        charts, error = _charts(weights, manifold, box)
-        local = _local_target(epsilon, error, weights)
-        report("cells", None)
-        bounds = CellBounds(
-            charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim], manifold.offset.tolist()
-        )
-        found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=report)
-    _check_finite(found, manifold, max_cells)
-    report("measuring", None)
-    measured = measure(net, expression, manifold, seed=seed)
+    with watching(progress) as watch:
+        with flint.ctx.workprec(PRECISION):
+            box = canonical_box(formula)
+            watch.stage("formula of the network from its weights")
+            charts, error = _charts(weights, manifold, box)
+            local = _local_target(epsilon, error, weights)
+            watch.stage("cells")
+            frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
+            bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
+            found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
+        _check_finite(found, manifold, max_cells)
+        measured = measure(net, expression, manifold, seed=seed)
     proof = _proof(box, bounds, found, error)
     _check_measured(measured, proof["bound"])
     document = {

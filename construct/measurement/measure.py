@@ -14,6 +14,7 @@ from construct.measurement.covers import cover_of
 from construct.measurement.features import FINER
 from construct.measurement.search import Measurement, search_sup
 from construct.measurement.survey import survey
+from construct.progress import Progress, watching
 from construct.targets import evaluate_target
 from construct.validation import integer, invalid, positive_integer
 
@@ -38,6 +39,7 @@ def measure(
     resolution: float | None = None,
     rounds: int = 12,
     starts: int = 32,
+    progress: bool | Progress | None = None,
 ) -> Measurement:
     """Measured `sup |net - target|` and root mean square over `manifold`: `sup` is attained, so a lower bound.
 
@@ -48,7 +50,7 @@ def measure(
     measurement's `resolution`, both sides of every jump of the target that is found, the narrow features of an
     `Expression`, and what the search finds from there. A target with a `length_scale` gets a net of a quarter of that,
     if it takes no more than 8 times as many points. `resolution` asks for a net of that covering radius, in the
-    unit of x, at its price in points.
+    unit of x, at its price in points. `progress` is as in `construct.approximate`.
 
     Raises:
         InputError: a `samples`, `rounds`, `starts` or `seed` out of range; a `resolution` that takes more than 4
@@ -56,9 +58,11 @@ def measure(
             shape.
     """
     _checked(samples, seed, rounds, starts)
-    cover = cover_for(target, manifold, samples, resolution)
-    watched = survey(target, manifold, None if cover is None else cover.radius).watched
-    return Measuring(net, target, manifold, cover, watched, samples, rounds, starts).results((seed,))[0]
+    with watching(progress) as watch:
+        watch.stage("measuring")
+        cover = cover_for(target, manifold, samples, resolution)
+        watched = survey(target, manifold, None if cover is None else cover.radius).watched
+        return Measuring(net, target, manifold, cover, watched, samples, rounds, starts).results((seed,))[0]
 
 
 def _checked(samples: int, seed: int, rounds: int, starts: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
+from construct.progress import tick
 from construct.validation import integer, positive_integer
 
 __all__ = ["Measurement", "search_sup"]
@@ -101,7 +102,8 @@ def search_sup(
     centres = None if centres is None else manifold.restrict(centres)
     position, value, radius = _starts(points, errors, starts, centres, flat)
     count, trials = len(points), TRIALS * (1 + flat.dim)
-    for _ in range(rounds):
+    for number in range(rounds):
+        tick((number + 1) / (rounds + 1))
         step = _directions(len(position) * trials, flat, generator).reshape(-1, trials, flat.ambient)
         length = STEPS ** -torch.rand(*step.shape[:2], 1, generator=generator, dtype=torch.float64)
         near = flat.project(position[:, None] + radius[:, None, None] * length * step)
@@ -118,7 +120,11 @@ def search_sup(
 
 def _evaluate(error: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`error` in chunks, as float64 on the CPU; NaN counts as infinite, so that it is the worst."""
-    values = torch.cat([error(part).detach().to("cpu", torch.float64) for part in x.split(CHUNK)])
+    parts = []
+    for part in x.split(CHUNK):
+        tick()
+        parts.append(error(part).detach().to("cpu", torch.float64))
+    values = torch.cat(parts)
     return torch.where(torch.isfinite(values), values, math.inf)
 
 

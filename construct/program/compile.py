@@ -26,7 +26,7 @@ from construct.program.constants import GATE_TOLERANCE, check_gate_constant, che
 from construct.program.ffn import Ffn, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
-from construct.progress import Progress, silent
+from construct.progress import Progress, silent, tick
 from construct.transformer.counts import Counts, counted, written_rows
 from construct.transformer.weights import BlockBounds, FeedForward, Heads, Intervals, Weights
 from construct.validation import invalid, message
@@ -124,6 +124,7 @@ class Program:
             starts = range(0, rule.count, HEADS_AT_ONCE)
             parts = (rule.part(slice(k, k + HEADS_AT_ONCE)) for k in starts) if len(starts) > 1 else iter([rule])
             for part in parts:
+                tick()
                 yield part.heads(self.layout, part.constant(self.layout, unit))
 
     def _unbounded_ffn(self, stage: Stage) -> FeedForward:
@@ -175,6 +176,7 @@ class Program:
         bound = register_bound(self.layout, state)
         batches = []
         for rule in self.rules(stage):
+            tick()
             self.layout.code.check(dtype, rule.shift)
             constant = rule.constant(self.layout, bound)
             check_gate_constant(constant, self.layout.code, dtype, tolerance, where=self._where(stage, rule))
