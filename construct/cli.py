@@ -38,7 +38,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PICTURES = (".pdf", ".png", ".svg")
 MOST_POINTS = 2**36  # bytes of a file of points
 PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
-LARGEST_SEED = 2**63 - 2  # its successor is the seed of the measurement
+LARGEST_SEED = 2**63 - 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -151,6 +151,9 @@ def approximate_command(
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the construction and of the measurement.")] = 0,
     samples: Annotated[int, typer.Option(help="Points of the measurement before its search.")] = 20_000,
+    resolution: Annotated[
+        float | None, typer.Option(help="Covering radius of the points looked at, in the unit of x, at its price.")
+    ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Build the network for a target on a manifold, measure it, and write it down."""
@@ -171,12 +174,12 @@ def approximate_command(
         "dtype": DTYPES[one_of(dtype, "dtype", tuple(DTYPES))],
         "device": usable_device(device, DTYPES[dtype]),
         "seed": integer(seed, "seed", maximum=LARGEST_SEED),
+        "resolution": resolution,
     }
     with report.progress_bar(Console(stderr=True)) as progress:
         net = construct.approximate(function, space, epsilon, **sizes, **options, progress=progress)
         progress("measuring", None)
-        # another seed than the builder's: its own points have already been seen
-        measured = construct.measure(net, function, space, samples=samples, seed=seed + 1)
+        measured = construct.measure(net, function, space, samples=samples, seed=seed, resolution=resolution)
         progress("writing", None)
         write_files(files, net, function, space, measured)
     return approximate_answer(net, target, epsilon, measured, files, as_json)

@@ -246,16 +246,18 @@ class Search:
         return found
 
     def failure(self) -> EpsilonNotReached:
-        """What to raise when no candidate is left; carries the best error found."""
-        asked = "" if self.problem.epsilon is None else f" for epsilon = {self.problem.epsilon:g}"
+        """What to raise when no candidate is left; carries the best error found, measured on points of its own."""
+        best = self.problem.best_measured()
+        best = self.best_error if best == math.inf else best
+        asked = "" if self.problem.asked is None else f" for epsilon = {self.problem.asked:g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
             what = f"{sizes}, the smallest candidate of {self.subject} refused{asked} on {self.problem.manifold!r}"
-            return over_budget(needed, what, self.budget or 0, self.best_error if asked else math.inf, self.limit)
+            return over_budget(needed, what, self.budget or 0, best if asked else math.inf, self.limit)
         if not asked:
             expected = f"a budget within which there is a candidate of {self.subject} on {self.problem.manifold!r}"
-            return BudgetExceeded(message(self.limit, expected, self.budget), self.best_error)
-        return not_reached(self.problem, self.best_error, f"{self.subject} reaches in {len(self.trials)} trials")
+            return BudgetExceeded(message(self.limit, expected, self.budget), best)
+        return not_reached(self.problem, best, f"{self.subject} reaches in {len(self.trials)} trials")
 
 
 def _described(sizes: Sizes, note: str) -> str:
@@ -279,7 +281,7 @@ def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
 def not_reached(problem: Problem, best: float, who: str) -> EpsilonNotReached:
     """What to raise when epsilon is missed: `who` says what reached the best error."""
     expected = f"an error that {who} on {problem.manifold!r}"
-    return EpsilonNotReached(message("epsilon", expected, got=f"{problem.wanted:g}; {_reached(best)}"), best)
+    return EpsilonNotReached(message("epsilon", expected, got=f"{problem.asked:g}; {_reached(best)}"), best)
 
 
 def over_budget(

@@ -65,8 +65,10 @@ def error_table(net: Network, measured: Measurement) -> Table:
         if net.claim.epsilon is not None:
             table.add_row("epsilon asked for", f"{net.claim.epsilon:.3e}", "")
         table.add_row("sup error claimed", f"{net.claim.bound:.3e}", net.claim.kind)
-    table.add_row("sup error", f"{measured.sup:.3e}", f"{measured.kind}, {measured.samples:,} points")
+    table.add_row("sup error", f"{measured.sup:.3e}", f"{measured.kind}, {measured.samples:,} points, a lower bound")
     table.add_row("rms error", f"{measured.rms:.3e}", measured.kind)
+    if measured.resolution is not None:
+        table.add_row("resolution", f"{measured.resolution:.3g}", "features of the target below it are not seen")
     return table
 
 
@@ -145,6 +147,7 @@ def measurement_record(measured: Measurement) -> dict[str, Any]:
         "sup": measured.sup,
         "rms": measured.rms,
         "samples": measured.samples,
+        "resolution": measured.resolution,
         "dtype": str(measured.dtype).removeprefix("torch."),
         "worst_point": measured.worst_point.tolist(),
     }

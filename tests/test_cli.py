@@ -118,16 +118,23 @@ def test_info_of_sizes_by_hand_has_no_history(tmp_path: Path) -> None:
     assert said_as_json("info", out)["origin"]["history"] == []
 
 
+def test_a_resolution_is_asked_for_and_said() -> None:
+    arguments = ("approximate", "--manifold", "circle", "--epsilon", "1e-1", "--samples", 500, "--resolution", "2e-4")
+    said = said_as_json(*arguments)
+    assert 0 < said["measured"]["resolution"] <= 2e-4 and 0 < said["network"]["claim"]["resolution"] <= 2e-4
+    assert "resolution" in run(*arguments).stdout
+    refused = run(*arguments[:-1], "1e-9")
+    assert refused.exit_code == 2 and "resolution: expected a resolution that takes at most" in refused.stderr
+
+
 def test_info_as_json_is_all_that_is_known(circle_file: Path) -> None:
     net = construct.load(circle_file)
     assert net.origin is not None and net.claim is not None
     said = said_as_json("info", circle_file)
     assert "program" not in said
     assert said["architecture"] == asdict(net.architecture) and said["output_bound"] == net.output_bound
-    assert said["claim"] == json.loads(json.dumps(asdict(net.claim))) and (said["ambient"], said["dtype"]) == (
-        4,
-        "float64",
-    )
+    assert said["claim"] == json.loads(json.dumps(asdict(net.claim)))
+    assert (said["ambient"], said["dtype"]) == (4, "float64")
     assert said["origin"]["sizes"] == asdict(net.origin.sizes)
     assert said["origin"]["history"] == net.origin.history.records()
     assert said["origin"]["position_code"] == "integer" and len(said["origin"]["stages"]) == net.architecture.blocks

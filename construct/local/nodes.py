@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from construct.atlas import Atlas, canonical_form
+from construct.atlas import Atlas
 from construct.local.space import LocalSpace
 from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
 from construct.validation import invalid, positive_real
 
 SECANT_STEPS = 6

@@ -22,6 +22,13 @@ from construct.arrays import Float
 from construct.transformer.weights import FeedForward, Heads, Weights
 from construct.validation import invalid
 
+ENTRIES_AT_ONCE = {"cpu": 1 << 18, "other": 1 << 21}
+"""Scores of pairs of tokens that `in_parts` holds together; 2 MB of float64 stay in a CPU's cache."""
+
+
+def _entries(device: torch.device) -> int:
+    return ENTRIES_AT_ONCE.get(device.type, ENTRIES_AT_ONCE["other"])
+
 
 def _frozen(values: Float, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
     """A parameter of its own memory: writing to it changes nothing that it was made from."""
@@ -69,6 +76,15 @@ class MultiHeadAttention(nn.Module):
             score = score + q[..., row].unsqueeze(-1) * k[..., row].unsqueeze(-2)
         return (torch.relu(score) @ v).sum(dim=-3)
 
+    def in_parts(self, hidden: Tensor) -> Tensor:
+        """What all heads add to hidden states (P, l, w), a few heads at a time."""
+        points, tokens, _ = hidden.shape
+        out = torch.zeros_like(hidden)
+        step = max(1, _entries(hidden.device) // max(points * tokens * tokens, 1))
+        for start in range(0, self.query.shape[0], step):
+            out = out + self.heads(hidden, slice(start, start + step))
+        return out
+
 
 class FeedForwardNetwork(nn.Module):
     """`W_L relu(... relu(W_1 h + b_1) ...) + b_L` on each token alone; without layers 0."""
@@ -111,6 +127,11 @@ class Block(nn.Module):
         """Hidden states (..., l, w) after the block."""
         middle = hidden + self.attention(hidden)
         return middle + self.ffn(middle)
+
+    def in_parts(self, hidden: Tensor) -> Tensor:
+        """The same for hidden states (P, l, w), a few heads at a time."""
+        middle = hidden + self.attention.in_parts(hidden)
+        return middle + self.ffn(middle) if len(self.ffn) else middle
 
 
 class Transformer(nn.Module):
@@ -161,6 +182,22 @@ class Transformer(nn.Module):
         """Hidden states (..., l, w) before the first block, for points (..., D)."""
         column = nn.functional.pad(x, (0, self.tokens - self.ambient))
         return self.hidden0 + column.unsqueeze(-1) * self.input_row
+
+    @property
+    def points_at_once(self) -> int:
+        """How many points `in_parts` evaluates together."""
+        return max(1, _entries(self.device) // (4 * self.tokens**2))
+
+    def in_parts(self, x: Tensor) -> Tensor:
+        """The values (P,) at points (P, D), a few points and heads at a time, so that memory stays bounded."""
+        token, row = self.output
+        parts = []
+        for part in x.split(self.points_at_once):
+            hidden = self.embed(part)
+            for block in self.stack:
+                hidden = block.in_parts(hidden)
+            parts.append(hidden[:, token, row])
+        return torch.cat(parts)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.embed(x)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from construct.atlas import atlas_for, canonical_form, find_cover, proved_radius
+from construct.atlas import atlas_for, find_cover, proved_radius
 from construct.atlas.covering import equal_arcs, farthest_points, optimised
 from construct.atlas.nets import NetLadder
 from construct.errors import InputError
@@ -26,6 +26,7 @@ from construct.manifolds import (
     Torus,
     TrefoilKnot,
 )
+from construct.manifolds.canonical import canonical_form
 
 SAMPLES = 20_000
 

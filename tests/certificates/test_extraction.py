@@ -27,7 +27,6 @@ from construct.certificates.extraction.state import State
 from construct.certificates.polynomials import PRECISION, Polynomial, Quantities
 from construct.certificates.weights import weights_of
 from construct.errors import InputError
-from construct.execution.dense import attention
 from construct.network import Execution
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
@@ -150,7 +149,7 @@ def final_state(net: Network, x: list[fmpq], unit: float) -> Any:
         return [[last[t, r] for r in range(last.ncols())] for t in range(last.nrows())]
     hidden = net.transformer.embed(tensor(x, net.dtype))
     for block in net.transformer.stack:
-        hidden = hidden + attention(block.attention, hidden) if block.attention.query.shape[0] else hidden
+        hidden = hidden + block.attention.in_parts(hidden) if block.attention.query.shape[0] else hidden
         hidden = hidden + block.ffn(hidden) if len(block.ffn) else hidden
     return [[rational(v) for v in row] for row in hidden[0].tolist()]
 
