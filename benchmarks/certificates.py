@@ -76,7 +76,7 @@ def verify(manifold: str, target: str, epsilon: float, bound: str, folder: Path)
     return {
         "verified": done.returncode == 0,
         "seconds_verify": f"{time.perf_counter() - start:.1f}",
-        "said": said[-1].replace("|", "/") if said else "",
+        "said": said[0].replace("|", "/") if said else "",
     }
 
 

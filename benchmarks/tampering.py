@@ -54,7 +54,7 @@ def values(net: construct.Network, name: str, array: np.ndarray, points: Tensor)
     weight = net.transformer.get_parameter(name).data
     kept = weight.clone()
     weight.copy_(torch.from_numpy(array))
-    out = DenseExecutor().forward(net.transformer, net.box, points)
+    out = DenseExecutor(net.transformer, net.box).forward(points)
     weight.copy_(kept)
     return out
 

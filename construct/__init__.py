@@ -19,12 +19,15 @@ from construct.errors import (
     EpsilonNotReached,
     InputError,
     OffManifoldError,
+    OutsideWarning,
+    PlanningInterrupted,
     PrecisionError,
+    TimeoutReached,
 )
 from construct.loading import load
 from construct.measurement import Measurement, measure
 from construct.network import Network
-from construct.theorem import approximate
+from construct.theorem import approximate, network_of
 from construct.theory import generalization_bound
 from construct.transformer import Transformer
 
@@ -41,7 +44,10 @@ __all__ = [
     "Measurement",
     "Network",
     "OffManifoldError",
+    "OutsideWarning",
+    "PlanningInterrupted",
     "PrecisionError",
+    "TimeoutReached",
     "Transformer",
     "approximate",
     "certify",
@@ -51,5 +57,6 @@ __all__ = [
     "load_certificate",
     "manifolds",
     "measure",
+    "network_of",
     "targets",
 ]

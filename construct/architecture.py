@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from construct.execution.sparse import block_weights
+from construct.execution.plans import block_weights
 from construct.transformer.counts import Counts, counted
 from construct.transformer.module import Transformer
 

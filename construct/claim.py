@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from construct.validation import integer, invalid, one_of, positive_integer, positive_real, real
@@ -25,6 +25,7 @@ class Claim:
         resolution: of a measured claim the covering radius of the points looked at, in the unit of x: features smaller
             than that are not seen. None: rigorous, or unknown.
         seeds: of the measurements.
+        read: from a file. Nobody has measured or proved it again since, and `str` says so.
         weights: SHA-256 of the weights that it speaks of (`Network.digest`); empty: not bound yet.
 
     Raises:
@@ -38,6 +39,7 @@ class Claim:
     resolution: float | None = None
     seeds: tuple[int, ...] = ()
     weights: str = ""
+    read: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         bound = real(self.bound, "bound")
@@ -58,6 +60,9 @@ class Claim:
 
     def __str__(self) -> str:
         asked = "" if self.epsilon is None else f"epsilon {self.epsilon:g} asked, "
-        how = f"proved, {self.samples:,} cells" if self.kind == "rigorous" else f"{self.kind}, {self.samples:,} points"
+        kind = ("rigorous (not verified here)" if self.read else "proved") if self.kind == "rigorous" else self.kind
+        how = f"{kind}, {self.samples:,} {'cells' if self.kind == 'rigorous' else 'points'}"
+        if self.read and self.kind == "measured":
+            how += ", as the file says"
         unseen = "" if self.resolution is None else f"; features below {self.resolution:.2g} are not seen"
         return f"{asked}sup error {self.bound:.3e} ({how}{unseen})"

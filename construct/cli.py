@@ -2,7 +2,7 @@
 
 Also as `python -m construct`. Standard output holds the answer and nothing else, with `--json` as one JSON object
 (null for what is not finite). Exit codes: 0 done; 1 done and saved, but the error is above epsilon; 2 refused, with
-one line on stderr.
+one line on stderr; 130 interrupted, with one line on stderr that names the best so far.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import functools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
 
@@ -28,13 +30,16 @@ from construct import manifolds, plotting, report, targets
 from construct.errors import ConstructError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
+from construct.storage import opened, writable_place, write_atomically
 from construct.validation import finite_points, integer, invalid, one_of, positive_integer
 
 DEFAULT_EPSILON = 1e-3
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PICTURES = (".pdf", ".png", ".svg")
+MOST_POINTS = 2**36  # bytes of a file of points
 PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
-LARGEST_SEED = 2**63 - 2  # its successor is the seed of the measurement
+INTERRUPTED = 130
+LARGEST_SEED = 2**63 - 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -91,6 +96,8 @@ def answered(command: Callable[P, Answer]) -> Callable[P, None]:
             raise  # typer leaves without a word when nobody reads on
         except (ConstructError, OSError) as error:
             _leave(str(error), code=2)
+        except KeyboardInterrupt as stopped:  # a shell's status for it; what is there is named, not written
+            _leave(f"{str(stopped) or 'interrupted'}; nothing was written", code=INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
@@ -145,10 +152,14 @@ def approximate_command(
     degree: Annotated[int | None, typer.Option(help="Polynomial degree, likewise.")] = None,
     bound: Annotated[str, typer.Option(help="Error that epsilon bounds: measured, or rigorous (proved).")] = "measured",
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the search is given up.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the construction and of the measurement.")] = 0,
     samples: Annotated[int, typer.Option(help="Points of the measurement before its search.")] = 20_000,
+    resolution: Annotated[
+        float | None, typer.Option(help="Covering radius of the points looked at, in the unit of x, at its price.")
+    ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Build the network for a target on a manifold, measure it, and write it down."""
@@ -166,15 +177,17 @@ def approximate_command(
         "position_code": position_code,
         "bound": bound,
         "max_parameters": max_parameters,
+        "timeout": timeout,
         "dtype": DTYPES[one_of(dtype, "dtype", tuple(DTYPES))],
         "device": usable_device(device, DTYPES[dtype]),
         "seed": integer(seed, "seed", maximum=LARGEST_SEED),
+        "resolution": resolution,
     }
     with report.progress_bar(Console(stderr=True)) as progress:
         net = construct.approximate(function, space, epsilon, **sizes, **options, progress=progress)
-        progress("measuring", None)
-        # another seed than the builder's: its own points have already been seen
-        measured = construct.measure(net, function, space, samples=samples, seed=seed + 1)
+        measured = construct.measure(
+            net, function, space, samples=samples, seed=seed, resolution=resolution, progress=progress
+        )
         progress("writing", None)
         write_files(files, net, function, space, measured)
     return approximate_answer(net, target, epsilon, measured, files, as_json)
@@ -229,12 +242,17 @@ def evaluate_command(
     files = {} if out is None else {"values": output_file(out, "out", besides=(file, points))}
     net = construct.load(file)
     x = load_points(points, net.ambient)
-    values = net(x.to(device=net.device, dtype=net.dtype)).cpu().numpy()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", construct.OutsideWarning)
+        values = net(x.to(device=net.device, dtype=net.dtype)).cpu().numpy()
+    for warning in caught:
+        typer.echo(f"warning: {' '.join(str(warning.message).split())}", err=True)
     record = {"file": str(file), "shape": list(values.shape), "files": _names(files)}
     if out is None:
         return Answer([repr(float(value)) for value in values.flat], record | {"values": values.tolist()}, as_json)
-    with out.open("wb") as stream:  # numpy adds an ending to a name, not to a stream
-        np.save(stream, values)
+    data = BytesIO()
+    np.save(data, values)
+    write_atomically(out, data.getvalue(), "out")
     return Answer(_written(files), record, as_json)
 
 
@@ -290,10 +308,7 @@ def targets_command() -> Answer:
 
 
 def build_manifold(name: str, dim: int | None, ambient: int | None, options: Sequence[str]) -> Manifold:
-    """The named manifold; `options` are `key=number`, or `translation=` and `rotation=` a JSON list, which place it.
-
-    Raises `InputError` for what it does not take.
-    """
+    """The named manifold; `options`: `key=number`, `translation=` or `rotation=` a JSON list. Raises `InputError`."""
     arguments: dict[str, Any] = {}
     if dim is not None:
         arguments["dim"] = dim
@@ -301,7 +316,7 @@ def build_manifold(name: str, dim: int | None, ambient: int | None, options: Seq
         arguments["ambient"] = ambient
     for entry in options:
         key, _, text = entry.partition("=")
-        value = _numbers(text) if key in ("translation", "rotation") else _number(text)
+        value = _number(text, lists=key in ("translation", "rotation"))
         if not key.isidentifier() or value is None:
             raise invalid("option", "key=number, translation=[numbers] or rotation=[[numbers], ...]", entry)
         if key in arguments:
@@ -326,29 +341,21 @@ def stated_smoothness(target: Callable[..., Any]) -> float | None:
 
 def load_points(path: Path, ambient: int) -> torch.Tensor:
     """Points (..., D) of a .npy file, float64. Raises `InputError` where there are none."""
-    try:
-        with path.open("rb") as stream:
+    with opened(path, most=MOST_POINTS, name="points") as (stream, _):
+        try:
             x = np.lib.format.read_array(stream, allow_pickle=False)
-    except FileNotFoundError:
-        raise invalid("points", "a file", got=f"{path}, which does not exist") from None
-    except (OSError, ValueError) as error:
-        raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
+        except (OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, OverflowError) as error:
+            raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
     if x.dtype.kind not in "fiu":
         raise invalid("points", "an array of real numbers", x)
     return finite_points(torch.from_numpy(x.astype(np.float64)), "points", ambient)
 
 
-def _numbers(text: str) -> list[Any] | None:
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        return found if isinstance(found, list) else None
-    return None
-
-
-def _number(text: str) -> int | float | None:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
+def _number(text: str, *, lists: bool = False) -> int | float | list[Any] | None:
+    for kind in (json.loads,) if lists else (int, float):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = kind(text)
+            return found if isinstance(found, list) == lists else None
     return None
 
 
@@ -362,14 +369,10 @@ def output_file(path: Path, name: str, *, endings: Sequence[str] = (), besides: 
         endings: allowed ones, none: any.
         besides: files that the same command reads or writes.
     """
-    whole = path.resolve()
-    if path.is_dir() or not whole.parent.is_dir():
-        raise invalid(name, "a file in an existing folder", got=str(path))
-    if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
-        raise invalid(name, "a file that can be written", got=str(path))
+    whole = writable_place(path, name)
     if endings and path.suffix.lower() not in endings:
         raise invalid(name, f"a name that ends in one of {endings}", got=str(path))
-    if whole in [other.resolve() for other in besides]:
+    if whole in [os.path.realpath(other) for other in besides]:
         raise invalid(name, "a file that is not used otherwise", got=str(path))
     return path
 
@@ -395,7 +398,9 @@ def write_files(
     if "certificate" in files and net.certificate is not None:
         net.certificate.save(files["certificate"])
     if "figure" in files:
-        plotting.figure(net, target, space, measurement=measured).savefig(files["figure"], dpi=150)
+        picture, kind = BytesIO(), files["figure"].suffix.lower().removeprefix(".")
+        plotting.figure(net, target, space, measurement=measured).savefig(picture, dpi=150, format=kind)
+        write_atomically(files["figure"], picture.getvalue(), "plot")
 
 
 def approximate_answer(

@@ -11,7 +11,7 @@ from os import PathLike
 
 import torch
 
-from construct.files import check_writable
+from construct.storage import writable_place, write_atomically
 from construct.transformer.module import Transformer
 from construct.validation import invalid
 
@@ -31,7 +31,7 @@ def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
     if missing:
         needed = "the packages of the onnx extra (pip install 'construct-transformer[onnx]')"
         raise invalid("export_onnx", needed, got=f"no {' and no '.join(missing)}")
-    place = check_writable(path)
+    writable_place(path)  # before the work
     example = torch.zeros(EXAMPLE_POINTS, net.ambient, dtype=net.dtype, device=net.device)
     with _quiet():
         program = torch.onnx.export(
@@ -45,7 +45,7 @@ def write_onnx(net: Transformer, path: str | PathLike[str]) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(str(place))
+    write_atomically(path, program.model_proto.SerializeToString())
 
 
 @contextmanager

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import copy
-import json
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import warnings
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from construct import manifolds
-from construct.architecture import Architecture, architecture_of
+from construct.architecture import Architecture
 from construct.boxes import check_resolved
 from construct.certificates.certificate import Certificate
 from construct.claim import Claim
-from construct.errors import InputError, OffManifoldError, PrecisionError
-from construct.execution import EXECUTORS, Executor, executor
-from construct.execution.sparse import bounds_are_finite, propagate
+from construct.errors import InputError, OffManifoldError, OutsideWarning, PrecisionError
+from construct.execution import EXECUTORS
+from construct.execution.inside import times_outside, within
+from construct.execution.precision import full_precision, reduced_products
 from construct.export import write_onnx
 from construct.files import write_dense, write_saved
+from construct.held import Held
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
+from construct.origin import Origin, unknown_manifold
+from construct.ownership import Owner
 from construct.paper.grid import TaylorApproximator
-from construct.planning import History
-from construct.problem import Sizes
 from construct.program.compile import Program
-from construct.program.layout import TokenLayout
+from construct.program.identity import recompiled
 from construct.program.trace import Trace
-from construct.transformer.module import Transformer
 from construct.transformer.weights import Weights
 from construct.validation import finite_points, invalid, message, one_of
 
-Construction = Literal["compact", "paper"]
 PositionCodeName = Literal["integer", "trigonometric"]
 Execution = Literal["sparse", "dense"]
+Outside = Literal["raise", "warn", "evaluate"]
 Approximator = PiecewiseApproximator | TaylorApproximator
 """What a network computes, as a formula: callable on points (P, D) of float64."""
 
@@ -45,65 +43,34 @@ DEFAULT_EXECUTION: Execution = "sparse"
 ON_MANIFOLD = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """Where a network came from.
+@dataclass(frozen=True)
+class Said:
+    """What is said of the error of the weights of a digest, in a dtype."""
 
-    Attributes:
-        construction: "compact" or "paper".
-        program: what it does, stage by stage.
-        sizes: charts, cells and degree of its approximator.
-        coefficients, nonzero_coefficients: numbers of the approximator that depend on the target.
-        manifold: M, or None for a network that was loaded and whose manifold is a user's own.
-        history: the candidates that the planner tried; empty for sizes given by hand.
-    """
-
-    construction: Construction
-    program: Program
-    sizes: Sizes
-    coefficients: int
-    nonzero_coefficients: int
-    manifold: Manifold | None = None
-    history: History = field(default_factory=History)
-
-    @property
-    def layout(self) -> TokenLayout:
-        """Rows and groups of tokens, by name."""
-        return self.program.layout
-
-    @property
-    def code(self) -> str:
-        """Name of the position code."""
-        return self.layout.code.name
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the blocks."""
-        return tuple(stage.name for stage in self.program.stages)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the program, as plain data; the manifold where it can be named."""
-        return {
-            "construction": self.construction,
-            "sizes": asdict(self.sizes),
-            "coefficients": self.coefficients,
-            "nonzero_coefficients": self.nonzero_coefficients,
-            "manifold": _named(self.manifold),
-            "history": self.history.records(),
-        }
+    claim: Claim | None
+    certificate: Certificate | None
+    weights: str
+    dtype: torch.dtype
 
 
-class Network(nn.Module):
+class Network(Owner):
     """A transformer whose weights were assigned; call it on points (..., D), get (...).
 
-    Parameters are frozen by default (nothing is trained); `net.requires_grad_()` opens them. Gradients in
-    x need only `x.requires_grad`. `execution` chooses between evaluations of the same weights:
+    `execution` chooses between evaluations of the same weights, equal to rounding at all points:
 
     - "dense": the formula as it stands, all token pairs of all heads, in chunks.
     - "sparse" (default): only pairs on which a head can be non-zero, found from the weights for the inputs of `box`.
-      Points outside that box are evaluated densely, so both executions are the same function everywhere, up to
-      rounding. Changed weights are noticed, unless they are written through `.data` or shared memory, which torch does
-      not tell: then ask for the dense execution.
+
+    A network owns its weights (nothing is trained): it evaluates a copy that nobody else can reach. They change through
+    `requires_grad_()` (open for training, until `requires_grad_(False)`), `edit()`, `load_state_dict` and `.to`; what
+    was said of the error of other weights is then said no more (`claim`), and so is what they computed (`program`,
+    `approximator`). Gradients in x need only `x.requires_grad`.
+
+    What a network is worth off the manifold: nothing is claimed there. Measured, for exp_sin at epsilon 1e-4: a radial
+    error of 1 % in x moves the value by 5e-2 away from f(x) (circle 4.9e-2, sphere 4.7e-2; from f at the moved point it
+    is 8.1e-2 and 5.8e-2 away), one of 0.1 % by 5e-3. The `box` is where both executions agree by proof, not where T is
+    close to f. Outside of it the value is still that of the formula, at a higher cost, and worth nothing as an
+    approximation: `outside` says what happens then.
 
     Args:
         weights: the network as data; the bounds that it carries are taken over where they hold for `dtype`.
@@ -114,10 +81,12 @@ class Network(nn.Module):
 
     Attributes:
         transformer: the formula itself, a plain module without checks: for export, `torch.func`, hooks.
-        box: (2, D), lower and upper ends of the admissible inputs.
+        origin: where the network came from, as it was then.
+        outside: what becomes of points outside `box`: "raise" an `InputError`, "warn" (`OutsideWarning`, once a call)
+            and evaluate, or "evaluate" in silence.
     """
 
-    box: Tensor
+    outside: Outside
 
     def __init__(
         self,
@@ -130,17 +99,21 @@ class Network(nn.Module):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__()
-        self.transformer = Transformer(weights, dtype=dtype, device=device)
-        self.register_buffer("box", torch.tensor(weights.box, dtype=dtype, device=device), persistent=False)
-        self.origin, self.approximator = origin, approximator
-        self.claim, self.certificate = claim, certificate
+        if dtype not in ON_MANIFOLD:
+            raise _bad_dtype(dtype)
+        super().__init__(Held(weights, dtype, device))
+        self.origin, self._approximator = origin, approximator
+        self._said: Said | None = None
         self._execution: Execution = DEFAULT_EXECUTION
-        self._executors: dict[str, Executor] = {}
+        self.outside = "warn"
         self.eval()
-        if weights.bounds is not None and dtype == torch.float64:
-            for name in EXECUTORS:
-                self._executor(name).adopt(self.transformer, self.box, weights.bounds)
+        if claim is not None or certificate is not None:
+            self._say(claim, certificate)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "outside":
+            one_of(value, name, get_args(Outside))
+        super().__setattr__(name, value)
 
     # -- properties -------------------------------------------------------------------------------
 
@@ -155,24 +128,37 @@ class Network(nn.Module):
     @property
     def ambient(self) -> int:
         """D, the number of input coordinates."""
-        return self.transformer.ambient
+        return self._held.transformer.ambient
+
+    @property
+    def box(self) -> Tensor:
+        """(2, D), lower and upper ends of the admissible inputs: a copy."""
+        return self._held.box.clone()
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.transformer.dtype
+        return self._held.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.transformer.device
+        return self._held.device
 
     @property
     def program(self) -> Program:
         """What the network does, stage by stage; `print(net.program)`.
 
         Raises:
-            InputError: the network is of unknown origin.
+            InputError: the network is of unknown origin, or its weights have changed since.
         """
-        return self._known().program
+        origin = self._known()
+        if not self._as_assigned():
+            raise invalid("net", "the weights that its program compiles to", got="weights that were changed since")
+        return origin.program
+
+    @property
+    def approximator(self) -> Approximator | None:
+        """The formula that the network computes, if it is at hand and the weights are those that were assigned."""
+        return self._approximator if self._approximator is not None and self._as_assigned() else None
 
     @property
     def manifold(self) -> Manifold | None:
@@ -181,43 +167,58 @@ class Network(nn.Module):
     @property
     def architecture(self) -> Architecture:
         """The class parameters in the paper's terms, counted from the weights."""
-        return architecture_of(self.transformer)
+        return self._now().architecture
 
     @property
     def output_bound(self) -> float:
         """Bound on the absolute output over the admissible box [R]: float64 intervals, widened, loose."""
-        token, row = self.transformer.output
-        bounds = propagate(self.transformer, self.box)
-        if not bounds_are_finite(bounds):
-            return math.inf
-        start = self.transformer.hidden0.detach()[token, row].abs()
-        return float(bounds[-1].after.magnitude()[token, row]) if bounds else float(start)
+        return self._now().output_bound
 
-    def claimed(self, claim: Claim, certificate: Certificate | None = None) -> Network:
-        """The same network, with something said of its error; weights are shared."""
+    @property
+    def claim(self) -> Claim | None:
+        """What is said of the error of exactly these weights, in this dtype; None while the network is open."""
+        return self._said.claim if self._speaks() and self._said is not None else None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The proof that belongs to exactly these weights; None while the network is open."""
+        return self._said.certificate if self._speaks() and self._said is not None else None
+
+    def claimed(self, claim: Claim | None, certificate: Certificate | None = None) -> Network:
+        """The same network, with something said of its error (None: nothing): the claim is bound to the weights.
+
+        Raises:
+            InputError: a claim or a certificate of other weights.
+        """
         other = copy.copy(self)
-        other.claim, other.certificate = claim, certificate
+        other._say(claim, certificate)
         return other
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
-        """`.to`, `.float`, `.cuda` ...: a dtype that cannot hold the network is refused, and what was said of its error
-        in one dtype is not said in another."""
-        before, dtype = self.dtype, fn(self.box[:0]).dtype
-        if dtype != before:
-            self._check_dtype(dtype)
-        super()._apply(fn, recurse)
-        if dtype != before:
-            self.claim = self.certificate = None
-        return self
+    def _say(self, claim: Claim | None, certificate: Certificate | None) -> None:
+        held = self._now()
+        if claim is not None and not isinstance(claim, Claim):
+            raise invalid("claim", "a construct.Claim", claim)
+        if claim is not None and claim.weights not in ("", held.digest):
+            raise invalid("claim", f"one of the weights {held.digest}", got=f"one of {claim.weights}")
+        if certificate is not None and not certificate.matches(held):
+            raise invalid("certificate", f"one of the weights {held.digest}", got="one of others")
+        bound = None if claim is None else replace(claim, weights=held.digest)
+        self._said = Said(bound, certificate, held.digest, held.dtype)
+
+    def _speaks(self) -> bool:
+        said = self._said
+        return said is not None and not self.is_open and said.weights == self._now().digest
 
     def _check_dtype(self, dtype: torch.dtype) -> None:
+        if dtype == self.dtype:
+            return
         if dtype not in ON_MANIFOLD:
-            raise invalid("dtype", "torch.float64 or torch.float32", dtype)
-        check_resolved(self.box.detach().double().cpu().numpy(), dtype, "dtype", "one for inputs")
-        if self.origin is not None:
+            raise _bad_dtype(dtype)
+        check_resolved(self.box.double().cpu().numpy(), dtype, "dtype", "one for inputs")
+        if self.origin is not None and self.origin.source is not None:
             self.origin.layout.code.check(dtype)
             if not self.origin.layout.code.exact:
-                self.program.compile(self.box.detach().to("cpu", torch.float64).numpy(), dtype)
+                self.origin.program.compile(self.box.to("cpu", torch.float64).numpy(), dtype)
 
     def _known(self) -> Origin:
         if self.origin is None:
@@ -226,58 +227,85 @@ class Network(nn.Module):
 
     # -- evaluation -------------------------------------------------------------------------------
 
-    def __call__(self, x: Tensor, *, check: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, *, check: bool = False, outside: Outside | None = None) -> Tensor:
         """Evaluate at points x (..., D); result (...). See `forward`."""
-        return cast("Tensor", super().__call__(x, check=check))
+        return cast("Tensor", super().__call__(x, check=check, outside=outside))
 
-    def forward(self, x: Tensor, *, check: bool = False) -> Tensor:
+    def forward(self, x: Tensor, *, check: bool = False, outside: Outside | None = None) -> Tensor:
         """Evaluate at points x (..., D); result (...).
+
+        outside: what becomes of points outside `box`; None: what `net.outside` says. Their values are those of the
+        formula (equal in both executions, to rounding), worth nothing as an approximation. A call that finds such
+        points for the first time takes about as long as the first call of all; then they cost a few times what points
+        inside cost, far outside (from about 10 times the box on) up to what the dense formula costs.
 
         Raises:
             InputError: x is not a floating tensor of the network's dtype and device, has another last dimension,
-                or a non-finite entry.
-            PrecisionError: float32 on CUDA with TF32 matrix products switched on, or points so far off that the
-                network's numbers overflow.
+                a non-finite entry, points so far off that the network's numbers overflow, or, with outside="raise",
+                any point outside the box. An open network: its weights are not finite.
+            PrecisionError: float32 where matrix products are switched to fewer bits (TF32, bfloat16).
             OffManifoldError: `check=True` and a point is not on the manifold.
         """
+        held = self._now()
         self._validate(x, check)
-        flat = x.reshape(-1, self.ambient)
+        flat = x.reshape(-1, held.transformer.ambient)
         if flat.shape[0] == 0:
             return flat.new_zeros(x.shape[:-1])
-        with torch.autocast(x.device.type, enabled=False):  # position codes need every bit of the dtype
-            values = self._executor(self._execution).forward(self.transformer, self.box, flat)
+        self._look_outside(flat, held.box, outside)
+        with full_precision(x.device):
+            values = held.executor(self._execution).forward(flat, self._live())
         finite_values = torch.isfinite(values)
         if not bool(finite_values.all()):
             expected = f"points at which the numbers of the network stay finite in {self.dtype}"
-            raise PrecisionError(message("x", expected, got=f"{int((~finite_values).sum())} at which they do not"))
+            raise invalid("x", expected, got=f"{int((~finite_values).sum())} at which they do not")
         return values.reshape(x.shape[:-1])
+
+    def _look_outside(self, x: Tensor, box: Tensor, outside: Outside | None) -> None:
+        """Say what `outside` wants to be said of points (P, D)."""
+        wanted = self.outside if outside is None else one_of(outside, "outside", get_args(Outside))
+        if wanted == "evaluate" or bool(within(x, box).all()):
+            return
+        count, factor = int((~within(x, box)).sum()), float(times_outside(x, box).max())
+        got = f"{count} of {len(x)} outside it, by a factor of up to {factor:.3g}"
+        if wanted == "raise":
+            raise invalid("x", "points within the box of the network", got=got)
+        warnings.warn(
+            message("x", "points within the box of the network, beyond which nothing is said of its values", got=got),
+            OutsideWarning,
+            stacklevel=6,
+        )
 
     def trace(self, x: Tensor) -> Trace:
         """Named registers after each stage, at points x (P, D), in the present execution.
 
-        `net.trace(x)["partition of unity"]["R.a"]` has shape (P, charts).
+        `net.trace(x)["partition of unity"]["R.a"]` has shape (P, charts). Names are those of the program that the
+        network was made of, also where the weights have changed since.
 
         Raises:
-            InputError: as `forward`, a network of unknown origin, or, in the sparse execution, points outside the box.
+            InputError: as `forward`, a network of unknown origin or of other tokens or blocks than its program, or, in
+                the sparse execution, points outside the box.
         """
-        origin = self._known()
+        origin, held = self._known(), self._now()
         self._validate(x, False)
-        states = self._executor(self._execution).states(self.transformer, self.box, x.reshape(-1, self.ambient))
+        expected = origin.layout.count, len(origin.stages)
+        found = held.transformer.tokens, len(held.transformer.blocks)
+        if found != expected:
+            raise invalid("net", f"(tokens, blocks) = {expected}, which the program has names for", got=f"{found}")
+        with full_precision(x.device):
+            states = held.executor(self._execution).states(x.reshape(-1, self.ambient), self._live())
         return Trace(origin.layout, origin.stages, states)
 
     def multiply_adds(self, execution: Execution | None = None) -> int:
-        """Multiplications (with the addition that may follow) that one point takes; default: as executed now.
+        """Multiplications (with the addition that may follow) that one point inside the box takes, without gradients
+        in the weights; default: as executed now.
 
         Raises:
-            InputError: an unknown execution, or open parameters in the sparse one (it then has no folded steps).
+            InputError: an unknown execution.
         """
         name = self._execution if execution is None else one_of(execution, "execution", EXECUTORS)
-        return self._executor(name).multiply_adds(self.transformer, self.box)
-
-    def _executor(self, name: str) -> Executor:
-        if name not in self._executors:
-            self._executors[name] = executor(name)
-        return self._executors[name]
+        held = self._now()
+        with full_precision(held.device):
+            return held.executor(name).multiply_adds()
 
     def _validate(self, x: Tensor, check: bool) -> None:
         if not isinstance(x, Tensor) or x.ndim < 1 or x.shape[-1] != self.ambient:
@@ -286,14 +314,17 @@ class Network(nn.Module):
             raise invalid("x", f"dtype {self.dtype}", got=f"{x.dtype}")
         if x.device != self.device:
             raise invalid("x", f"device {self.device}", got=f"{x.device}")
-        if x.is_cuda and x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
-            expected = "float64, or float32 with torch.backends.cuda.matmul.allow_tf32 = False"
-            got = "float32 with TF32 matrix products, which keep 11 bits where the position code needs 24"
+        reduced = reduced_products(x.device.type) if x.dtype == torch.float32 else None
+        if reduced is not None:
+            expected = 'float64, or float32 with torch.set_float32_matmul_precision("highest")'
+            got = f"float32 with {reduced.upper()} matrix products, which keep 8 or 11 bits where 24 are needed"
             raise PrecisionError(message("x", expected, got=got))
         finite_points(x, "x", self.ambient)
         if check:
             if self.manifold is None:
-                raise invalid("check", "a network that knows its manifold", got="one built or loaded without it")
+                o = self.origin
+                got = "one built or loaded without it" if o is None else f"one on {unknown_manifold(o.elsewhere)}"
+                raise invalid("check", "a network that knows its manifold", got=got)
             tolerance = ON_MANIFOLD[x.dtype]
             on = self.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)
             if not bool(on.all()):
@@ -303,20 +334,42 @@ class Network(nn.Module):
     # -- files and text ---------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write weights, program and origin to a safetensors file that `construct.load` reads.
+        """Write weights, program, origin, claim and certificate to a safetensors file that `construct.load` reads.
 
-        A user's own manifold is not written: such a network loads without it, unless `load` is given it again.
+        The file is written whole or not at all. Of a manifold its name and arguments are written; a user's own is named
+        by `construct.manifolds.register`, without which the network loads without it. Weights that were changed after
+        they were compiled are written without the program, which is not theirs; a claim that is not about the weights
+        is not written.
+
+        Raises:
+            InputError: a path that cannot be written to, weights that are not finite, or a rigorous claim without its
+                certificate.
         """
-        program = None if self.origin is None else self.origin.program.to_json()
-        origin = None if self.origin is None else self.origin.to_json() | {"claim": self._claim_record()}
-        write_saved(self.transformer, self.box, path, program=program, origin=origin)
+        held, certificate = self._now(), self.certificate
+        write_saved(
+            held.transformer,
+            held.box,
+            path,
+            program=self._program_text(held),
+            origin=None if self.origin is None else self.origin.to_json(),
+            claim=self.claim,
+            certificate=None if certificate is None else certificate.document,
+        )
 
-    def _claim_record(self) -> dict[str, Any] | None:
-        return None if self.claim is None else asdict(self.claim)
+    def _program_text(self, held: Held) -> str | None:
+        """The program as JSON, if the weights are what it compiles to."""
+        if self.origin is None or self.origin.source is None or not self._as_assigned():
+            return None
+        if self.origin.weights != held.digest:
+            try:
+                recompiled(self.origin.program, held.weights(), held.dtype)
+            except InputError:
+                return None
+        return self.origin.program.to_json()
 
     def export_dense(self, path: str | PathLike[str]) -> None:
         """Write the weights under the names of `construct.files`, no more."""
-        write_dense(self.transformer, path)
+        write_dense(self._now().transformer, path)
 
     def export_onnx(self, path: str | PathLike[str]) -> None:
         """Write the formula as an ONNX graph with a free number of points: input `x (points, D)`, output `y (points,)`.
@@ -324,28 +377,58 @@ class Network(nn.Module):
         Raises:
             InputError: the `onnx` extra is not installed.
         """
-        write_onnx(self.transformer, path)
+        write_onnx(self.formula(), path)
 
     def __repr__(self) -> str:
-        a, o = self.architecture, self.origin
-        known = "" if o is None else f", {o.construction} construction, {o.code} code"
+        o = self.origin
+        known = "" if o is None else f", {o.construction} construction" + (f", {o.code} code" if o.code else "")
         lines = [f"Network: R^{self.ambient} -> R{known}, {self.dtype}"]
         if o is not None and o.manifold is not None:
             lines.append(f"  on        {o.manifold!r}")
+        elif o is not None:
+            lines.append(f"  on        {unknown_manifold(o.elsewhere)}")
         if o is not None:
             s = o.sizes
             lines.append(f"  local     {s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}")
-        lines.append(
+        try:
+            lines += self._weights_lines()
+        except InputError as error:
+            lines.append(f"  weights   none that can be evaluated: {error}")
+        return "\n".join(lines)
+
+    def _weights_lines(self) -> list[str]:
+        a = self.architecture
+        trained = "none trained" if self._as_assigned() else "changed since they were assigned"
+        lines = [
             f"  class     {a.blocks} blocks, {a.heads} heads in the widest ({a.total_heads} in all), "
-            f"{a.tokens} tokens of dimension {a.embedding_dim}, FFN depth {a.ffn_depth}"
-        )
-        lines.append(
+            f"{a.tokens} tokens of dimension {a.embedding_dim}, FFN depth {a.ffn_depth}",
             f"  weights   {a.parameters:,} parameters, {a.nonzero_parameters:,} non-zero, "
-            f"largest {a.weight_bound:.4g}; none trained"
-        )
+            f"largest {a.weight_bound:.4g}; {trained}",
+        ]
         if self.claim is not None:
             lines.append(f"  error     {self.claim}")
-        return "\n".join(lines)
+        elif self._said is not None and self._said.claim is not None:
+            lines.append(f"  error     nothing is claimed: weights changed since the claim{self._change()}")
+        elif self.is_open:
+            lines.append("  error     nothing is claimed: open for changes")
+        return lines
+
+    def _change(self) -> str:
+        """How the weights differ from those of the claim."""
+        assert self._said is not None
+        if self.is_open:
+            return " (open for changes)"
+        if self._said.dtype != self.dtype:
+            return f" (in {self.dtype} now, claimed in {self._said.dtype})"
+        return ""
+
+
+def _bad_dtype(dtype: torch.dtype) -> InputError | PrecisionError:
+    """What is wrong with a dtype: of floating point it has too few bits for a position code."""
+    expected = "torch.float64 or torch.float32"
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+        return PrecisionError(message("dtype", expected, dtype))
+    return invalid("dtype", expected, dtype)
 
 
 def known_device(device: torch.device | str) -> torch.device:
@@ -362,16 +445,3 @@ def known_device(device: torch.device | str) -> torch.device:
     if place.type == "meta":
         raise invalid("device", "a torch device of this machine", device)
     return place
-
-
-def _named(manifold: Manifold | None) -> dict[str, Any] | None:
-    """Specification of a manifold, None for a user's own: functions are not written to files."""
-    if manifold is None:
-        return None
-    try:
-        spec: dict[str, Any] = manifold.spec()
-        manifolds.from_spec(spec)
-        json.dumps(spec)
-    except (InputError, TypeError):
-        return None
-    return spec

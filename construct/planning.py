@@ -1,11 +1,13 @@
 """Planning: the search for the fewest numbers within epsilon, and what it remembers.
 
 Every planner (compact, paper, the rivals in `construct.baselines`) hands its candidates to one `Search`. It keeps the
-budget, the history of what was tried, the best error, and the texts of failure.
+budget, the history of what was tried, the best plan, the pace of the work, and the texts of failure. `stoppable` turns
+an end from outside (the deadline, Ctrl-C) into an exception that carries the best plan.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,16 +15,24 @@ from io import StringIO
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.errors import BudgetExceeded, DeadlinePassed, EpsilonNotReached, PlanningInterrupted, TimeoutReached
 from construct.problem import Problem, Sizes
+from construct.progress import Watch, current
 from construct.validation import message
 
 MARGIN = 0.98  # of epsilon, for what blending and rounding may add to a fit
 MOST_GROWTH = 1e15
 SHRINK = 0.97  # of the error that would do if the ratio of proved to planned stayed as it is
 DEFAULT_BUDGET = 30_000_000  # dense parameters; 240 MB in float64
+KINDS = ("proved", "measured", "sampled", "fitted")  # how an error is known, the best first
+REFINEMENTS = 3  # in a row, after which a decay is judged
+SLOW = 0.5  # of the order that was expected: slower is too slow
+LONG = 4.0  # growth of the cells over those refinements that is needed to see an order
+FORESIGHT = 50.0  # times the most work that was timed: beyond, its time is not predicted
+PATIENCE = 2.0  # times the time that is left: what is predicted to take longer is not begun
 
 Found = TypeVar("Found")
 
@@ -36,7 +46,8 @@ class Trial:
         parameters: dense count of its network, None if it was not counted.
         cost: what candidates are ranked by (non-zeros), None if it was not counted.
         error: the error found, None if it was too large to be fitted; of kind "fitted" (largest residual on the nodes),
-            "sampled" (largest at sample points) or "measured" (search on the manifold).
+            "sampled" (largest at sample points), "measured" (search on the manifold) or "at least" (of one chart: no
+            error of a whole approximator).
         outcome: "within epsilon", "above epsilon", "within budget" (where no epsilon is asked for), "over budget", or
             "chosen".
         note: what else distinguishes it, e.g. "compositions 5".
@@ -81,13 +92,43 @@ class History(Sequence[Trial]):
             table.add_column(name)
         for t in self.trials:
             numbers = ["-" if n is None else f"{n:,}" for n in (t.charts, t.cells, t.degree, t.parameters, t.cost)]
-            table.add_row(*numbers, "-" if t.error is None else f"{t.error:.2e}", t.kind, t.outcome, t.note)
+            table.add_row(
+                *numbers, "-" if t.error is None else f"{t.error:.2e}", *map(escape, (t.kind, t.outcome, t.note))
+            )
         return table
 
     def __str__(self) -> str:
         text = StringIO()
         Console(width=120, file=text, color_system=None).print(self.table)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+@dataclass(frozen=True, eq=False)
+class BestPlan:
+    """The best that a search had when it ended without success.
+
+    Attributes:
+        sizes: charts, cells and degree.
+        error: its sup error.
+        kind: how that is known: "proved" (a certificate's bound), "measured" on the manifold, "sampled", or "fitted"
+            (on the nodes of its fit only, which may be far too optimistic).
+        parameters: dense count of its network, None where it was not counted.
+        approximator: what was fitted, of which `construct.network_of` makes the network.
+    """
+
+    sizes: Sizes
+    error: float
+    kind: str
+    parameters: int | None
+    approximator: Any = field(repr=False)
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Less is better: a measured error before any other."""
+        return KINDS.index(self.kind), self.error
+
+    def __str__(self) -> str:
+        return f"{self.sizes}: {self.kind} error {self.error:.3g}"
 
 
 class Ranked(Protocol):
@@ -110,6 +151,9 @@ class Search:
         budget: most parameters (of the planners the dense count), None: unlimited.
         margin: share of epsilon that a measured error may take.
         limit: the argument that the budget was given as.
+        best_plan: the best candidate whose approximator is known.
+        reason: why the search was given up before it had no candidate left.
+        pace: (seconds that a unit of work has taken at least, the most work that was timed), once some was.
     """
 
     problem: Problem
@@ -119,6 +163,9 @@ class Search:
     limit: str = "max_parameters"
     trials: list[Trial] = field(default_factory=list, init=False)
     fewest_refused: tuple[int, str] | None = field(default=None, init=False)
+    best_plan: BestPlan | None = field(default=None, init=False)
+    reason: str = field(default="", init=False)
+    pace: tuple[float, float] | None = field(default=None, init=False)
 
     @property
     def goal(self) -> float:
@@ -139,7 +186,8 @@ class Search:
             errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
             if errors:
                 return min(errors)
-        fitted = [t.error for t in self.trials if t.outcome == "above epsilon" and t.error is not None]
+        above = [t for t in self.trials if t.kind == "fitted" and t.outcome == "above epsilon"]
+        fitted = [t.error for t in above if t.error is not None]
         return min(fitted, default=math.inf)
 
     def record(
@@ -151,8 +199,9 @@ class Search:
         parameters: int | None = None,
         cost: int | None = None,
         note: str = "",
+        make: Callable[[], Any] | None = None,
     ) -> Trial:
-        """Note a candidate whose error was found."""
+        """Note a candidate whose error was found; `make` gives its approximator, if it is the best so far."""
         if self.problem.epsilon is None:
             outcome = "within budget"
         else:
@@ -161,6 +210,11 @@ class Search:
         trial = Trial(**asdict(sizes), parameters=parameters, cost=cost, error=error, kind=kind,
                       outcome=outcome, note=note)  # fmt: skip
         self.trials.append(trial)
+        if make is not None and math.isfinite(error):
+            plan = BestPlan(sizes, error, kind, parameters, None)
+            if self.best_plan is None or plan.rank < self.best_plan.rank:
+                self.best_plan = replace(plan, approximator=make())
+                offer(self.best_plan)
         self.problem.progress(f"{_described(sizes, note)}: {kind} error {error:.2e}", None)
         return trial
 
@@ -219,16 +273,25 @@ class Search:
     ) -> tuple[Found, int] | None:
         """(Almost) the smallest number of cells whose error is at most `goal`, where errors fall like `N^-order`.
 
-        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
+        Three refinements in a row that gain less than half the order end it, too; `reason` then says so. Every error
+        predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
         bracket is a `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be
         tried.
         """
         failed, cells = 0, first
         found: tuple[Found, int] | None = None
+        errors, sizes = list[float](), list[float]()
         for _ in range(most_steps):
             tried = attempt(cells)
             if tried is None:
                 return found
+            errors.append(tried[1])
+            sizes.append(cells)
+            slow = slow_decay(errors, sizes, order) if found is None and tried[1] > goal else None
+            if slow is not None:
+                low, high = sizes[-1 - REFINEMENTS], sizes[-1]
+                self.reason = f"three refinements from {low:g} to {high:g} cells {slow}"
+                return None
             if tried[1] <= goal:
                 found = tried[0], cells
             else:
@@ -242,17 +305,43 @@ class Search:
                 cells = following if failed < following < found[1] else (failed + found[1]) // 2
         return found
 
+    @contextlib.contextmanager
+    def timed(self, what: str, work: float) -> Iterator[None]:
+        """Work > 0 that is about to be done, in any unit that its time is proportional to.
+
+        Raises:
+            DeadlinePassed: the pace of earlier work that was not much smaller predicts that it takes `PATIENCE` times
+                the time that is left.
+        """
+        watch = current()
+        left, (pace, most) = watch.seconds_left, self.pace or (0.0, 0.0)
+        if work <= FORESIGHT * most and pace * work > PATIENCE * left:
+            raise DeadlinePassed(f"about {pace * work:.2g} s for {what} with {left:.2g} s left", watch.tightest)
+        start = watch.elapsed
+        yield
+        found = (watch.elapsed - start) / work
+        self.pace = min(pace, found) if self.pace else found, max(most, work)
+
     def failure(self) -> EpsilonNotReached:
-        """What to raise when no candidate is left; carries the best error found."""
-        asked = "" if self.problem.epsilon is None else f" for epsilon = {self.problem.epsilon:g}"
+        """What to raise when no candidate is left; carries the best error, measured on points of its own, and plan."""
+        best = self.problem.best_measured()
+        best = self.best_error if best == math.inf else best
+        asked = "" if self.problem.asked is None else f" for epsilon = {self.problem.asked:g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
             what = f"{sizes}, the smallest candidate of {self.subject} refused{asked} on {self.problem.manifold!r}"
-            return over_budget(needed, what, self.budget or 0, self.best_error if asked else math.inf, self.limit)
+            best = best if asked else math.inf
+            return over_budget(needed, what, self.budget or 0, best, self.limit, plan=self.best_plan)
         if not asked:
             expected = f"a budget within which there is a candidate of {self.subject} on {self.problem.manifold!r}"
-            return BudgetExceeded(message(self.limit, expected, self.budget), self.best_error)
-        return not_reached(self.problem, self.best_error, f"{self.subject} reaches in {len(self.trials)} trials")
+            return BudgetExceeded(message(self.limit, expected, self.budget), best, self.best_plan)
+        who = f"{self.subject} reaches in {len(self.trials)} trials"
+        return not_reached(self.problem, best, who, plan=self.best_plan, reason=self.reason)
+
+    def given_up(self, reason: str) -> EpsilonNotReached:
+        """What to raise when there is no use in going on; the budget has nothing to do with it."""
+        self.reason, self.fewest_refused = reason, None
+        return self.failure()
 
 
 def _described(sizes: Sizes, note: str) -> str:
@@ -273,20 +362,87 @@ def tightened(planned: Problem, wanted: float, proved: float) -> Problem:
     return replace(planned, epsilon=planned.wanted * SHRINK * min(wanted / proved, 1.0))
 
 
-def not_reached(problem: Problem, best: float, who: str) -> EpsilonNotReached:
-    """What to raise when epsilon is missed: `who` says what reached the best error."""
+def slow_decay(errors: Sequence[float], sizes: Sequence[float], order: float) -> str | None:
+    """What is to be said of the last three refinements in a row if they gained less than half the order expected.
+
+    errors: of the attempts so far; sizes: what they fall with, like `size^-order`; None where all is well, or where the
+    sizes grew too little to tell.
+    """
+    if len(errors) <= REFINEMENTS:
+        return None
+    first, last = errors[-1 - REFINEMENTS], errors[-1]
+    low, high = sizes[-1 - REFINEMENTS], sizes[-1]
+    if high < LONG * low or not last > 0 or not math.isfinite(first):
+        return None
+    observed = math.log(first / last) / math.log(high / low)
+    if observed >= SLOW * order:
+        return None
+    return f"lowered the error from {first:.2g} to {last:.2g}, where order {order:.2g} was expected"
+
+
+# -- the end ---------------------------------------------------------------------------------------------
+
+
+def offer(plan: BestPlan) -> None:
+    """Keep a plan with the work that is going on, for whoever is told that it was stopped."""
+    watch = current()
+    if watch.best is None or plan.rank < watch.best.rank:
+        watch.best = plan
+
+
+@contextlib.contextmanager
+def stoppable(watch: Watch, subject: str) -> Iterator[None]:
+    """The scope of a search that may be stopped; `subject` is what is searched, for the texts.
+
+    Raises:
+        TimeoutReached, PlanningInterrupted: instead of `DeadlinePassed` and `KeyboardInterrupt`, with the best plan.
+    """
+    try:
+        yield
+    except DeadlinePassed as passed:
+        if passed.watch is not watch:
+            raise  # the deadline of somebody around
+        plan: BestPlan | None = watch.best
+        text = message("timeout", f"{passed.expected} for {subject}", got=f"{watch.timeout:g} s; {_best(plan)}")
+        raise TimeoutReached(text, math.inf if plan is None else plan.error, plan) from None
+    except KeyboardInterrupt as stopped:
+        plan = watch.best
+        if plan is None and isinstance(stopped, PlanningInterrupted):
+            raise  # a search within this one knows more
+        text = f"{subject} was interrupted; {_best(plan)}"
+        raise PlanningInterrupted(text, math.inf if plan is None else plan.error, plan) from stopped
+
+
+def _best(plan: BestPlan | None) -> str:
+    return "nothing was fitted so far" if plan is None else f"the best so far is {plan}"
+
+
+def not_reached(
+    problem: Problem, best: float, who: str, *, plan: BestPlan | None = None, reason: str = ""
+) -> EpsilonNotReached:
+    """What to raise when epsilon is missed: `who` says what reached the best error, `reason` why there is no better."""
     expected = f"an error that {who} on {problem.manifold!r}"
-    return EpsilonNotReached(message("epsilon", expected, got=f"{problem.wanted:g}; {_reached(best)}"), best)
+    got = f"{problem.asked:g}; {_reached(best, plan)}{'; ' if reason else ''}{reason}"
+    return EpsilonNotReached(message("epsilon", expected, got=got), best, plan)
 
 
 def over_budget(
-    needed: int, what: str, budget: int, best: float = math.inf, limit: str = "max_parameters"
+    needed: int,
+    what: str,
+    budget: int,
+    best: float = math.inf,
+    limit: str = "max_parameters",
+    *,
+    plan: BestPlan | None = None,
 ) -> BudgetExceeded:
     """What to raise when `what` needs more parameters than there may be; `limit` is the argument that said so."""
     expected = f"at least {needed:,}, the parameters of {what}"
-    reached = f"; {_reached(best)}" if math.isfinite(best) else ""
-    return BudgetExceeded(message(limit, expected, got=f"{budget:,}{reached}"), best)
+    reached = f"; {_reached(best, plan)}" if math.isfinite(best) else ""
+    return BudgetExceeded(message(limit, expected, got=f"{budget:,}{reached}"), best, plan)
 
 
-def _reached(best: float) -> str:
-    return f"the best sup error reached is {best:.3g}" if math.isfinite(best) else "nothing could be measured"
+def _reached(best: float, plan: BestPlan | None) -> str:
+    if not math.isfinite(best):
+        return "nothing could be measured"
+    kind = f" ({plan.kind})" if plan is not None and plan.error == best else ""
+    return f"the best sup error reached is {best:.3g}{kind}"

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-import rich.progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from construct import manifolds, targets
 from construct.architecture import Architecture
 from construct.certificates import Certificate
+from construct.display import describe, live_line
 from construct.measurement import Measurement
 from construct.network import Network
 from construct.progress import Progress
@@ -65,8 +64,10 @@ def error_table(net: Network, measured: Measurement) -> Table:
         if net.claim.epsilon is not None:
             table.add_row("epsilon asked for", f"{net.claim.epsilon:.3e}", "")
         table.add_row("sup error claimed", f"{net.claim.bound:.3e}", net.claim.kind)
-    table.add_row("sup error", f"{measured.sup:.3e}", f"{measured.kind}, {measured.samples:,} points")
+    table.add_row("sup error", f"{measured.sup:.3e}", f"{measured.kind}, {measured.samples:,} points, a lower bound")
     table.add_row("rms error", f"{measured.rms:.3e}", measured.kind)
+    if measured.resolution is not None:
+        table.add_row("resolution", f"{measured.resolution:.3g}", "features of the target below it are not seen")
     return table
 
 
@@ -94,18 +95,11 @@ def targets_table() -> Table:
 @contextlib.contextmanager
 def progress_bar(console: Console) -> Iterator[Progress]:
     """A callable `(stage, fraction)` that shows both and the time since the start; silent off a terminal."""
-    columns = (
-        SpinnerColumn(),
-        TimeElapsedColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-    )
-    hidden = not console.is_terminal
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    with live_line(console) as bar:
         task = bar.add_task("building", total=1.0)
 
         def stage_reached(stage: str, fraction: float | None = None) -> None:
-            bar.update(task, description=stage, completed=fraction)
+            describe(bar, task, stage, fraction)
 
         yield stage_reached
 
@@ -145,6 +139,7 @@ def measurement_record(measured: Measurement) -> dict[str, Any]:
         "sup": measured.sup,
         "rms": measured.rms,
         "samples": measured.samples,
+        "resolution": measured.resolution,
         "dtype": str(measured.dtype).removeprefix("torch."),
         "worst_point": measured.worst_point.tolist(),
     }

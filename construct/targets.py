@@ -24,14 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from construct.errors import ConstructError
+from construct.errors import ConstructError, InputError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
 from construct.validation import invalid, one_of
 
-__all__ = ["Target", "evaluate_target", "load_target", "target", "target_names"]
+__all__ = ["Target", "check_target", "evaluate_target", "load_target", "target", "target_names"]
 
 READABLE_DTYPES = (torch.float32, torch.float64)
 READABLE = "real values of float32 or float64"
+HINT = "for a function of one point use torch.func.vmap(f)"
+REPEATED, REPEATED_SINGLE = 1e-9, 1e-4
+"""How far two calls may differ by rounding, of the largest value, in float64 and float32."""
 WEIERSTRASS_TERMS = 24
 
 
@@ -160,25 +163,90 @@ def evaluate_target(target: Callable[..., Any], x: Tensor) -> Tensor:
 
     `target` may be written for torch tensors or for numpy arrays: it is called with `x` first, and with an
     array if that raises a TypeError, AttributeError or RuntimeError. Raises `InputError` (naming `target`)
-    when it raises on both, or returns anything but finite, real float32 or float64 numbers of the shape of
-    `x` without its last axis. Errors of this library (a lifted function off its manifold, say) pass through.
+    when it raises on both, leaves the program (`SystemExit`), writes into `x`, or returns anything but finite, real
+    float32 or float64 numbers of the shape of `x` without its last axis. Errors of this library (a lifted function off
+    its manifold, say) and KeyboardInterrupt pass through.
     """
     if not callable(target):
         raise invalid("target", "a callable x (..., D) -> (...)", target)
-    values = _as_tensor(_call(target, x.detach()))
+    given = x.detach()
+    if given.is_inference():  # such a tensor does not tell whether it was written to
+        with torch.inference_mode(mode=False):
+            given = given.clone()
+    written = given._version
+    values = _as_tensor(_call(target, given), x)
+    if given._version != written:
+        raise _writes()
     if values.dtype not in READABLE_DTYPES:
         raise invalid("target", READABLE, got=str(values.dtype))
     if values.shape != x.shape[:-1]:
-        expected = f"values of shape {tuple(x.shape[:-1])} for x of shape {tuple(x.shape)}"
-        raise invalid("target", expected, got=str(tuple(values.shape)))
+        raise _misshapen(x, f"values of shape {tuple(values.shape)}")
     values = values.detach().to(device=x.device, dtype=torch.float64)
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         index = tuple(int(i) for i in (~finite).nonzero()[0])
-        point = ", ".join(f"{v:.6g}" for v in x[index][:8].tolist()) + (", ..." if x.shape[-1] > 8 else "")
         share = f"{int((~finite).sum())} of {finite.numel()} points"
-        raise invalid("target", "finite values", got=f"{values[index].item()} at x = ({point}) ({share})")
+        raise invalid("target", "finite values", got=f"{values[index].item()} at x = ({_place(x[index])}) ({share})")
+    if values.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        values = values.clone()  # a column of x itself
     return values
+
+
+def check_target(target: Callable[..., Any], x: Tensor) -> None:
+    """Refuse what is not a function of one row at a time, at points x (n, D), n > D.
+
+    Raises:
+        InputError: what `evaluate_target` refuses; two calls at the same points, or calls in batches of another size,
+            give different values; x is written into.
+    """
+    given = x.clone()
+    values = evaluate_target(target, given)
+    if not torch.equal(given, x):
+        raise _writes()
+    tolerance = (REPEATED_SINGLE if _single(target, x) else REPEATED) * max(1.0, float(values.abs().max()))
+    _same(
+        values,
+        evaluate_target(target, x.clone()),
+        x,
+        tolerance,
+        "a function: the same values in every call",
+        "two calls",
+    )
+    for batch in (slice(0, 1), slice(len(x) // 2, None)):
+        alone = evaluate_target(target, x[batch].clone())
+        expected = "one value per row, whatever the other rows are"
+        _same(values[batch], alone, x[batch], tolerance, expected, "among other rows and without them")
+
+
+def _same(first: Tensor, second: Tensor, x: Tensor, tolerance: float, expected: str, when: str) -> None:
+    apart = (first - second).abs()
+    if not float(apart.max()) <= tolerance:
+        i = int(apart.argmax())
+        got = f"{first[i].item():.9g} and {second[i].item():.9g} at x = ({_place(x[i])}), {when}"
+        raise invalid("target", expected, got=got)
+
+
+def _single(target: Callable[..., Any], x: Tensor) -> bool:
+    """Whether the values are those of float32."""
+    return _as_tensor(_call(target, x.clone()), x).dtype == torch.float32
+
+
+def _place(point: Tensor) -> str:
+    return ", ".join(f"{v:.6g}" for v in point[:8].tolist()) + (", ..." if len(point) > 8 else "")
+
+
+def _writes() -> InputError:
+    return invalid(
+        "target", "a function that leaves x as it is", got="one that writes into it; let it start with x.clone()"
+    )
+
+
+def _misshapen(x: Tensor, got: str) -> InputError:
+    shape = tuple(x.shape[:-1])
+    expected = f"one value per row, shape {shape} for x of shape {tuple(x.shape)}"
+    column = got.endswith(f"{(*shape, 1)}")
+    advice = "take its column: lambda x: f(x)[..., 0]" if column else HINT
+    return invalid("target", expected, got=f"{got}; {advice}" if x.ndim > 1 else got)
 
 
 def _call(target: Callable[..., Any], x: Tensor) -> Any:
@@ -186,33 +254,49 @@ def _call(target: Callable[..., Any], x: Tensor) -> Any:
         with warnings.catch_warnings():  # numpy functions work on tensors; numpy warns of how torch wraps the result
             warnings.filterwarnings("ignore", message="__array_wrap__ must accept", category=DeprecationWarning)
             return target(x)
-    except ConstructError:
+    except (ConstructError, KeyboardInterrupt):
         raise
     except (TypeError, AttributeError, RuntimeError) as torch_error:
         try:
             return target(x.cpu().numpy())
-        except ConstructError:
+        except (ConstructError, KeyboardInterrupt):
             raise
-        except Exception as numpy_error:
+        except BaseException as numpy_error:
             got = f"one that raised {_said(torch_error)} on a torch tensor and {_said(numpy_error)} on a numpy array"
-            raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from torch_error
-    except Exception as error:
-        got = f"one that raised {_said(error)}"
-        raise invalid("target", f"a function of x with shape {tuple(x.shape)}", got=got) from error
+            raise invalid("target", _wanted(x), got=f"{got}; {_advice(target, x)}") from torch_error
+    except BaseException as error:  # whatever it was: SystemExit from a user's function ends no program
+        raise invalid("target", _wanted(x), got=f"one that raised {_said(error)}; {_advice(target, x)}") from error
 
 
-def _said(error: Exception) -> str:
+def _wanted(x: Tensor) -> str:
+    return f"a function of x with shape {tuple(x.shape)} and dtype {x.dtype}"
+
+
+def _advice(target: Callable[..., Any], x: Tensor) -> str:
+    """What the user may do about a target that raises: whether float32 or single points would do."""
+    try:
+        target(x.float())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return HINT
+    return "for a function of float32 use lambda x: f(x.float())"
+
+
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__} ({error})"
 
 
-def _as_tensor(values: Any) -> Tensor:
+def _as_tensor(values: Any, x: Tensor) -> Tensor:
     if isinstance(values, Tensor):
         return values
-    if isinstance(values, float):  # a single point of shape (D,); any other shape is refused by the caller
-        return torch.tensor(values, dtype=torch.float64)
     if isinstance(values, np.ndarray | np.generic):
         try:
             return torch.from_numpy(np.array(values, order="C"))
         except TypeError:
             raise invalid("target", READABLE, got=f"numpy {values.dtype}") from None
+    if isinstance(values, int | float):
+        if x.ndim == 1 and isinstance(values, float):  # a single point of shape (D,)
+            return torch.tensor(values, dtype=torch.float64)
+        raise _misshapen(x, f"the number {values!r}")
     raise invalid("target", "a torch tensor or a numpy array", values)

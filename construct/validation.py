@@ -28,7 +28,10 @@ def described(value: object) -> str:
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of a foreign object, or nested too deeply: the refusal has to be told all the same
+        return f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
@@ -69,9 +72,17 @@ def positive_integer(value: object, name: str, *, maximum: int | None = None) ->
 def real(value: object, name: str) -> float:
     """A finite real number."""
     number = scalar(value)
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not _is_finite(number):
         raise invalid(name, "a finite real number", value if isinstance(value, str) else number)
     return float(number)
+
+
+def _is_finite(number: numbers.Real) -> bool:
+    """Whether float64 holds it: 10^400 is an integer, and none of its numbers."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def positive_real(value: object, name: str, *, infinite: bool = False) -> float:
@@ -79,7 +90,7 @@ def positive_real(value: object, name: str, *, infinite: bool = False) -> float:
     number = scalar(value)
     if infinite and isinstance(number, float) and number == math.inf:
         return number
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number) or number <= 0:
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not _is_finite(number) or number <= 0:
         raise invalid(name, f"a {'' if infinite else 'finite '}real number > 0", number)
     return float(number)
 

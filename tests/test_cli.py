@@ -26,6 +26,7 @@ from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
 from construct.problem import Sizes
 from construct.report import MEANINGS, json_text, progress_bar
+from tests.transformer.networks import random_network
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -117,13 +118,23 @@ def test_info_of_sizes_by_hand_has_no_history(tmp_path: Path) -> None:
     assert said_as_json("info", out)["origin"]["history"] == []
 
 
+def test_a_resolution_is_asked_for_and_said() -> None:
+    arguments = ("approximate", "--manifold", "circle", "--epsilon", "1e-1", "--samples", 500, "--resolution", "2e-4")
+    said = said_as_json(*arguments)
+    assert 0 < said["measured"]["resolution"] <= 2e-4 and 0 < said["network"]["claim"]["resolution"] <= 2e-4
+    assert "resolution" in run(*arguments).stdout
+    refused = run(*arguments[:-1], "1e-9")
+    assert refused.exit_code == 2 and "resolution: expected a resolution that takes at most" in refused.stderr
+
+
 def test_info_as_json_is_all_that_is_known(circle_file: Path) -> None:
     net = construct.load(circle_file)
     assert net.origin is not None and net.claim is not None
     said = said_as_json("info", circle_file)
     assert "program" not in said
     assert said["architecture"] == asdict(net.architecture) and said["output_bound"] == net.output_bound
-    assert said["claim"] == asdict(net.claim) and (said["ambient"], said["dtype"]) == (4, "float64")
+    assert said["claim"] == json.loads(json.dumps(asdict(net.claim)))
+    assert (said["ambient"], said["dtype"]) == (4, "float64")
     assert said["origin"]["sizes"] == asdict(net.origin.sizes)
     assert said["origin"]["history"] == net.origin.history.records()
     assert said["origin"]["position_code"] == "integer" and len(said["origin"]["stages"]) == net.architecture.blocks
@@ -199,6 +210,16 @@ def test_evaluate_prints_or_writes_the_values(circle_file: Path, tmp_path: Path)
     assert np.load(tmp_path / "values").tolist() == want.tolist()
 
 
+def test_evaluate_warns_of_points_outside_the_box_in_one_line(circle_file: Path, tmp_path: Path) -> None:
+    x = 50 * Circle(ambient=4).sample(3, seed=3)
+    np.save(tmp_path / "x.npy", x.numpy())
+    printed = run("evaluate", circle_file, "--points", tmp_path / "x.npy")
+    want = construct.load(circle_file)(x, outside="evaluate")
+    assert printed.exit_code == 0 and [float(line) for line in printed.stdout.split()] == want.tolist()
+    (line,) = printed.stderr.splitlines()
+    assert line.startswith("warning: x: expected points within the box") and "got 3 of 3 outside it" in line
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (4,), (2, 3, 4)])
 def test_evaluate_takes_points_of_any_number(circle_file: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "x.npy", np.zeros(shape))
@@ -243,9 +264,12 @@ def test_evaluate_refuses_points_that_are_none(circle_file: Path, tmp_path: Path
     assert "points: expected finite points" in said("nan.npy")
     for name in ("text.npy", "complex.npy"):
         assert "points: expected an array of real numbers, got" in said(name)
-    for name in ("not.npy", "empty.npy", "archive.npz", "object.npy", "."):
+    for name in ("not.npy", "empty.npy", "archive.npz", "object.npy"):
         assert "points: expected a .npy file of numbers, got" in said(name)
-    assert "none.npy, which does not exist" in said("none.npy")
+    assert "points: expected a file, got" in said(".") and "which is a folder" in said(".")
+    os.mkfifo(tmp_path / "pipe.npy")
+    assert "pipe.npy, which is a pipe" in said("pipe.npy")
+    assert "none.npy, which is not there" in said("none.npy")
 
 
 def saved(path: Path, **metadata: str) -> Path:
@@ -273,12 +297,13 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, command: tuple[str
     old = saved(tmp_path / "old.safetensors", format="construct-transformer/1")
     assert "build the network again" in refused(*command, old)
     assert "got format None" in refused(*command, saved(tmp_path / "plain.safetensors"))
-    half = saved(tmp_path / "half.safetensors", format="2", box="[1, 2]")
-    assert "path: expected a network of this library" in refused(*command, half)
+    half = saved(tmp_path / "half.safetensors", format="3", box="[1, 2]")
+    assert "path: expected a network of format 3, got" in refused(*command, half)
 
 
 def test_weights_alone_have_no_program(tmp_path: Path) -> None:
-    bare = saved(tmp_path / "bare.safetensors", format="2", box="[1, 2]", origin="null")
+    bare = tmp_path / "bare.safetensors"
+    random_network(0, ambient=2).save(bare)
     assert run("info", bare).exit_code == 0 and "charts" not in run("info", bare).stdout
     assert said_as_json("info", bare)["origin"] is None
     assert "net: expected a network of known origin" in refused("info", bare, "--program")
@@ -388,6 +413,35 @@ def test_progress_is_shown_on_a_terminal_only(terminal: bool) -> None:
         progress("measuring", None)
     assert ("measuring" in text.getvalue()) is terminal
     assert terminal or text.getvalue() == ""
+
+
+def test_a_time_limit_and_an_interrupt_end_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "net.safetensors"
+    command = ("approximate", "--manifold", "circle", "--epsilon", "1e-3", "--out", out)
+    result = run(*command, "--timeout", "1e-9")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith("error: timeout: expected") and result.stderr.count("\n") == 1
+    result = run(*command, "--timeout", "-1")
+    assert result.exit_code == 2 and "timeout: expected a finite real number > 0" in result.stderr
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise construct.PlanningInterrupted("the network was interrupted; the best so far is degree 3: .. 0.5", 0.5)
+
+    monkeypatch.setattr(construct, "approximate", interrupted)
+    result = run(*command)
+    assert result.exit_code == 130 and result.stdout == ""
+    assert result.stderr == (
+        "error: the network was interrupted; the best so far is degree 3: .. 0.5; nothing was written\n"
+    )
+    monkeypatch.setattr(construct, "approximate", stop)
+    result = run(*command)
+    assert result.exit_code == 130 and result.stderr == "error: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def stop(*arguments: object, **options: object) -> None:
+    """Ctrl-C outside of planning."""
+    raise KeyboardInterrupt
 
 
 def test_lists() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from flint import arb
 from construct import targets
 from construct.errors import InputError, OffManifoldError
 from construct.expressions import sin, variables
+from construct.manifolds import Circle
+from construct.problem import Problem
 from construct.targets import Target, evaluate_target, load_target
 
+Function = Callable[[torch.Tensor], object]
 DIMENSIONS = (1, 2, 3, 8)
 
 
@@ -217,9 +221,15 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (lambda x: x, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(5, 3\)"),
-        (lambda x: x[..., :1], r"expected values of shape \(5,\)"),
-        (lambda x: 1.0, r"expected values of shape \(5,\) for x of shape \(5, 3\), got \(\)"),
+        (
+            lambda x: x,
+            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got values of shape .*; .*vmap\(f\)",
+        ),
+        (lambda x: x[..., :1], r"expected one value per row, shape \(5,\) .*\(5, 1\); take its column"),
+        (
+            lambda x: 1.0,
+            r"expected one value per row, shape \(5,\) for x of shape \(5, 3\), got the number 1.0; .*vmap",
+        ),
         (lambda x: x[..., 0] + 0j, "expected real values of float32 or float64, got torch.complex128"),
         (
             lambda x: x.numpy()[..., 0] + 0j,
@@ -231,7 +241,10 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
         (lambda x: x.numpy()[..., 0].astype(object), "got numpy object"),
         (lambda x: x[..., 0].sqrt(), r"expected finite values, got nan at x = \(-.*\(. of 5 points\)"),
         (lambda x: 1 / torch.zeros(5, dtype=torch.float64), "expected finite values, got inf"),
-        (lambda x: x[..., 7], r"function of x with shape \(5, 3\), got one that raised IndexError"),
+        (
+            lambda x: x[..., 7],
+            r"function of x with shape \(5, 3\) and dtype torch.float64, got one that raised IndexError",
+        ),
         (lambda x: x.no_such_method(), "AttributeError"),
         (lambda x: [0.0] * 5, r"expected a torch tensor or a numpy array, got \[0.0"),
         (3.0, "expected a callable"),
@@ -248,3 +261,86 @@ def test_errors_of_the_library_pass_through() -> None:
 
     with pytest.raises(OffManifoldError, match="sphere"):
         evaluate_target(lifted, points(5, 3))
+
+
+def tanh_of_one(p: torch.Tensor) -> torch.Tensor:
+    return p[0] ** 2 + p[1]
+
+
+def leaves(x: torch.Tensor) -> torch.Tensor:
+    raise SystemExit(3)
+
+
+def hurt(x: torch.Tensor) -> torch.Tensor:
+    raise GeneratorExit
+
+
+def scaled_in_place(x: torch.Tensor) -> torch.Tensor:
+    x *= 2
+    return x[..., 0]
+
+
+def scaled_in_numpy(x: torch.Tensor) -> torch.Tensor:
+    x.numpy()[..., 0] *= 2
+    return x[..., 0].clone()
+
+
+def single_layer(x: torch.Tensor) -> torch.Tensor:
+    return (x @ torch.ones(x.shape[-1], 1))[..., 0]
+
+
+def with_hole(x: torch.Tensor) -> torch.Tensor:
+    return torch.where((x[..., 0] - 0.3).abs() < 2e-3, math.nan, x[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (tanh_of_one, r"one value per row, shape \(6,\) for x of shape \(6, 2\), got .*torch.func.vmap\(f\)"),
+        (lambda x: 1.5, r"one value per row, .* got the number 1.5; .*vmap"),
+        (lambda x: 2, r"one value per row, .* got the number 2"),
+        (lambda x: torch.tensor(1.0), r"one value per row, .* got values of shape \(\)"),
+        (lambda x: math.sin(x[0]), r"vmap\(f\)"),
+        (lambda x: x[..., :1], r"one value per row, .* got values of shape \(6, 1\); take its column: .*\[..., 0\]"),
+        (leaves, r"got one that raised SystemExit \(3\)"),
+        (hurt, "got one that raised GeneratorExit"),
+        (with_hole, r"finite values, got nan at x = \(0\.(29|30)"),
+        (single_layer, r"for a function of float32 use lambda x: f\(x.float\(\)\)"),
+        (lambda x: x[..., 0] - x[..., 0].mean(), "one value per row, whatever the other rows are, got .* and .* at x"),
+        (
+            lambda x: torch.rand(len(x), dtype=x.dtype),
+            "the same values in every call, got .* and .*two calls",
+        ),
+        (scaled_in_place, "leaves x as it is, got one that writes into it"),
+        (scaled_in_numpy, "leaves x as it is, got one that writes into it"),
+        (lambda x: x[..., 0] + 0j, "real values of float32 or float64, got torch.complex128"),
+        (lambda x: x[..., 0] > 0, "real values of float32 or float64, got torch.bool"),
+    ],
+)
+def test_a_bad_target_is_refused_before_anything_is_planned(function: Function, message: str) -> None:
+    with pytest.raises(InputError, match=f"^target: expected {message}|^target: .*{message}"):
+        Problem(function, Circle(), 1e-3)
+
+
+def test_an_interrupt_is_the_users_own() -> None:
+    def interrupted(x: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Problem(interrupted, Circle(), 1e-3)
+
+
+def test_odd_but_right_targets_are_taken() -> None:
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    for function in (
+        lambda x: x[..., 0],
+        lambda x: x @ weight,
+        lambda x: x.float()[..., 0].sin(),
+        torch.func.vmap(tanh_of_one),
+    ):
+        assert Problem(function, Circle(), 1e-3).survey is not None
+    x = points(6, 2)
+    values = evaluate_target(lambda x: x[..., 0], x)
+    values += 1  # not the storage of x
+    torch.testing.assert_close(x, points(6, 2), rtol=0, atol=0)
+    assert not evaluate_target(lambda x: x @ weight, x).requires_grad

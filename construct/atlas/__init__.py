@@ -6,7 +6,6 @@ from construct.atlas.coordinates import ChartCoordinates
 from construct.atlas.cover import Cover, ambient_neighbours, telescope
 from construct.atlas.covering import find_cover, proved_radius
 from construct.atlas.extent import tangent_extent
-from construct.atlas.nets import canonical_form
 
 __all__ = [
     "Atlas",
@@ -15,7 +14,6 @@ __all__ = [
     "ambient_neighbours",
     "atlas_for",
     "candidate_atlases",
-    "canonical_form",
     "default_ratio",
     "find_cover",
     "proved_radius",

@@ -14,11 +14,13 @@ import math
 from collections.abc import Iterator
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.atlas.nets import NetLadder, nearest
 from construct.errors import InputError
 from construct.manifolds import Manifold
+from construct.progress import tick
 from construct.validation import invalid, positive_integer, positive_real, shaped
 
 COVER_MARGIN = 1.005
@@ -57,15 +59,23 @@ def farthest_points(points: Tensor, count: int, gap: float = 0.0) -> tuple[Tenso
     the points after each insertion (k,). Stops at `count` or when the radius is at most `gap`. Deterministic.
     """
     start = int((points - points.mean(0)).norm(dim=-1).argmax())
-    chosen, gaps = [start], []
+    chosen, gaps = [start], list[float]()
     distance = (points - points[start]).square().sum(-1)
+    tree = cKDTree(points.numpy())
     while True:
+        tick(len(chosen) / count)
         far = int(distance.argmax())
         gaps.append(math.sqrt(float(distance[far])))
         if len(chosen) >= count or gaps[-1] <= gap or gaps[-1] == 0.0:
             break
         chosen.append(far)
-        distance = torch.minimum(distance, (points - points[far]).square().sum(-1))
+        # no point farther than the gap from the new one can have become nearer to the chosen ones
+        near = tree.query_ball_point(points[far].numpy(), gaps[-1] * (1 + 1e-9))
+        if len(near) > len(points) // 4:
+            distance = torch.minimum(distance, (points - points[far]).square().sum(-1))
+        else:
+            index = torch.as_tensor(near)
+            distance[index] = torch.minimum(distance[index], (points[index] - points[far]).square().sum(-1))
     return torch.tensor(chosen), torch.tensor(gaps, dtype=torch.float64)
 
 
@@ -108,7 +118,8 @@ def refine(nets: NetLadder, points: Tensor, centres: Tensor, *, steps: int = LLO
     """
     best, best_gap = centres, float(nearest(points, centres)[0].max())
     current, idle = centres, 0
-    for _ in range(steps):
+    for step in range(steps):
+        tick(step / steps)
         _, cell = nearest(points, current)
         current = nets.snap(enclosing_centres(points, cell, current), PROOF_POINTS)
         gap = float(nearest(points, current)[0].max())
@@ -125,6 +136,7 @@ def enclosing_centres(points: Tensor, cell: Tensor, centres: Tensor) -> Tensor:
     centres, steps of length 1/(j+1) towards the farthest point. A cell without points keeps its centre.
     """
     for j in range(FIRST_STEP, FIRST_STEP + BALL_STEPS):
+        tick()
         distance = (points - centres[cell]).square().sum(-1)
         largest = torch.full((len(centres),), -1.0, dtype=points.dtype).scatter_reduce_(0, cell, distance, "amax")
         hits = (distance == largest[cell]).nonzero().squeeze(-1).flip(0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from construct.atlas.nets import NetLadder
 from construct.manifolds import Manifold
+from construct.progress import tick
 
 EXTENT_POINTS = 150_000
 FINEST = 1 / 500
@@ -41,6 +42,7 @@ def _measured(nets: NetLadder, centres: Tensor, frames: Tensor, radius: float) -
     largest = torch.zeros((), dtype=torch.float64)
     groups = cKDTree(points.numpy()).query_ball_point(centres.numpy(), radius + slack)
     for group, centre, frame in zip(groups, centres, frames, strict=True):
+        tick()
         if len(group):
             image = (points[torch.as_tensor(group, dtype=torch.long)] - centre) @ frame
             largest = torch.maximum(largest, image.abs().max())

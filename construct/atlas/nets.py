@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cached_property
 
 import torch
@@ -11,30 +10,11 @@ from torch import Tensor
 
 from construct.errors import InputError
 from construct.manifolds import Manifold
-from construct.manifolds.embedding import mapped_box
+from construct.manifolds.canonical import canonical_form
 from construct.manifolds.tangent_nets import ordered, thinned
 from construct.validation import invalid
 
 WALKED = 20_000  # points of a curve that is walked along
-
-
-def canonical_form(manifold: Manifold) -> Manifold:
-    """The same manifold in its canonical R^k: itself, or a copy without the isometry x = frame @ y + offset into R^D.
-
-    Distances and tangent coordinates agree, so that covers and nodes cost no more for a large D.
-    """
-    if not manifold.embedded:
-        return manifold
-    plain = copy.copy(manifold)
-    plain.frame = torch.eye(manifold.canonical, dtype=torch.float64)
-    plain.offset = torch.zeros(manifold.canonical, dtype=torch.float64)
-    plain.ambient, plain.embedded = manifold.canonical, False
-    plain.radius_bound = manifold.canonical_radius
-    # y = frame^T (x - offset): a box for the image of the box, no end of it farther out than the farthest corner
-    moved = manifold.box - manifold.offset
-    longest = float(moved.abs().amax(0).norm())
-    plain.box = mapped_box(manifold.frame.T, moved).clamp(-longest, longest)
-    return plain
 
 
 class NetLadder:

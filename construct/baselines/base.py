@@ -15,9 +15,9 @@ from torch import Tensor
 from construct.errors import EpsilonNotReached
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
-from construct.planning import History, Search
+from construct.planning import History, Search, stoppable
 from construct.problem import Problem, Sizes
-from construct.progress import Progress, silent
+from construct.progress import Progress, silent, watching
 from construct.validation import finite_points, integer, invalid, positive_integer
 
 FAMILIES = ("constructive", "trained", "classical")
@@ -166,18 +166,21 @@ class Method(ABC):
 
         Raises:
             InputError: an argument of the wrong kind or range.
-            EpsilonNotReached: no size reaches epsilon; `.best` is the smallest error found.
+            EpsilonNotReached: no size reaches epsilon; `.best` is the smallest error found, `.plan.approximator` what
+                has it.
             BudgetExceeded: not even the smallest size is within the budget.
+            PlanningInterrupted: Ctrl-C, with `.best` and `.plan`.
         """
         require_manifold(manifold)
         if (epsilon is None) == (budget is None):
             raise invalid("epsilon", "exactly one of epsilon and budget", got=f"{epsilon!r} and {budget!r}")
         require_dtype(dtype)
         self.check(manifold)
-        problem = Problem(target, manifold, epsilon, smoothness_of(target, self.smoothness), seed, progress)
-        if budget is None:
-            return self.to_epsilon(problem, Options(dtype, device))
-        return self.within(problem, positive_integer(budget, "budget"), Options(dtype, device))
+        with watching(progress) as watch, stoppable(watch, self.name):
+            problem = Problem(target, manifold, epsilon, smoothness_of(target, self.smoothness), seed, watch.stage)
+            if budget is None:
+                return self.to_epsilon(problem, Options(dtype, device))
+            return self.within(problem, positive_integer(budget, "budget"), Options(dtype, device))
 
     def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The first size on the ladder that reaches epsilon; methods with a planner of their own override this."""
@@ -234,7 +237,9 @@ def tried(search: Search, settings: Settings, found: Baseline) -> None:
     """Note a baseline that was measured."""
     sizes, note = sized(settings)
     counts = found.counts
-    search.record(sizes, error_of(found), "measured", parameters=counts.dense, cost=counts.nonzero, note=note)
+    search.record(
+        sizes, error_of(found), "measured", parameters=counts.dense, cost=counts.nonzero, note=note, make=lambda: found
+    )
 
 
 def sized(settings: Settings) -> tuple[Sizes, str]:

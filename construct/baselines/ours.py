@@ -12,7 +12,8 @@ import torch
 from construct.baselines.base import Baseline, BaselineCounts, Method, Options, Settings, known, smoothness_of
 from construct.manifolds import Manifold
 from construct.measurement import measure
-from construct.network import Construction, Network
+from construct.network import Network
+from construct.origin import Construction
 from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.theorem import approximate
@@ -69,7 +70,7 @@ class Constructed(Method):
         return constructed(self.name, net, settings, time.perf_counter() - start)
 
     def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
-        """The planner's own network, with the measurement of its claim."""
+        """The planner's own network, measured on points that neither planning nor its claim has seen."""
         found = self.fitted(problem, {"epsilon": problem.wanted}, options)
         return replace(found, measured=measure(found.model, problem.target, problem.manifold, seed=problem.seed))
 

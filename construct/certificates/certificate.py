@@ -7,23 +7,16 @@ proof's one creative part: how to divide the box of parameters. Everything else 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from construct.certificates.document import MOST_BYTES, checked
 from construct.certificates.weights import Evaluated, weights_digest
-from construct.validation import invalid
-
-FORMAT = "construct-certificate/1"
-CLAIM = (
-    "for every u in the box [lower, upper] the network with these weights, evaluated in this arithmetic at F y(u) + t, "
-    "is within bound of f(F y(u) + t); y: formula, F: frame, t: offset, f: target; dense formula, rows of a score "
-    "added in order, other sums in any"
-)
+from construct.documents import parsed
+from construct.storage import read_whole, write_atomically
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,17 @@ class Certificate:
         return self.bound / self.measured if self.measured > 0 else math.inf
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the certificate as JSON."""
-        Path(path).write_text(json.dumps(self.document, indent=1) + "\n")
+        """Write the certificate as JSON, the whole file or none of it.
+
+        Raises:
+            InputError: a path that cannot be written to.
+        """
+        write_atomically(path, (json.dumps(self.document, indent=1, allow_nan=False) + "\n").encode())
 
     def matches(self, net: Evaluated) -> bool:
-        """Whether this is about a network with exactly these weights."""
-        return bool(self.document["network"]["sha256"] == weights_digest(net))
+        """Whether this is about a network with exactly these weights, which reads as many coordinates."""
+        inputs = len(self.document["manifold"]["frame"])
+        return inputs == net.transformer.ambient and self.document["network"]["sha256"] == weights_digest(net)
 
     def __repr__(self) -> str:
         return (
@@ -74,34 +72,22 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
     """Read a certificate; nothing is proved again, see `python -m proofs_as_code verify` for that.
 
     Raises:
-        InputError: no such file, not a certificate, or its digest is not that of its contents.
+        InputError: no such file, or a field that is missing, unknown, there twice, or not what a certificate has
+            there (named), or a digest that is not that of the contents.
     """
-    try:
-        document = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise invalid("path", "a certificate", got=f"{path} ({error})") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise invalid("path", f"a certificate of format {FORMAT!r}", got=f"{path}, which is none")
-    if document.get("digest") != digest(document):
-        raise invalid("path", "an unchanged certificate", got=f"{path}, whose digest is not that of its contents")
-    return from_document(document)
+    return certificate_of(parsed(read_whole(path, most=MOST_BYTES), "certificate"))
 
 
-def from_document(document: dict[str, Any]) -> Certificate:
-    """The certificate of a JSON object."""
+def certificate_of(document: object) -> Certificate:
+    """The certificate of a JSON object, whose form and digest are checked; raises as `load_certificate`."""
+    found = checked(document)
     return Certificate(
-        bound=float(document["bound"]),
-        local=float(document["local"]),
-        error=float(document["error"]),
-        measured=float(document["measured"]["sup"]),
-        cells=int(document["cells"]),
-        seconds=float(document["seconds"]),
-        kind=str(document["kind"]),
-        document=document,
+        bound=found["bound"],
+        local=found["local"],
+        error=found["error"],
+        measured=found["measured"]["sup"],
+        cells=found["cells"],
+        seconds=found["seconds"],
+        kind=found["kind"],
+        document=found,
     )
-
-
-def digest(document: dict[str, Any]) -> str:
-    """SHA-256 of a certificate without its digest, as compact JSON with sorted keys."""
-    rest = {key: value for key, value in document.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -17,21 +17,21 @@ import torch
 from flint import arb
 
 from construct.certificates.cells import ORDERS, CellBounds, rounded_up
-from construct.certificates.certificate import CLAIM, FORMAT, Certificate, digest, from_document
+from construct.certificates.certificate import Certificate, certificate_of
 from construct.certificates.charts import NetworkCharts, charts_of
+from construct.certificates.document import CLAIM, DEEPEST, FORMAT, LARGEST, RIGOROUS, depth, digest
 from construct.certificates.extraction import extract
 from construct.certificates.polynomials import PRECISION
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
-from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
-from construct.measurement import measure
-from construct.progress import Progress, printed, silent
+from construct.measurement import Measurement, measure
+from construct.progress import Progress, watching
 from construct.targets import Target
 from construct.validation import invalid, message, one_of, positive_integer, positive_real
 
-RIGOROUS = "rigorous"
 BOX_PIECES = {1: 256, 2: 24, 3: 8}
 BOX_MARGIN = 1.05
 CENTRED = 1 / 16
@@ -67,40 +67,42 @@ def certify(
         tolerance: otherwise stop when the bound is within this share of an error that is attained by some P_n.
         max_cells: largest number of cells.
         seed: of the measured error that is given for comparison.
-        progress: True prints stages to stderr; or a callable (stage, fraction or None).
+        progress: as in `construct.approximate`.
 
     Raises:
         InputError: an argument of the wrong kind, a target or manifold without a formula, a network whose weights are
             not those of a telescoping partition of local polynomials, d > 3.
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
+        PrecisionError: the network as it runs here is further from the target than what was proved of the dense formula
+            in IEEE arithmetic.
     """
     start = time.perf_counter()
     one_of(kind, "kind", (RIGOROUS,))
     weights, formula, expression = _checked_weights(net, manifold), _formula(manifold), exact_target(target, manifold)
     tolerance, max_cells = positive_real(tolerance, "tolerance"), positive_integer(max_cells, "max_cells")
     epsilon = None if epsilon is None else positive_real(epsilon, "epsilon")
-    report: Progress = printed if progress is True else progress if callable(progress) else silent
-    with flint.ctx.workprec(PRECISION):
-        box = canonical_box(formula)
-        report("formula of the network from its weights", None)
-        charts, error = _charts(weights, manifold, box)
-        local = _local_target(epsilon, error, weights)
-        report("cells", None)
-        bounds = CellBounds(
-            charts, expression, formula, manifold.frame.tolist(), ORDERS[formula.dim], manifold.offset.tolist()
-        )
-        found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=report)
-    _check_finite(found, manifold, max_cells)
-    report("measuring", None)
-    measured = measure(net, expression, manifold, seed=seed)
+    with watching(progress) as watch:
+        with flint.ctx.workprec(PRECISION):
+            box = canonical_box(formula)
+            watch.stage("formula of the network from its weights")
+            charts, error = _charts(weights, manifold, box)
+            local = _local_target(epsilon, error, weights)
+            watch.stage("cells")
+            frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
+            bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
+            found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
+        _check_finite(found, manifold, max_cells)
+        measured = measure(net, expression, manifold, seed=seed)
+    proof = _proof(box, bounds, found, error)
+    _check_measured(measured, proof["bound"])
     document = {
         **_statement(net, weights, expression, manifold, formula),
-        **_proof(box, bounds, found, error),
+        **proof,
         "measured": {"sup": measured.sup, "samples": measured.samples, "seed": seed},
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return from_document({**document, "digest": digest(document)})
+    return certificate_of({**document, "digest": digest(document)})
 
 
 # -- arguments ---------------------------------------------------------------------------------------
@@ -123,7 +125,20 @@ def _formula(manifold: Manifold) -> Formula:
     """The formula of a manifold whose dimension leaves the cells few enough."""
     if manifold.dim not in ORDERS:
         raise invalid("manifold", f"d <= {max(ORDERS)}, cells are too many beyond", got=f"d = {manifold.dim}")
-    return manifold.formula()
+    formula = manifold.formula()
+    for i, (low, high) in enumerate(zip(formula.lower, formula.upper, strict=True)):
+        if not low < high:
+            raise invalid("manifold", "a formula on a box with lower < upper", got=f"u_{i} from {low} to {high}")
+    for component in formula.components:
+        _check_depth(component, "manifold")
+    return formula
+
+
+def _check_depth(expression: Expression, name: str) -> None:
+    """A certificate is JSON, which is read by recursion."""
+    if depth(expression) > DEEPEST:
+        expected = f"an expression of at most {DEEPEST} operations inside each other"
+        raise invalid(name, expected, got=f"{depth(expression)}")
 
 
 def exact_target(target: Any, manifold: Manifold) -> Expression:
@@ -133,6 +148,7 @@ def exact_target(target: Any, manifold: Manifold) -> Expression:
     if not isinstance(target, Expression):
         expected = "an Expression (construct.expressions) or a built-in target, which ball arithmetic encloses"
         raise invalid("target", expected, target)
+    _check_depth(target, "target")
     return target.restricted(manifold.ambient)
 
 
@@ -197,6 +213,22 @@ def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> Non
             message("max_cells", f"more cells for a finite bound on {manifold!r}", got=f"{max_cells:,}"),
             math.inf,
         )
+    if found.bound > LARGEST:
+        raise invalid(
+            "target", f"values that are proved to be below {LARGEST:.0e}", got=f"a bound of {found.bound:.3g}"
+        )
+
+
+def _check_measured(measured: Measurement, bound: float) -> None:
+    """A proof that is contradicted by what runs is about another arithmetic: nothing is certified."""
+    if not measured.sup <= bound:
+        raise PrecisionError(
+            message(
+                "net",
+                f"an error of at most the proved {bound:.6g} (dense formula, IEEE 754 with gradual underflow)",
+                got=f"{measured.sup:.6g} at {measured.worst_point.tolist()}"[:200],
+            )
+        )
 
 
 # -- the document ------------------------------------------------------------------------------------
@@ -214,7 +246,7 @@ def _statement(
         "arithmetic": {"dtype": str(weights.dtype).removeprefix("torch."), "unit": UNITS[weights.dtype]},
         "target": target.to_json(),
         "manifold": {
-            "text": repr(manifold),
+            "text": _line(repr(manifold)),
             "formula": [component.to_json() for component in formula.components],
             "lower": list(formula.lower),
             "upper": list(formula.upper),
@@ -222,6 +254,11 @@ def _statement(
             "offset": manifold.offset.tolist(),
         },
     }
+
+
+def _line(text: str) -> str:
+    """A text of the user's as a line that any terminal shows."""
+    return (text if text.isprintable() else ascii(text))[:1000]
 
 
 def _proof(box: list[list[float]], bounds: CellBounds, found: Subdivision, error: float) -> dict[str, Any]:

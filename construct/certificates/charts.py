@@ -17,6 +17,7 @@ from torch import Tensor
 from construct.certificates.extraction import NetworkFormula
 from construct.certificates.polynomials import Monomial, Polynomial
 from construct.errors import InputError
+from construct.progress import tick
 from construct.validation import invalid
 
 Linear = tuple[list[arb], arb]  # coefficients of y and constant
@@ -104,6 +105,7 @@ class _Substitution:
         return NetworkCharts(tuple(self.cutoffs), charts, self.formula.error)
 
     def _chart(self, weight: int, terms: Polynomial) -> Chart:
+        tick()
         upper, lower = self.table[weight].definition
         before = self._cutoff_sum(Polynomial.constant(fmpq(1)) - upper)
         own = self._cutoff_sum(upper - lower)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from construct.certificates.cells import Cell, CellBounds
-from construct.progress import Progress
+from construct.progress import Progress, tick
 
 DEEPEST = 30  # halvings of an axis after which a cell without any bound is given up
 
@@ -61,6 +61,7 @@ def subdivide(
     seen, leaves = first.seen, 1
     splits: dict[Cell, int] = {}
     while True:
+        tick()
         worst, depth = -heap[0][0], -heap[0][1]
         stuck = worst == math.inf and depth >= DEEPEST * bounds.formula.dim
         if stuck or worst <= max(target, (1 + tolerance) * seen) or leaves >= most_cells:
@@ -73,4 +74,12 @@ def subdivide(
             heapq.heappush(heap, (-found.bound, -depth - 1, next(ticket), half, found))
         leaves += 1
         if leaves % 50 == 0:
-            progress(f"{leaves} cells: bound {worst:.3g}, seen {seen:.3g}", None)
+            share = share_done(first.bound, worst, max(target, (1 + tolerance) * seen))
+            progress(f"{leaves} cells: bound {worst:.3g}, seen {seen:.3g}", share)
+
+
+def share_done(first: float, bound: float, goal: float) -> float | None:
+    """Of the way from the first bound to the goal, in decades; None where the bounds do not tell."""
+    if not 0 < goal < first < math.inf:
+        return None
+    return min(max(math.log(first / max(bound, goal)) / math.log(first / goal), 0.0), 1.0)

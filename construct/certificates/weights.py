@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.arrays import Float
 from construct.transformer import Transformer
+from construct.transformer.module import evaluated_formula
 from construct.validation import invalid
 
 INPUT_ROW = 0  # x_j is added to this row of token j
 
-_NAMES = {torch.float64: "float64", torch.float32: "float32", torch.int64: "int64"}
+_NAMES = {np.dtype(np.float64): "float64", np.dtype(np.float32): "float32", np.dtype(np.int64): "int64"}
 
 
 class Evaluated(Protocol):
-    """What is read of a network: the formula's module and the box of its inputs; it can be called on points."""
+    """What is read of a network: the formula's module (`evaluated_formula`: where the network has a method `formula`,
+    what that returns) and the box of its inputs; it can be called on points."""
 
-    transformer: Transformer
-    box: Tensor
+    @property
+    def transformer(self) -> Transformer: ...
+
+    @property
+    def box(self) -> Tensor: ...
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -81,7 +88,7 @@ def weights_of(net: Evaluated) -> NetworkWeights:
     Raises:
         InputError: no network, or weights that are not finite.
     """
-    formula = getattr(net, "transformer", None)
+    formula = evaluated_formula(net)
     if not isinstance(formula, Transformer):
         raise invalid("net", "a construct.Network", net)
     blocks = tuple(
@@ -98,14 +105,19 @@ def weights_of(net: Evaluated) -> NetworkWeights:
 
 
 def weights_digest(net: Evaluated) -> str:
+    """`tensors_digest` of the formula's module."""
+    tensors = evaluated_formula(net).state_dict().items()
+    return tensors_digest({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors})
+
+
+def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 over the tensors sorted by name: name, shape, dtype (each with a zero byte behind), little-endian
     bytes. Names are those of the formula's module, which are also those of the tensors in a file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(net.transformer.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        for part in (name, str(list(array.shape)), _NAMES[array.dtype]):
+    for name, array in sorted(arrays.items()):
+        for part in (name, str(list(array.shape)), _NAMES[array.dtype.newbyteorder("=")]):
             total.update(part.encode() + b"\0")
-        total.update(array.numpy().tobytes())
+        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return total.hexdigest()
 
 

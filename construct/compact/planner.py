@@ -11,17 +11,34 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases
 from construct.compact.basis import LARGEST_DEGREE
+from construct.compact.counting import (
+    COEFFICIENTS_PER_HEAD,
+    DENSE_PER_HEAD,
+    counted_sample,
+    dense_parameters,
+    least_parameters,
+    nonzeros,
+)
+from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, fit_charts, sweep
-from construct.planning import History, Search, growth, over_budget
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
+from construct.obstacle import HOPELESS, predicted
+from construct.planning import (
+    REFINEMENTS,
+    History,
+    Search,
+    growth,
+    over_budget,
+    slow_decay,
+)
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -30,17 +47,11 @@ HIGHEST_DEGREE_BEYOND = 4
 AIM = 0.95  # of epsilon: what a change of cells aims at
 TRIM = 0.01  # of epsilon: what dropping small Chebyshev coefficients may cost
 SPLINE_BELOW = 2.0  # a target rougher than this gains nothing from polynomials of higher degree
-MOST_CHARTS = 700
-MOST_CELLS = 4096
-MOST_COEFFICIENTS = 4e6  # of one chart
 MOST_REFINEMENTS = 8
 SPLINE_ATLASES = 3
 GROWTH = 1.5
-SWEEP_LAWSON = 3
-HOPELESS = 4.0  # a sweep ends where its rate predicts that the highest degree misses epsilon by more
+NO_SETTLING = 3  # rounds in a row in which no candidate was settled
 DEFAULT_DEGREE = 8  # by hand
-DENSE_PER_HEAD = 75
-COEFFICIENTS_PER_HEAD = 2  # at most
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
     else:
         space = PolynomialSpace(dim, DEFAULT_DEGREE if sizes.degree is None else sizes.degree)
     atlas = atlas_for(problem.manifold, charts=sizes.charts)
-    parameters = _parameters(atlas, space, budget)
+    parameters = dense_parameters(atlas, space, budget)
     if parameters > budget:
         raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
     return Plan(fit_charts(problem.target, atlas, space), History())
@@ -124,6 +135,11 @@ class CompactPlanner:
 
     problem: Problem
     search: Search
+    outlook: Outlook = field(init=False)
+    missed: int = field(default=0, init=False)  # atlases in a row that no degree fitted
+
+    def __post_init__(self) -> None:
+        self.outlook = Outlook(self.search, self.highest_degree, self.order)
 
     @property
     def epsilon(self) -> float:
@@ -153,7 +169,7 @@ class CompactPlanner:
         sizes, least = sizes_of(atlas, space), least_parameters(atlas, space, coefficients)
         if not self.search.affordable(sizes, least, "at least"):
             return None
-        program = compact_program(_sample(atlas, space, coefficients))
+        program = compact_program(counted_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
             return None
         return Candidate(atlas, space, program.parameters, program.counts.nonzero_parameters, fitted)
@@ -162,11 +178,18 @@ class CompactPlanner:
         """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
         atlases = deque[Atlas]()
         later = candidate_atlases(self.problem.manifold, MOST_CHARTS, growth=GROWTH)
+        best = list[float]()
         while True:
             candidates = self.polynomial_candidates(atlases, later)
             if not candidates:
                 return
             yield candidates
+            # no candidate of this round was settled: what fits on its nodes is above epsilon between them
+            best.append(self.search.best_error)
+            if len(best) > NO_SETTLING and not best[-1] < best[-1 - NO_SETTLING]:
+                last = f"the last {NO_SETTLING} rounds of candidates lowered the measured error nowhere"
+                raise self.search.given_up(f"{last}: the target has noise, or features between the nodes of every fit")
+            self.outlook.look_closer(candidates[-1].atlas)
 
     def polynomial_candidates(self, waiting: deque[Atlas], later: Iterator[Atlas]) -> list[Candidate]:
         """For growing atlases the smallest degree that fits; stops when more charts only cost more.
@@ -188,11 +211,21 @@ class CompactPlanner:
                 unused.append(atlas)
                 break
             self.problem.progress(f"charts {atlas.count}", None)
-            candidate = self.smallest_degree(atlas, cheapest)
+            if self.outlook.worst is None and self.epsilon <= self.outlook.floor:
+                self.outlook.worst = atlas.centres[0]
+                self.outlook.look_closer(atlas)
+            hopeless = not found and self.outlook.misfits_one_chart(atlas)
+            candidate = None if hopeless else self.smallest_degree(atlas, cheapest)
             if candidate is None:
                 dearer += bool(found)
                 unused.extend([atlas] if found else [])
+                if not found:
+                    self.missed += 1
+                    self.outlook.check_rounding()
+                    if self.missed == 1 or self.missed % REFINEMENTS == 0:
+                        self.outlook.look_closer(atlas)
             else:
+                self.missed = 0
                 dearer = 0 if cheapest is None or candidate.cost < cheapest else dearer + 1
                 found.append(candidate)
         waiting.extendleft(reversed(unused))
@@ -200,34 +233,41 @@ class CompactPlanner:
 
     def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:
         """Smallest total degree whose fit is within epsilon on every chart, or None."""
-        dim, highest, tried = self.problem.manifold.dim, self.highest_degree, 0
-        for top in sorted({min(top, highest) for top in (6, 10, 14, 18, 24)}):
-            if top <= tried:
-                break
-            degrees = range(tried + 1 if tried else 0, top + 1)
-            if cheapest is not None and _cost(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
+        dim, highest = self.problem.manifold.dim, self.highest_degree
+        for degrees in self.outlook.degree_groups():
+            top = degrees[-1]
+            if cheapest is not None and nonzeros(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
-            found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
+            found = self._sweep(atlas, degrees)
             sups = found.sups
             for degree, sup, fitted in zip(degrees, sups, found.fits, strict=True):
                 if sup <= self.epsilon:
                     space = PolynomialSpace(dim, degree)
                     kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
                     candidate = self._candidate(atlas, space, sup, kept)
-                    self._record(atlas, space, sup, candidate)
+                    self._record(atlas, space, sup, candidate, found)
                     return candidate
             best = min(range(len(sups)), key=sups.__getitem__)
-            self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None)
-            tried = top
-            if len(sups) >= 4:
-                rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)  # geometric, as for an analytic target
-                if sups[-1] * rate ** (highest - top) > HOPELESS * self.epsilon:
-                    return None
+            self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None, found)
+            if predicted(sups, highest - top) > HOPELESS * self.epsilon:
+                return None
         return None
 
-    def _record(self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None) -> None:
+    def _sweep(self, atlas: Atlas, degrees: range) -> Sweep:
+        """Fits of these degrees on every chart; leaves the centre of the worst."""
+        sizes, count = Sizes(atlas.count, 1, degrees[-1]), PolynomialSpace(self.problem.manifold.dim, degrees[-1]).count
+        with self.search.timed(f"{sizes}", atlas.count * float(count) ** 3 * len(degrees)):
+            found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
+        self.outlook.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
+        return found
+
+    def _record(
+        self, atlas: Atlas, space: LocalSpace, fitted: float, candidate: Candidate | None, found: Sweep | None = None
+    ) -> None:
         parameters, cost = (None, None) if candidate is None else (candidate.parameters, candidate.cost)
-        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost)
+        within = fitted <= self.epsilon and candidate is None  # over the budget: nobody can have it
+        make = None if found is None or within else partial(found.approximator, space.degree)
+        self.search.record(sizes_of(atlas, space), fitted, "fitted", parameters=parameters, cost=cost, make=make)
 
     def spline_candidates(self) -> list[Candidate]:
         """For a few atlases the fewest cells that fit, by doubling and bisection."""
@@ -239,6 +279,7 @@ class CompactPlanner:
         dim = self.problem.manifold.dim
         failed, passed = 0, None
         cells = 1
+        errors, tried = list[float](), list[float]()
         while passed is None:
             candidate = self._fit_cells(atlas, cells)
             if candidate is None:
@@ -246,6 +287,10 @@ class CompactPlanner:
             if candidate.fitted <= self.epsilon:
                 passed = candidate
             else:
+                errors.append(candidate.fitted)
+                tried.append(cells)
+                if slow_decay(errors, tried, self.order) is not None:
+                    self.outlook.look_into_cells(atlas)
                 if self._hopeless(candidate):
                     return None
                 failed, cells = cells, 2 * cells
@@ -277,9 +322,19 @@ class CompactPlanner:
         floor = self._candidate(atlas, space, math.inf)
         if floor is None:
             return None
-        fitted = float(fit_charts(self.problem.target, atlas, space).error_bound)
-        candidate = Candidate(atlas, space, floor.parameters, floor.cost, fitted)
-        self._record(atlas, space, fitted, candidate)
+        with self.search.timed(f"{sizes_of(atlas, space)}", float(atlas.count * space.count)):
+            found = fit_charts(self.problem.target, atlas, space)
+        assert found.residual is not None
+        self.outlook.worst = atlas.centres[int(found.residual.argmax())]
+        candidate = Candidate(atlas, space, floor.parameters, floor.cost, float(found.error_bound))
+        self.search.record(
+            candidate.sizes,
+            candidate.fitted,
+            "fitted",
+            parameters=floor.parameters,
+            cost=floor.cost,
+            make=lambda: found,
+        )
         return candidate
 
     # -- from a candidate to a measured approximator ---------------------------------------------
@@ -295,9 +350,11 @@ class CompactPlanner:
         atlas = candidate.atlas
         found, error, cost = self._measured(atlas, candidate.space)
         failed = -1  # the largest degree or number of cells that is known to miss epsilon; degree 0 is a size, too
-        for _ in range(MOST_REFINEMENTS):
+        for refined in range(MOST_REFINEMENTS):
             if error <= self.search.goal:
                 break
+            if refined == REFINEMENTS and isinstance(found.space, PolynomialSpace):
+                self.outlook.look_closer(atlas)
             failed = found.space.size
             finer = self._finer(found.space, error)
             if finer is None or self._candidate(atlas, finer, 0.0) is None:
@@ -323,39 +380,17 @@ class CompactPlanner:
 
     def _measured(self, atlas: Atlas, space: LocalSpace) -> tuple[PiecewiseApproximator, float, int]:
         """The blended approximator, its measured error, and the non-zeros of its network."""
+        self.problem.progress(f"fitting {sizes_of(atlas, space)}", None)
         fitted = fit_charts(self.problem.target, atlas, space)
         kept = space.trimmed(fitted.coefficients, TRIM * self.epsilon)
         approximator = PiecewiseApproximator(atlas, space, kept, fitted.residual)
-        error = self.problem.search(approximator, centres=atlas.centres).sup
+        measured = self.problem.search(approximator, centres=atlas.centres)
+        self.outlook.worst, error = measured.worst_point, measured.sup
         program = compact_program(approximator)
         cost = program.counts.nonzero_parameters
-        self.search.record(sizes_of(atlas, space), error, "measured", parameters=program.parameters, cost=cost)
+        sizes, parameters = sizes_of(atlas, space), program.parameters
+        self.search.record(sizes, error, "measured", parameters=parameters, cost=cost, make=lambda: approximator)
         return approximator, error, cost
-
-
-def least_parameters(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None = None) -> int:
-    """Fewer dense parameters than any network of this pair has: a head brings at most two coefficients."""
-    numbers = atlas.count * space.count if coefficients is None else int(coefficients.count_nonzero())
-    return DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
-
-
-def _cost(atlas: Atlas, space: LocalSpace) -> int:
-    """Non-zeros with all coefficients."""
-    return compact_program(_sample(atlas, space, None)).counts.nonzero_parameters
-
-
-def _parameters(atlas: Atlas, space: LocalSpace, budget: int) -> int:
-    """Dense parameters in R^D with all coefficients; a lower bound where that is over the budget already."""
-    least = least_parameters(atlas, space)
-    return least if least > budget else compact_program(_sample(atlas, space, None)).parameters
-
-
-def _sample(atlas: Atlas, space: LocalSpace, coefficients: Tensor | None) -> PiecewiseApproximator:
-    """An approximator to be counted: with these coefficients, or, before there are any, with some that are not 0."""
-    if coefficients is None:
-        generator = torch.Generator().manual_seed(0)
-        coefficients = 1.0 + torch.rand(atlas.count, space.count, generator=generator, dtype=torch.float64)
-    return PiecewiseApproximator(atlas, space, coefficients)
 
 
 def _coarser(space: LocalSpace, failed: int) -> LocalSpace | None:

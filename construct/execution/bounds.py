@@ -32,17 +32,19 @@ def input_intervals(hidden: Float, box: Float, embedded_row: int = 0) -> Interva
 
 
 def propagate_block(
-    query: Float, key: Float, value: Float, ffn: list[tuple[Float, Float]], state: Intervals
+    query: Float, key: Float, value: Float, ffn: list[tuple[Float, Float]], state: Intervals, most: int | None = None
 ) -> BlockBounds:
-    """Bounds through one block."""
-    pairs, middle = attention_bounds(query, key, value, state)
+    """Bounds through one block; `TooManyPairs` where more than `most` pairs would have to be looked at."""
+    pairs, middle = attention_bounds(query, key, value, state, most)
     after, changed = feed_forward_bounds(ffn, middle)
     return BlockBounds(pairs, changed, state, after)
 
 
-def attention_bounds(query: Float, key: Float, value: Float, state: Intervals) -> tuple[HeadPairs, Intervals]:
-    """Active pairs of the heads and the range of `Z = H + MHA(H)`."""
-    pairs = active_pairs(query, key, value, state)
+def attention_bounds(
+    query: Float, key: Float, value: Float, state: Intervals, most: int | None = None
+) -> tuple[HeadPairs, Intervals]:
+    """Active pairs of the heads and the range of `Z = H + MHA(H)`; `TooManyPairs` where they are more than `most`."""
+    pairs = active_pairs(query, key, value, state, most)
     return pairs, _attention(query, key, value, pairs, state)
 
 

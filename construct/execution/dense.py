@@ -9,9 +9,7 @@ from torch import Tensor
 
 from construct.execution.cost import dense_multiply_adds
 from construct.execution.executor import Executor
-from construct.transformer.module import Block, MultiHeadAttention, Transformer
-
-ENTRIES_PER_CHUNK = 1 << 21
+from construct.transformer.module import Transformer
 
 
 class DenseExecutor(Executor):
@@ -19,47 +17,26 @@ class DenseExecutor(Executor):
 
     name = "dense"
 
-    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        token, row = net.output
-        parts = []
-        for part in x.split(_points_at_once(net)):
-            hidden = net.embed(part)
-            for block in net.stack:
-                hidden = _after(block, hidden)
-            parts.append(hidden[:, token, row])
-        return torch.cat(parts)
+    def forward(self, x: Tensor, live: Transformer | None = None) -> Tensor:
+        return dense_values(live or self.net, x)
 
-    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
-        chunks = [list(_states(net, part)) for part in x.split(_points_at_once(net))]
+    def states(self, x: Tensor, live: Transformer | None = None) -> list[Tensor]:
+        net = live or self.net
+        chunks = [list(_states(net, part)) for part in x.split(net.points_at_once)]
         return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
-    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
-        return dense_multiply_adds(net)
+    def multiply_adds(self) -> int:
+        return dense_multiply_adds(self.net)
 
 
-def attention(module: MultiHeadAttention, hidden: Tensor) -> Tensor:
-    """Sum of a block's heads, (P, l, w) -> (P, l, w), a few heads at a time."""
-    points, tokens, _ = hidden.shape
-    out = torch.zeros_like(hidden)
-    step = max(1, ENTRIES_PER_CHUNK // max(points * tokens * tokens, 1))
-    for start in range(0, module.query.shape[0], step):
-        out = out + module.heads(hidden, slice(start, start + step))
-    return out
-
-
-def _points_at_once(net: Transformer) -> int:
-    tokens = net.hidden0.shape[0]
-    return max(1, ENTRIES_PER_CHUNK // (4 * tokens * tokens))
-
-
-def _after(block: Block, hidden: Tensor) -> Tensor:
-    middle = hidden + attention(block.attention, hidden)
-    return middle + block.ffn(middle) if len(block.ffn) else middle
+def dense_values(net: Transformer, x: Tensor) -> Tensor:
+    """Values (P,) at x (P, D)."""
+    return net.in_parts(x)
 
 
 def _states(net: Transformer, x: Tensor) -> Iterator[Tensor]:
     hidden = net.embed(x)
     yield hidden
     for block in net.stack:
-        hidden = _after(block, hidden)
+        hidden = block.in_parts(hidden)
         yield hidden

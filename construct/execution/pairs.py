@@ -30,6 +30,10 @@ PAIRS_PER_CHUNK = 1 << 18
 DIRECT_PAIRS = 4096
 
 
+class TooManyPairs(Exception):
+    """More candidates than the caller wanted to look at."""
+
+
 @dataclass(frozen=True)
 class _Level:
     """Hulls of the nodes of one level in the coordinates `(h_pivot, h_j - slope_j h_pivot, ...)`."""
@@ -111,11 +115,15 @@ def score_interval(query_lower: Float, query_upper: Float, key_lower: Float, key
     return lower.sum(axis=-1), upper.sum(axis=-1)
 
 
-def active_pairs(query: Float, key: Float, value: Float, state: Intervals) -> HeadPairs:
-    """Every (head, target, source) that cannot be proved silent; weights (m, w, w), state (l, w)."""
+def active_pairs(query: Float, key: Float, value: Float, state: Intervals, most: int | None = None) -> HeadPairs:
+    """Every (head, target, source) that cannot be proved silent; weights (m, w, w), state (l, w).
+
+    Raises:
+        TooManyPairs: more than `most` candidates in a chunk of heads; found out before they are looked at.
+    """
     tree = TokenTree(state)
     parts = [
-        _chunk_pairs(query[start:stop], key[start:stop], value[start:stop], tree, state, start)
+        _chunk_pairs(query[start:stop], key[start:stop], value[start:stop], tree, state, start, most)
         for start in range(0, query.shape[0], HEADS_PER_CHUNK)
         for stop in [min(start + HEADS_PER_CHUNK, query.shape[0])]
     ]
@@ -125,7 +133,7 @@ def active_pairs(query: Float, key: Float, value: Float, state: Intervals) -> He
 
 
 def _chunk_pairs(
-    query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals, offset: int
+    query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals, offset: int, most: int | None
 ) -> tuple[Int, Int, Int]:
     count, top = query.shape[0], len(tree.levels) - 1
     head_t = head_s = np.arange(count)
@@ -141,16 +149,23 @@ def _chunk_pairs(
     head_s, node_s = head_s[speaks], node_s[speaks]
     sizes = np.bincount(head_t, minlength=count) * np.bincount(head_s, minlength=count)
     wide = sizes > max(DIRECT_PAIRS, 8 * tree.tokens)  # self and shift gates: neither side alone is selective
+    _refuse_more(int(sizes[~wide].sum()), most)
     narrow_t, narrow_s = ~wide[head_t], ~wide[head_s]
     blocks = _cartesian(head_t[narrow_t], node_t[narrow_t], head_s[narrow_s], node_s[narrow_s], count)
     found = [_check(query, key, state, *block) for block in blocks]
     for index in np.flatnonzero(wide):
-        found.append(_descend_pairs(int(index), query, key, value, tree, state))
+        left = None if most is None else most - sum(block[0].size for block in found)
+        found.append(_descend_pairs(int(index), query, key, value, tree, state, left))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return empty, empty, empty
     head, target, source = (np.concatenate([block[i] for block in found]) for i in range(3))
     return head + offset, target, source
+
+
+def _refuse_more(count: int, most: int | None) -> None:
+    if most is not None and count > most:
+        raise TooManyPairs
 
 
 def _prune(
@@ -190,7 +205,7 @@ def _hull(low: Float, high: Float, head: Int, count: int) -> tuple[Float, Float]
 
 
 def _descend_pairs(
-    index: int, query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals
+    index: int, query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals, most: int | None
 ) -> tuple[Int, Int, Int]:
     """Branch and bound over pairs of nodes, for one head whose two sides are not selective alone."""
     node_t = node_s = np.zeros(1, dtype=np.int64)
@@ -203,6 +218,7 @@ def _descend_pairs(
         node_t, node_s = node_t[alive], node_s[alive]
         alive = _reaches(q_low[node_t], q_high[node_t], k_low[node_s], k_high[node_s])
         node_t, node_s = node_t[alive], node_s[alive]
+        _refuse_more(node_t.size, most)
         if level > 0:
             last = tree.levels[level - 1].lower.shape[0]
             node_t, node_s = (

@@ -3,288 +3,120 @@
 The pairs come from `bounds.propagate_block` (branch and bound on the weights, with interval bounds on the data).
 Rows that no block writes (position code, row of ones) are known numbers, so every pair's score is a bilinear form
 over the written rows and 1, the paper's `u_t^T G u_s`; `folding` turns these forms into a few tensor operations a
-block (`steps`).
-State is kept as (entries, points), points last, in chunks of points that stay in the cache.
+block (`steps`), which are a plan (`plans`).
 
 When gradients in the weights are wanted, every row counts as written, no pair is dropped for a zero value and the
 FFN runs on all tokens: gradients then agree with the dense execution's.
+
+Points outside the box go through plans that are found for larger boxes (`outside`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from construct.arrays import Float
-from construct.execution.bounds import input_intervals, propagate_block
 from construct.execution.cost import sparse_multiply_adds
-from construct.execution.dense import DenseExecutor
+from construct.execution.dense import DenseExecutor, dense_values
 from construct.execution.executor import Executor
-from construct.execution.folding import fold
-from construct.execution.pairs import active_pairs
-from construct.execution.steps import Step
-from construct.transformer.counts import written_rows
-from construct.transformer.module import Block, Transformer
-from construct.transformer.weights import BlockBounds, FeedForward, HeadPairs, Heads
+from construct.execution.inside import within
+from construct.execution.outside import Surroundings
+from construct.execution.plans import (
+    FoldedPlan,
+    PairPlan,
+    bounds_are_finite,
+    folded_plan,
+    pair_plan,
+    plain_tensors,
+    propagate,
+)
+from construct.transformer.module import Transformer
+from construct.transformer.weights import BlockBounds
 from construct.validation import invalid
-
-ENTRIES_PER_CHUNK = {"cpu": 1 << 19, "other": 1 << 24}  # entries times points: 4 MB of float64 on a CPU
-FEWEST_POINTS, MOST_POINTS = 32, 1 << 14
-
-
-def _numpy(tensor: Tensor) -> Float:
-    return tensor.detach().to("cpu", torch.float64).numpy()
-
-
-def block_weights(block: Block) -> tuple[Heads, FeedForward]:
-    """Weights of a block as float64 data."""
-    heads = Heads(*(_numpy(w) for w in (block.attention.query, block.attention.key, block.attention.value)))
-    return heads, FeedForward(tuple((_numpy(layer.weight), _numpy(layer.bias)) for layer in block.ffn.affine))
-
-
-def propagate(net: Transformer, box: Tensor) -> list[BlockBounds]:
-    """Bounds of the hidden state through all blocks, for every x in the box (2, D)."""
-    state = input_intervals(_numpy(net.hidden0), _numpy(box))
-    result = []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for block in net.stack:
-            heads, ffn = block_weights(block)
-            result.append(propagate_block(heads.query, heads.key, heads.value, list(ffn.layers), state))
-            state = result[-1].after
-    return result
-
-
-def within(x: Tensor, box: Tensor) -> Tensor:
-    """Which points (P, D) lie between the ends of a box (2, D), bool (P,)."""
-    x = x.detach()
-    return ((x >= box[0]) & (x <= box[1])).all(dim=1)
-
-
-def bounds_are_finite(bounds: Sequence[BlockBounds]) -> bool:
-    """Whether bounds say anything: where they overflow, no pair of tokens is proved to be silent."""
-    return all(np.isfinite(side).all() for b in bounds for side in (b.after.lower, b.after.upper))
 
 
 class SparseExecutor(Executor):
-    """Only pairs on which a head can be non-zero, found from the weights for the inputs of a box.
+    """Only pairs on which a head can be non-zero, found from the weights for the box of inputs.
 
-    Points outside the box are evaluated densely, so both executions are the same function everywhere. The plan is
-    derived again whenever a weight changes.
+    Points outside the box are the same function, up to rounding: their pairs are found for them. Where bounds overflow,
+    no pair is proved to be silent, and the execution is dense.
     """
 
     name = "sparse"
 
-    def __init__(self) -> None:
-        self._plan: FoldedPlan | PairPlan | None = None
-        self._signature: tuple[Any, ...] | None = None
+    def __init__(self, net: Transformer, box: Tensor, bounds: Sequence[BlockBounds] | None = None) -> None:
+        super().__init__(net, box, bounds)
+        self._plan: FoldedPlan | None = None
+        self._pair_plan: PairPlan | None = None
+        self._surroundings: Surroundings | None = None
+        self._proved: bool | None = None
 
-    def forward(self, net: Transformer, box: Tensor, x: Tensor) -> Tensor:
-        inside = within(x, box)
-        plan = self.plan(net, box)
-        if not plan.proved:
-            return DenseExecutor().forward(net, box, x)
+    def forward(self, x: Tensor, live: Transformer | None = None) -> Tensor:
+        if not self.proved:
+            return dense_values(live or self.net, x)
+        inside = within(x, self.box)
         if bool(inside.all()):
-            return plan.forward(net, x)
+            return self._inside(x, live)
         out = x.new_zeros(x.shape[0])
         index_in, index_out = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
-        out = out.index_put((index_out,), DenseExecutor().forward(net, box, x[index_out]))
+        far = x[index_out]
+        out = out.index_put((index_out,), self.surroundings.forward(far) if live is None else dense_values(live, far))
         if index_in.numel():
-            out = out.index_put((index_in,), plan.forward(net, x[index_in]))
+            out = out.index_put((index_in,), self._inside(x[index_in], live))
         return out
 
-    def states(self, net: Transformer, box: Tensor, x: Tensor) -> list[Tensor]:
-        outside = ~within(x, box)
+    def _inside(self, x: Tensor, live: Transformer | None) -> Tensor:
+        return self.plan.forward(self.net, x) if live is None else self.pair_plan.forward(live, x)
+
+    def states(self, x: Tensor, live: Transformer | None = None) -> list[Tensor]:
+        outside = ~within(x, self.box)
         if bool(outside.any()):
             raise invalid(
                 "x", "points within the box, where the sparse plan holds", got=f"{int(outside.sum())} outside"
             )
-        found = self.plan(net, box)
-        if not found.proved:
-            return DenseExecutor().states(net, box, x)
-        bounds = found.bounds
-        plan = pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds, everything=True)
-        return plan.states(net, x)
+        if not self.proved:
+            return DenseExecutor(self.net, self.box).states(x, live)
+        if live is not None:
+            return self.pair_plan.states(live, x)
+        with plain_tensors():
+            plan = folded_plan(self.net, self._bounds(), everything=True)
+        return plan.states(self.net, x)
 
-    def multiply_adds(self, net: Transformer, box: Tensor) -> int:
-        plan = self.plan(net, box)
-        if isinstance(plan, PairPlan):
-            raise invalid("net", "frozen parameters for the sparse count", got="some that require a gradient")
-        return sparse_multiply_adds(plan.steps)
+    def multiply_adds(self) -> int:
+        return sparse_multiply_adds(self.plan.steps)
 
-    def adopt(self, net: Transformer, box: Tensor, bounds: tuple[BlockBounds, ...]) -> None:
-        self._plan, self._signature = _plan(net, bounds), _signature(net, box)
+    def _bounds(self) -> Sequence[BlockBounds]:
+        if self.bounds is None:
+            self.bounds = propagate(self.net, self.box)
+        return self.bounds
 
-    def plan(self, net: Transformer, box: Tensor) -> FoldedPlan | PairPlan:
+    @property
+    def proved(self) -> bool:
+        """Whether the bounds are finite: otherwise no pair is known to be silent."""
+        if self._proved is None:
+            self._proved = bounds_are_finite(self._bounds())
+        return self._proved
+
+    @property
+    def plan(self) -> FoldedPlan:
         """The token pairs of every block and what they are folded into."""
-        signature = _signature(net, box)
-        plan = self._plan
-        if plan is None or self._signature != signature:
-            plan = _plan(net, propagate(net, box))
-            self._plan, self._signature = plan, signature
-        return plan
-
-
-def _signature(net: Transformer, box: Tensor) -> tuple[Any, ...]:
-    """Changes whenever a weight is written, moved or replaced; writing through `.data` is what torch does not tell."""
-    tensors = (box, *net.parameters())
-    versions = ((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in tensors)
-    return (_trainable(net), net.output, *versions)
-
-
-def _trainable(net: Transformer) -> bool:
-    return torch.is_grad_enabled() and any(p.requires_grad for p in net.parameters())
-
-
-def _plan(net: Transformer, bounds: Sequence[BlockBounds]) -> FoldedPlan | PairPlan:
-    return pair_plan(net, bounds) if _trainable(net) else folded_plan(net, bounds)
-
-
-def _in_chunks(x: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Points (P, D) in parts whose state of `size` entries a point stays in the cache."""
-    entries = ENTRIES_PER_CHUNK.get(x.device.type, ENTRIES_PER_CHUNK["other"])
-    return x.split(max(FEWEST_POINTS, min(MOST_POINTS, entries // size)))
-
-
-@dataclass(frozen=True)
-class FoldedPlan:
-    """Index tensors and folded coefficients of every block.
-
-    Attributes:
-        proved: the bounds are finite; otherwise the plan is not to be used.
-        rows: the rows that some block writes.
-        steps: one for each block, on a state of (entries, points).
-        kept: (entries - 1,) the entries `row number * tokens + token` of the state, before the constant 1.
-        initial: (entries,) their values at x = 0; the first of them hold the coordinates `inputs`.
-        readout: the entry of the output, None if no block writes it.
-    """
-
-    bounds: tuple[BlockBounds, ...]
-    proved: bool
-    rows: list[int]
-    steps: list[Step]
-    kept: Tensor
-    initial: Tensor
-    inputs: Tensor
-    readout: int | None
+        if self._plan is None:
+            with plain_tensors():
+                self._plan = folded_plan(self.net, self._bounds())
+        return self._plan
 
     @property
-    def pairs(self) -> list[HeadPairs]:
-        return [bound.pairs for bound in self.bounds]
+    def pair_plan(self) -> PairPlan:
+        """The pairs for gradients in the weights."""
+        if self._pair_plan is None:
+            self._pair_plan = pair_plan(self.net, self._bounds())
+        return self._pair_plan
 
     @property
-    def size(self) -> int:
-        """Entries held for each point."""
-        return self.initial.numel() + max([0, *(step.size for step in self.steps)])
-
-    def forward(self, net: Transformer, x: Tensor) -> Tensor:
-        """Evaluate points (P, D) inside the box -> (P,)."""
-        return torch.cat([self._values(net, part) for part in _in_chunks(x, self.size)])
-
-    def _values(self, net: Transformer, x: Tensor) -> Tensor:
-        if self.readout is None:
-            return net.hidden0[net.output].expand(x.shape[0])
-        state = self._start(net, x)
-        for step in self.steps:
-            step.run(state)
-        return state[self.readout]
-
-    def _start(self, net: Transformer, x: Tensor) -> Tensor:
-        first, column = self.inputs.numel(), self.initial[:, None]
-        shift = x.T if first == net.ambient else x.T.index_select(0, self.inputs)
-        return torch.cat([column[:first] + shift, column[first:].expand(-1, x.shape[0])])
-
-    def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
-        """Hidden states (P, l, w) around the blocks; of a plan that keeps everything."""
-        chunks = [list(self._states(net, part)) for part in _in_chunks(x, self.size)]
-        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-
-    def _states(self, net: Transformer, x: Tensor) -> Iterator[Tensor]:
-        tokens = net.hidden0.shape[0]
-        rows = torch.tensor(self.rows, device=x.device)[self.kept // tokens]
-
-        def hidden(state: Tensor) -> Tensor:
-            full = net.hidden0.detach().expand(x.shape[0], -1, -1).clone()
-            full[:, self.kept % tokens, rows] = state[:-1].T
-            return full
-
-        state = self._start(net, x)
-        yield hidden(state)
-        for step in self.steps:
-            step.run(state)
-            yield hidden(state)
-
-
-def folded_plan(net: Transformer, bounds: Sequence[BlockBounds], *, everything: bool = False) -> FoldedPlan:
-    """The plan for frozen weights."""
-    tokens, width = net.hidden0.shape
-    rows = [int(row) for row in written_rows([block_weights(block) for block in net.stack], width)]
-    with torch.no_grad():
-        steps, kept = fold(net, bounds, rows, everything=everything)
-        kept = kept[:-1]
-        row = torch.tensor(rows, device=kept.device)[kept // tokens]
-        initial = torch.cat([net.hidden0[kept % tokens, row], net.hidden0.new_ones(1)])
-    token, last = net.output
-    readout = None if last not in rows else int((kept < rows.index(last) * tokens + token).sum())
-    return FoldedPlan(
-        tuple(bounds), bounds_are_finite(bounds), rows, steps, kept, initial, kept[kept < net.ambient], readout
-    )
-
-
-@dataclass(frozen=True)
-class PairPlan:
-    """The active pairs of every block, evaluated one by one: for gradients in the weights."""
-
-    bounds: tuple[BlockBounds, ...]
-    proved: bool
-    pairs: list[HeadPairs]
-
-    @property
-    def size(self) -> int:
-        """Entries held for each point."""
-        return 5 * max([1, *(len(p) for p in self.pairs)])
-
-    def forward(self, net: Transformer, x: Tensor) -> Tensor:
-        """Evaluate points (P, D) inside the box -> (P,)."""
-        token, row = net.output
-        return torch.cat([self._last(net, part)[:, token, row] for part in _in_chunks(x, self.size)])
-
-    def _last(self, net: Transformer, x: Tensor) -> Tensor:
-        return deque(self._states(net, x), maxlen=1).pop()
-
-    def states(self, net: Transformer, x: Tensor) -> list[Tensor]:
-        """Hidden states (P, l, w) around the blocks."""
-        chunks = [list(self._states(net, part)) for part in _in_chunks(x, self.size)]
-        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-
-    def _states(self, net: Transformer, x: Tensor) -> Iterator[Tensor]:
-        hidden = net.embed(x).permute(1, 2, 0)
-        yield hidden.permute(2, 0, 1)
-        for block, pairs in zip(net.stack, self.pairs, strict=True):
-            head, target, source = (
-                torch.as_tensor(i, device=x.device) for i in (pairs.head, pairs.target, pairs.source)
-            )
-            query = torch.matmul(block.attention.query[head], hidden[target])
-            key = torch.matmul(block.attention.key[head], hidden[source])
-            score = query[:, 0] * key[:, 0]
-            for row in range(1, query.shape[1]):
-                score = score + query[:, row] * key[:, row]
-            value = torch.matmul(block.attention.value[head], hidden[source])
-            hidden = hidden.index_add(0, target, torch.relu(score)[:, None, :] * value)
-            if len(block.ffn):
-                hidden = hidden + block.ffn(hidden.transpose(1, 2)).transpose(1, 2)
-            yield hidden.permute(2, 0, 1)
-
-
-def pair_plan(net: Transformer, bounds: Sequence[BlockBounds]) -> PairPlan:
-    """The plan for weights that are to be trained: no pair is dropped for a value that is zero now."""
-    pairs = []
-    for block, bound in zip(net.stack, bounds, strict=True):
-        heads, _ = block_weights(block)
-        pairs.append(active_pairs(heads.query, heads.key, np.ones_like(heads.value), bound.before))
-    return PairPlan(tuple(bounds), bounds_are_finite(bounds), pairs)
+    def surroundings(self) -> Surroundings:
+        """What evaluates points outside the box."""
+        if self._surroundings is None:
+            inside = sum(len(bound.pairs) for bound in self._bounds())
+            self._surroundings = Surroundings(self.net, self.box, inside)
+        return self._surroundings

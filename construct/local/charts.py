@@ -14,6 +14,7 @@ from construct.local.nodes import Nodes, fitting_nodes
 from construct.local.piecewise import PiecewiseApproximator
 from construct.local.polynomials import PolynomialSpace, coefficients_of_degree
 from construct.local.space import Fit, LocalSpace
+from construct.progress import tick
 from construct.targets import evaluate_target
 from construct.validation import integer, invalid
 
@@ -55,7 +56,10 @@ def node_values(target: Target, nodes: Nodes) -> Tensor:
     """
     values = torch.zeros(nodes.mask.shape, dtype=torch.float64)
     points = nodes.x[nodes.mask]
-    parts = [evaluate_target(target, points[k : k + CHUNK_POINTS]) for k in range(0, len(points), CHUNK_POINTS)]
+    parts = []
+    for k in range(0, len(points), CHUNK_POINTS):
+        tick(k / len(points))
+        parts.append(evaluate_target(target, points[k : k + CHUNK_POINTS]))
     values[nodes.mask] = torch.cat(parts)
     check_values(values, nodes.mask)
     return values

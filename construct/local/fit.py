@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from construct.local.space import Fit, LocalSpace
+from construct.progress import tick
 from construct.validation import invalid
 
 RIDGE = 1e-13
@@ -18,6 +19,7 @@ RIDGE = 1e-13
 the cube (a chart at an edge), at the price of an error RIDGE * |coefficients|.
 """
 LAWSON_STEPS = 20
+LEAST_STEPS = 12
 WARM_STEPS, WARM_STEPS_LARGE, LARGE, KEPT = 8, 3, 200, 3
 """After WARM_STEPS (fewer for more than LARGE coefficients c) the normal equations use the KEPT * c + 20 heaviest
 nodes only.
@@ -87,6 +89,7 @@ def prefix_fits(
         stacked = torch.cat((basis, ridge.expand(len(basis), -1, -1)), 1)
         orthonormal, triangle = torch.linalg.qr(stacked)
         for found, count in zip(results, counts, strict=True):
+            tick(start / n)
             a, residual = minimax(orthonormal[:, :q, :count], f, weights, steps=lawson)
             solved = torch.linalg.solve_triangular(triangle[:, :count, :count], a.unsqueeze(-1), upper=True)
             found.append((solved.squeeze(-1), residual))
@@ -112,6 +115,7 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
     kept = min(f.shape[-1], KEPT * q.shape[-1] + 20)
     warm = WARM_STEPS if q.shape[-1] <= LARGE else WARM_STEPS_LARGE
     for step in range(steps):
+        tick()
         weights = weights * (residual + 1e-3 * residual.mean(-1, keepdim=True))
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(tiny)
         if step < warm or kept == f.shape[-1]:
@@ -132,3 +136,35 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
         best = torch.where(better.unsqueeze(-1), candidate, best)
         best_sup = torch.where(better, sup, best_sup)
     return best, best_sup
+
+
+def least_residuals(
+    space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, steps: int = LEAST_STEPS
+) -> tuple[Tensor, Tensor]:
+    """A lower bound (n,) of the sup residual that *every* element of `space` has on the nodes of a chart, and the
+    residuals (n, q) of the least-squares fit.
+
+    For weights w >= 0 with sum 1 and any P, max |f - P|^2 >= sum w |f - P|^2 >= min over P of the latter. The weights
+    of Lawson's algorithm raise that minimum towards the minimax error. Arguments as in `fit`; exact up to rounding.
+    """
+    present = mask.to(z.dtype)
+    basis = space.evaluate(torch.where(mask.unsqueeze(-1), z, 0.0)) * present.unsqueeze(-1)
+    f = torch.where(mask, values, 0.0)
+    q = torch.linalg.qr(basis)[0]
+    eye = 1e-14 * torch.eye(q.shape[-1], dtype=q.dtype)
+    first = residual = (f - (q @ (q.mT @ f.unsqueeze(-1))).squeeze(-1)).abs() * present
+    weights = present / present.sum(-1, keepdim=True)
+    least = (weights * residual**2).sum(-1).sqrt()
+    for _ in range(steps):
+        tick()
+        weights = weights * (residual + 1e-3 * residual.mean(-1, keepdim=True))
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
+        weighted = q * (weights * q.shape[1]).unsqueeze(-1)
+        factor, info = torch.linalg.cholesky_ex(weighted.mT @ q + eye)
+        solved = torch.cholesky_solve(weighted.mT @ f.unsqueeze(-1), factor)
+        residual = (f - (q @ solved).squeeze(-1)).abs() * present
+        usable = (info == 0) & torch.isfinite(residual).all(-1)
+        residual = torch.where(torch.isfinite(residual), residual, 0.0)
+        bound = (weights * residual**2).sum(-1).sqrt()
+        least = torch.where(usable, torch.maximum(least, bound), least)
+    return least, first

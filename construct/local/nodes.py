@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from construct.atlas import Atlas, canonical_form
+from construct.atlas import Atlas
 from construct.local.space import LocalSpace
 from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
+from construct.progress import tick
 from construct.validation import invalid, positive_real
 
 SECANT_STEPS = 6
@@ -111,6 +113,7 @@ def rim_lengths(manifold: Manifold, centres: Tensor, frames: Tensor, radius: flo
     base, frame = centres.unsqueeze(1), frames.unsqueeze(1)
 
     def excess(t: Tensor) -> Tensor:
+        tick()
         y = t.unsqueeze(-1) * omega
         step = manifold.chart_inverse(base, frame, y) - base
         found = torch.einsum("nqk,nkd->nqd", step, frames)

@@ -13,6 +13,7 @@ from torch import Tensor
 from construct.atlas import Atlas, telescope
 from construct.atlas.checks import check_points
 from construct.local.space import LocalSpace
+from construct.progress import tick
 from construct.validation import invalid
 
 DENSE_CHARTS = 128
@@ -89,7 +90,10 @@ class PiecewiseApproximator:
         dense = self.atlas.count <= DENSE_CHARTS
         width = ambient + (self.atlas.count * self.atlas.manifold.canonical if dense else 32 * self.space.dim)
         step = max(256, CHUNK_ENTRIES // width)
-        parts = [self._evaluate(x[k : k + step], dense) for k in range(0, len(x), step)]
+        parts = []
+        for k in range(0, len(x), step):
+            tick()
+            parts.append(self._evaluate(x[k : k + step], dense))
         return torch.cat(parts) if parts else x.new_zeros(0)
 
     def _evaluate(self, x: Tensor, dense: bool) -> Tensor:

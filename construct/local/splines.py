@@ -16,6 +16,7 @@ from torch import Tensor
 
 from construct.local.node_sets import sphere_of, tensor_grid
 from construct.local.space import BallNodes, Fit, LocalSpace
+from construct.progress import tick
 from construct.validation import positive_integer
 
 NODES_PER_CELL = {1: 8, 2: 4}
@@ -208,6 +209,7 @@ def _solve(
     p = scaled
     energy = (r * scaled).sum(-1, keepdim=True)
     for _ in range(steps):
+        tick()
         image = operator.adjoint(weights * operator.apply(p)) + hold * p
         curvature = (p * image).sum(-1, keepdim=True)
         step = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1.0), 0.0)

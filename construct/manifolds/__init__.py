@@ -15,7 +15,7 @@ from construct.manifolds.moebius import MoebiusStrip
 from construct.manifolds.placed import Placed
 from construct.manifolds.product import Product
 from construct.manifolds.projected import ProjectedManifold
-from construct.manifolds.registry import family, from_spec, manifold, manifold_names
+from construct.manifolds.registry import family, from_spec, is_registered, manifold, manifold_names, register, spec_of
 from construct.manifolds.rotations import SpecialOrthogonal3
 from construct.manifolds.sphere import Circle, Sphere
 from construct.manifolds.swiss_roll import SwissRoll
@@ -46,8 +46,11 @@ __all__ = [
     "TrefoilKnot",
     "family",
     "from_spec",
+    "is_registered",
     "manifold",
     "manifold_names",
+    "register",
+    "spec_of",
 ]
 
 # a module of this folder registers the manifolds that it defines, whether it is named above or not

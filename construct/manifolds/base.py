@@ -8,6 +8,7 @@ subspace, hence project(x) = frame @ canonical_project(frame^T (x - offset)) + o
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -41,6 +42,10 @@ KINDS = ("exact", "lower bound", "numeric")
 
 REGISTERED: dict[str, type[Manifold]] = {}
 """The classes that `construct.manifolds.manifold` knows, by name."""
+
+Factory = Callable[..., "Manifold"]
+FACTORIES: dict[str, Factory] = {}
+"""What `construct.manifolds.register` was given, by name."""
 
 
 class Reach(float):
@@ -99,6 +104,7 @@ class Manifold(ABC):
 
     name: ClassVar[str]
     has_boundary: bool = False
+    _registered: dict[str, Any] | None = None  # name and arguments of the factory that made it
 
     def __init_subclass__(cls, *, registered: bool = True, **others: Any) -> None:
         """Registers a class that states a `name`; `registered=False` for one that its spec cannot rebuild."""
@@ -108,6 +114,8 @@ class Manifold(ABC):
         known = REGISTERED.get(cls.name, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise invalid("name", f"another name than {known.__qualname__} has", cls.name)
+        if cls.name in FACTORIES:
+            raise invalid("name", "another name than a registered factory has", cls.name)
         REGISTERED[cls.name] = cls
 
     def __init__(
@@ -154,6 +162,11 @@ class Manifold(ABC):
     def half_widths(self) -> Tensor:
         """(D,), half the sides of the box."""
         return (self.box[1] - self.box[0]) / 2
+
+    @property
+    def size(self) -> float:
+        """A bound of the distances from some point, wherever M lies: half its diameter, roughly."""
+        return min(self.radius_bound, float(self.half_widths.norm()))
 
     @property
     def largest_coordinates(self) -> Tensor:
@@ -328,9 +341,17 @@ class Manifold(ABC):
     def _arguments(self) -> dict[str, Any]:
         """The constructor's own arguments, JSON-able."""
 
+    def named(self, name: str, arguments: dict[str, Any]) -> Manifold:
+        """The same manifold, which says of itself that the factory `name` makes it from these arguments."""
+        other = copy.copy(self)
+        other._registered = {"name": name, **arguments}
+        return other
+
     def spec(self) -> dict[str, Any]:
         """Name and constructor arguments as a JSON-able dictionary; `construct.manifolds.from_spec` inverts
         it."""
+        if self._registered is not None:
+            return dict(self._registered)
         ambient = self.ambient if self.embedded else None
         return {"name": self.name, **self._arguments(), "ambient": ambient, "seed": self.seed}
 

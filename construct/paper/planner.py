@@ -8,6 +8,7 @@ several are tried and the one with the fewest parameters is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -109,9 +110,11 @@ def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple
         counted[cells] = paper_parameters(atlas, cells, degree, epsilon=problem.epsilon)
         if not search.affordable(sizes, counted[cells]) or counted[cells] > cheapest:
             return None
-        approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
+        with search.timed(f"{sizes}", float(counted[cells])):
+            approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
         error = problem.search(approximator, samples=SEARCH_SAMPLES).sup
-        search.record(sizes, error, "measured", parameters=counted[cells], cost=counted[cells])
+        made = partial(_with_ramp, approximator, problem.epsilon)
+        search.record(sizes, error, "measured", parameters=counted[cells], cost=counted[cells], make=made)
         return approximator, error
 
     aim = AIM * problem.wanted

@@ -24,6 +24,7 @@ from construct.paper.grid import (
     check_resolution,
     constant_doublings,
 )
+from construct.progress import tick
 from construct.targets import evaluate_target
 from construct.validation import invalid, positive_real
 
@@ -90,6 +91,7 @@ def kept_nodes(atlas: Atlas, cells: int, inner_radius: float, bump: str = "trape
     charts, nodes, points = [], [], []
     step = max(1, CHUNK_ENTRIES // atlas.manifold.ambient)
     for n, part in itertools.product(range(atlas.count), grid.split(step)):
+        tick(n / atlas.count)
         y = part.double() * (atlas.scale / cells)
         x = atlas.manifold.chart_inverse(atlas.centres[n], atlas.frames[n], y)
         offset = x - atlas.centres[n]
@@ -140,10 +142,10 @@ def taylor_approximator(
     else:
         torch_target = differentiable(target)
         refuse_detached(torch_target, points[:: max(1, len(points) // PROBES)])
-        pieces = zip(nodes.double().split(step), charts.split(step), strict=True)
-        parts = [
-            partial_derivatives(_local_target(torch_target, partition, n), m / cells, exponents) for m, n in pieces
-        ]
+        parts: list[Tensor] = []
+        for m, n in zip(nodes.double().split(step), charts.split(step), strict=True):
+            tick(len(parts) * step / len(nodes))
+            parts.append(partial_derivatives(_local_target(torch_target, partition, n), m / cells, exponents))
         derivatives = torch.cat(parts)
     _check_derivatives(derivatives, exponents, points)
     coefficients = derivatives * _normalisation(exponents, cells, degree, modified)

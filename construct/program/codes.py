@@ -23,9 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
+from construct.documents import a_list, at_place, integers, label, record
 from construct.errors import PrecisionError
 from construct.validation import integer, invalid, message, one_of, positive_integer
 
+MOST_ENTRIES, LARGEST_ENTRY = 16, 2**31  # of a lattice code in a document
 GAP_LOSS = 0.01  # of the trigonometric gap, to rounding
 
 
@@ -413,11 +415,22 @@ def position_code(name: str, tokens: int) -> PositionCode:
     return CODES[one_of(name, "position_code", CODES)](tokens)
 
 
-def code_from_spec(spec: Mapping[str, Any], tokens: int) -> PositionCode:
-    """The code that `spec()` described."""
-    if spec["name"] != LatticeCode.name:
-        return position_code(spec["name"], tokens)
-    return LatticeCode(tokens, tuple(spec["named"]), np.array(spec["integers"], dtype=np.int64))
+def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
+    """The code that `spec()` described.
+
+    Raises:
+        InputError: a field that is not as `spec` writes it, named below `name`.
+    """
+    if not isinstance(spec, dict) or spec.get("name") != LatticeCode.name:
+        found = record(spec, name, ("name",))
+        return position_code(one_of(found["name"], f"{name}.name", (*CODES, LatticeCode.name)), tokens)
+    found = record(spec, name, ("name", "named", "integers"))
+    entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
+    named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))
+    numbers = integers(found["integers"], f"{name}.integers")
+    if numbers.size and max(int(numbers.max()), -int(numbers.min())) > LARGEST_ENTRY:
+        raise invalid(f"{name}.integers", f"entries of at most {LARGEST_ENTRY:,}", got="larger ones")
+    return at_place(name, lambda: LatticeCode(tokens, named, numbers))
 
 
 def _check_range(first: int, last: int, tokens: int) -> None:

@@ -8,7 +8,6 @@ the weights of the block. Nothing else in the library turns a bound into a const
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,19 +18,21 @@ import torch
 
 from construct.arrays import Float
 from construct.boxes import check_resolved, ends
-from construct.errors import PrecisionError
+from construct.documents import a_list, floats, label, pairs, parsed, record, written
+from construct.errors import InputError, PrecisionError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.program.codes import Span
 from construct.program.constants import GATE_TOLERANCE, check_gate_constant, check_range_constant
 from construct.program.ffn import Ffn, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
-from construct.progress import Progress, silent
+from construct.progress import Progress, silent, tick
 from construct.transformer.counts import Counts, counted, written_rows
 from construct.transformer.weights import BlockBounds, FeedForward, Heads, Intervals, Weights
 from construct.validation import invalid, message
 
 HEADS_AT_ONCE = 1 << 13  # of one rule, while counting
+MOST_STAGES = 1000  # of a document
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Program:
             shape = self.layout.group(group).shape
             if register not in self.layout.registers or np.shape(values) not in ((), shape):
                 raise invalid("registers", f"a scalar or shape {shape} in a register of {group}", values)
+            if not np.isfinite(values).all():
+                raise invalid(f"registers of {group}.{register}", "finite numbers", got="NaN or infinity")
         for stage in self.stages:
             for rule in stage.rules:
                 _check_rule(rule, self.layout, stage.name)
@@ -121,6 +124,7 @@ class Program:
             starts = range(0, rule.count, HEADS_AT_ONCE)
             parts = (rule.part(slice(k, k + HEADS_AT_ONCE)) for k in starts) if len(starts) > 1 else iter([rule])
             for part in parts:
+                tick()
                 yield part.heads(self.layout, part.constant(self.layout, unit))
 
     def _unbounded_ffn(self, stage: Stage) -> FeedForward:
@@ -172,6 +176,7 @@ class Program:
         bound = register_bound(self.layout, state)
         batches = []
         for rule in self.rules(stage):
+            tick()
             self.layout.code.check(dtype, rule.shift)
             constant = rule.constant(self.layout, bound)
             check_gate_constant(constant, self.layout.code, dtype, tolerance, where=self._where(stage, rule))
@@ -209,7 +214,7 @@ class Program:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """The program as a JSON document that `program_from_json` reads; numbers are exact."""
+        """The program as a JSON document that `from_json` reads; numbers are exact."""
         registers = [[g, r, np.asarray(v, dtype=np.float64).tolist()] for (g, r), v in self.registers.items()]
         data = {
             "layout": self.layout.to_json(),
@@ -217,32 +222,40 @@ class Program:
             "stages": [stage.to_json() for stage in self.stages],
             "readout": list(self.readout),
         }
-        return json.dumps(data, allow_nan=False, separators=(",", ":"))
+        return written(data, "program")
 
     @staticmethod
     def from_json(text: str) -> Program:
         """The program that `to_json` wrote.
 
         Raises:
-            InputError: the text is no program.
+            InputError: the text is no program; the error names the field.
         """
+        if not isinstance(text, str):
+            raise invalid("text", "a program as `to_json` writes it", text)
         try:
-            data = json.loads(text)
-            registers = {
-                (group, register): np.array(v, dtype=np.float64) if isinstance(v, list) else float(v)
-                for group, register, v in data["registers"]
-            }
-            stages = tuple(
-                Stage(
-                    stage["name"],
-                    tuple(rule_from_json(rule) for rule in stage["rules"]),
-                    None if stage["ffn"] is None else ffn_from_json(stage["ffn"]),
-                )
-                for stage in data["stages"]
-            )
-            return Program(layout_from_json(data["layout"]), registers, stages, tuple(data["readout"]))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
-            raise invalid("text", "a program as `to_json` writes it", got=f"{type(error).__name__}: {error}") from None
+            return _program_from_json(parsed(text, "text"))
+        except InputError as error:
+            raise invalid("text", "a program as `to_json` writes it", got=str(error)) from None
+
+
+def _program_from_json(data: object) -> Program:
+    found = record(data, "program", ("layout", "registers", "stages", "readout"))
+    layout = layout_from_json(found["layout"])
+    registers = pairs(found["registers"], "registers", floats)
+    entries = a_list(found["stages"], "stages", most=MOST_STAGES)
+    stages = tuple(_stage_from_json(entry, f"stages[{i}]") for i, entry in enumerate(entries))
+    group, register = (
+        label(word, f"readout[{i}]") for i, word in enumerate(a_list(found["readout"], "readout", least=2, most=2))
+    )
+    return Program(layout, registers, stages, (group, register))
+
+
+def _stage_from_json(data: object, name: str) -> Stage:
+    found = record(data, name, ("name", "rules", "ffn"))
+    rules = tuple(rule_from_json(rule, f"{name}.rules[{i}]") for i, rule in enumerate(a_list(found["rules"], name)))
+    ffn = None if found["ffn"] is None else ffn_from_json(found["ffn"], f"{name}.ffn")
+    return Stage(label(found["name"], f"{name}.name"), rules, ffn)
 
 
 def register_bound(layout: TokenLayout, state: Intervals) -> Float:

@@ -19,11 +19,15 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float
+from construct.documents import a_list, at_place, label, number, record, whole
 from construct.program.codes import EntryRange, Span
 from construct.program.constants import range_constant
 from construct.program.layout import ONE, TokenLayout
 from construct.transformer.weights import FeedForward
-from construct.validation import invalid, one_of
+from construct.validation import integer, invalid, one_of, positive_real
+
+MOST_GROUPS, MOST_ROWS, LARGEST_END = 1000, 64, 2**53  # of a document
+MOST_DOUBLINGS = 1023  # 2^1024 is no float64
 
 Affine = Mapping[str, float]  # row name -> coefficient; ONE is the constant
 Outside = Callable[[str], float]  # row name -> largest absolute value over the tokens outside the range
@@ -153,6 +157,8 @@ def indicator_ramp(
     `v = relu(1 - source/r^2)`; `doublings` layers `v <- relu(2 v)` that carry the gate channels with weights O(1);
     `relu(1 - v)`; `relu(1 - . - C g)`; output. Depth `doublings + 4` (Havrilla and Liao; Chen et al. 2019).
     """
+    positive_real(radius_squared, "radius_squared")
+    integer(doublings, "doublings", maximum=MOST_DOUBLINGS)
     gate = _gate(layout, span)
     count = len(gate)
     first: list[Affine | Float] = [{source: -1.0 / radius_squared, ONE: 1.0}, *gate]
@@ -270,7 +276,49 @@ class Ffn:
         return data if self.where is None else data | {"where": list(astuple(self.where))}
 
 
-def ffn_from_json(data: Mapping[str, Any]) -> Ffn:
-    """The FFN that `Ffn.to_json` described."""
-    where = EntryRange(*data["where"]) if "where" in data else None
-    return Ffn(data["gadget"], tuple(data["groups"]), dict(data["numbers"]), where)
+def ffn_from_json(data: object, name: str = "ffn") -> Ffn:
+    """The FFN that `Ffn.to_json` described.
+
+    Raises:
+        InputError: a field that is not as `to_json` writes it, or a number that the gadget does not take, named below
+            `name`.
+    """
+    found = record(data, name, ("gadget", "groups", "numbers"), ("where",))
+    gadget = one_of(found["gadget"], f"{name}.gadget", tuple(GADGETS))
+    entries = a_list(found["groups"], f"{name}.groups", most=MOST_GROUPS)
+    groups = tuple(label(group, f"{name}.groups[{i}]") for i, group in enumerate(entries))
+    numbers = _numbers_from_json(gadget, found["numbers"], f"{name}.numbers")
+    span = _range_from_json(found["where"], f"{name}.where") if "where" in found else None
+    return at_place(name, lambda: Ffn(gadget, groups, numbers, span))
+
+
+def _numbers_from_json(gadget: str, data: object, name: str) -> dict[str, Any]:
+    """The keyword arguments of a gadget, each of the type that its signature says."""
+    parameters = signature(GADGETS[gadget].build).parameters.values()
+    taken = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    needed = [key for key, p in taken.items() if p.default is p.empty]
+    found = record(data, name, needed, [key for key in taken if key not in needed])
+    return {key: NUMBERS[str(taken[key].annotation)](value, f"{name}.{key}") for key, value in found.items()}
+
+
+def _affine_from_json(data: object, name: str) -> dict[str, float]:
+    found = record(data, name, (), data if isinstance(data, dict) else ())
+    if not 1 <= len(found) <= MOST_ROWS:
+        raise invalid(name, f"1 to {MOST_ROWS} rows", len(found))
+    return {label(row, name): number(coefficient, f"{name}.{row}") for row, coefficient in found.items()}
+
+
+def _range_from_json(data: object, name: str) -> EntryRange:
+    entry, first, last = a_list(data, name, least=3, most=3)
+    ends = {"minimum": -LARGEST_END, "maximum": LARGEST_END}
+    low, high = whole(first, f"{name}[1]", **ends), whole(last, f"{name}[2]", **ends)
+    return at_place(name, lambda: EntryRange(label(entry, f"{name}[0]"), low, high))
+
+
+NUMBERS: dict[str, Callable[[Any, str], Any]] = {
+    "str": label,
+    "float": number,
+    "int": lambda data, name: whole(data, name, maximum=MOST_DOUBLINGS),
+    "Affine": _affine_from_json,
+}
+"""How a number of a gadget is read, by the annotation of its parameter."""

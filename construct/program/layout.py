@@ -16,11 +16,15 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
+from construct.documents import a_list, at_place, label, record, remark, whole
 from construct.program.codes import LatticeCode, PositionCode, code_from_spec, position_code
 from construct.validation import invalid
 
 ONE = "1"  # the row of ones, and the constant in forms and values
 REGISTERS = ("a", "b")
+
+# of a document: more than any network has, and what it may cost to look at one
+MOST_GROUPS, MOST_AXES, MOST_REGISTERS, MOST_TOKENS = 1000, 8, 32, 2**24
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,31 @@ class TokenLayout:
         return "\n".join(lines)
 
 
-def layout_from_json(data: dict[str, Any]) -> TokenLayout:
-    """The layout that `TokenLayout.to_json` described."""
-    groups = tuple(TokenGroup(name, tuple(shape), tuple(axes), role) for name, shape, axes, role in data["groups"])
-    code = code_from_spec(data["code"], sum(group.size for group in groups))
-    return TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, tuple(data["registers"]))
+def layout_from_json(data: object, name: str = "layout") -> TokenLayout:
+    """The layout that `TokenLayout.to_json` described.
+
+    Raises:
+        InputError: a field that is not as `to_json` writes it, named below `name`.
+    """
+    found = record(data, name, ("groups", "registers", "code"))
+    entries = a_list(found["groups"], f"{name}.groups", least=1, most=MOST_GROUPS)
+    groups = tuple(_group_from_json(entry, f"{name}.groups[{i}]") for i, entry in enumerate(entries))
+    count = sum(group.size for group in groups)
+    if not 1 <= count <= MOST_TOKENS:
+        raise invalid(f"{name}.groups", f"1 to {MOST_TOKENS:,} tokens", got=f"{count:,}")
+    rows = a_list(found["registers"], f"{name}.registers", least=1, most=MOST_REGISTERS)
+    registers = tuple(label(row, f"{name}.registers[{i}]") for i, row in enumerate(rows))
+    code = code_from_spec(found["code"], count, f"{name}.code")
+    return at_place(name, lambda: TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, registers))
+
+
+def _group_from_json(data: object, name: str) -> TokenGroup:
+    group, shape, axes, role = a_list(data, name, least=4, most=4)
+    sizes = a_list(shape, f"{name}[1]", most=MOST_AXES)
+    words = a_list(axes, f"{name}[2]", most=len(sizes))
+    return TokenGroup(
+        label(group, f"{name}[0]"),
+        tuple(whole(size, f"{name}[1][{i}]", maximum=MOST_TOKENS) for i, size in enumerate(sizes)),
+        tuple(label(axis, f"{name}[2][{i}]") for i, axis in enumerate(words)),
+        remark(role, f"{name}[3]"),
+    )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from construct.arrays import Float, Int
+from construct.documents import a_list, at_place, flag, floats, integers, label, pairs, record, whole
 from construct.program import heads
 from construct.program.codes import PositionCode
 from construct.program.constants import gate_constant, linear_read_constant
@@ -26,6 +27,9 @@ from construct.program.heads import Entries
 from construct.program.layout import ONE, TokenLayout
 from construct.transformer.weights import Heads
 from construct.validation import invalid
+
+MOST_ENTRIES = 64  # of a position code, in a document
+LARGEST_SHIFT = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,42 +249,43 @@ def shared(rule: Rule, code: PositionCode) -> tuple[Rule, ...]:
     return tuple(parts)
 
 
-def rule_from_json(data: Mapping[str, Any]) -> Rule:
-    """The rule that `Rule.to_json` described."""
-    form = _entries_from_json(data["form"]) if "form" in data else None
-    return Rule(
-        _selection_from_json(data["target"]),
-        _selection_from_json(data["source"]),
-        _entries_from_json(data["value"]),
-        form,
-        tuple(data.get("same", ())),
-        data.get("shift", 0),
-        data.get("share", False) is True,
-    )
+def rule_from_json(data: object, name: str = "rule") -> Rule:
+    """The rule that `Rule.to_json` described.
+
+    Raises:
+        InputError: a field that is not as `to_json` writes it, named below `name`.
+    """
+    found = record(data, name, ("target", "source", "value"), ("form", "same", "shift", "share"))
+    if ("same" in found) != ("shift" in found):
+        raise invalid(f"{name}.same", "together with shift", got="one of the two")
+    same = a_list(found.get("same", []), f"{name}.same", most=MOST_ENTRIES)
+    target = _selection_from_json(found["target"], f"{name}.target")
+    source = _selection_from_json(found["source"], f"{name}.source")
+    value = pairs(found["value"], f"{name}.value", floats)
+    form = pairs(found["form"], f"{name}.form", floats) if "form" in found else None
+    entries = tuple(label(entry, f"{name}.same[{i}]") for i, entry in enumerate(same))
+    shift = whole(found.get("shift", 0), f"{name}.shift", minimum=-LARGEST_SHIFT, maximum=LARGEST_SHIFT)
+    share = flag(found.get("share", False), f"{name}.share")
+    return at_place(name, lambda: Rule(target, source, value, form, entries, shift, share))
 
 
-def _selection_from_json(data: Any) -> Selection:
+def _selection_from_json(data: object, name: str) -> Selection:
     if data == "every":
         return EVERY
-    if "tokens" in data:
-        return Tokens(_integers(data["tokens"]), data.get("pair", False) is True)
-    return Where({name: _integers(v) for name, v in data["where"].items()})
-
-
-def _integers(data: Any) -> Int:
-    """Whole numbers as they stand: 2.7, true and "3" are none."""
-    found = np.array(data)
-    if found.size and found.dtype.kind not in "iu":
-        raise invalid("tokens", "integers", got=f"{found.dtype}")
-    return found.astype(np.int64)
+    if isinstance(data, dict) and "where" in data:
+        named = record(record(data, name, ("where",))["where"], f"{name}.where", (), data["where"])
+        if not 1 <= len(named) <= MOST_ENTRIES:
+            raise invalid(f"{name}.where", f"1 to {MOST_ENTRIES} entries of the code", len(named))
+        return Where({label(key, f"{name}.where"): integers(v, f"{name}.where.{key}") for key, v in named.items()})
+    found = record(data, name, ("tokens",), ("pair",))
+    numbers = integers(found["tokens"], f"{name}.tokens")
+    if numbers.ndim != 1:
+        raise invalid(f"{name}.tokens", "a list of integers", found["tokens"])
+    return Tokens(numbers, flag(found.get("pair", False), f"{name}.pair"))
 
 
 def _entries_to_json(entries: Entries) -> list[Any]:
     return [[i, j, np.asarray(v, dtype=np.float64).tolist()] for (i, j), v in entries.items()]
-
-
-def _entries_from_json(data: list[Any]) -> Entries:
-    return {(i, j): np.array(v, dtype=np.float64) if isinstance(v, list) else float(v) for i, j, v in data}
 
 
 def _arrays(side: Selection) -> list[Any]:

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
-from construct.execution.sparse import block_weights
+from construct.execution.plans import block_weights
 from construct.transformer import Transformer
+from construct.transformer.module import evaluated_formula
 from construct.validation import invalid, real
 
 ROUNDING = 1e-9
@@ -33,10 +34,13 @@ ROUNDING = 1e-9
 
 
 class Boxed(Protocol):
-    """A transformer and the box (D,) of its inputs, |x_j| <= box_j."""
+    """A transformer (`evaluated_formula`) and the box (2, D) of its inputs."""
 
-    transformer: Transformer
-    box: Tensor
+    @property
+    def transformer(self) -> Transformer: ...
+
+    @property
+    def box(self) -> Tensor: ...
 
 
 def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
@@ -57,7 +61,7 @@ def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
     log_eta = _log(np.float64(radius))
-    formula = net.transformer
+    formula = evaluated_formula(net)
     state = input_intervals(_numpy(formula.hidden0), _numpy(net.box))
     change = np.zeros(state.lower.shape[1])  # log of d / eta: every entry of the initial state may move by eta
     for block in formula.stack:

@@ -12,7 +12,7 @@ the input are in `construct.Network`.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ from torch import Tensor, nn
 from construct.arrays import Float
 from construct.transformer.weights import FeedForward, Heads, Weights
 from construct.validation import invalid
+
+ENTRIES_AT_ONCE = {"cpu": 1 << 18, "other": 1 << 21}
+"""Scores of pairs of tokens that `in_parts` holds together; 2 MB of float64 stay in a CPU's cache."""
+
+
+def _entries(device: torch.device) -> int:
+    return ENTRIES_AT_ONCE.get(device.type, ENTRIES_AT_ONCE["other"])
 
 
 def _frozen(values: Float, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
@@ -69,6 +76,15 @@ class MultiHeadAttention(nn.Module):
             score = score + q[..., row].unsqueeze(-1) * k[..., row].unsqueeze(-2)
         return (torch.relu(score) @ v).sum(dim=-3)
 
+    def in_parts(self, hidden: Tensor) -> Tensor:
+        """What all heads add to hidden states (P, l, w), a few heads at a time."""
+        points, tokens, _ = hidden.shape
+        out = torch.zeros_like(hidden)
+        step = max(1, _entries(hidden.device) // max(points * tokens * tokens, 1))
+        for start in range(0, self.query.shape[0], step):
+            out = out + self.heads(hidden, slice(start, start + step))
+        return out
+
 
 class FeedForwardNetwork(nn.Module):
     """`W_L relu(... relu(W_1 h + b_1) ...) + b_L` on each token alone; without layers 0."""
@@ -111,6 +127,11 @@ class Block(nn.Module):
         """Hidden states (..., l, w) after the block."""
         middle = hidden + self.attention(hidden)
         return middle + self.ffn(middle)
+
+    def in_parts(self, hidden: Tensor) -> Tensor:
+        """The same for hidden states (P, l, w), a few heads at a time."""
+        middle = hidden + self.attention.in_parts(hidden)
+        return middle + self.ffn(middle) if len(self.ffn) else middle
 
 
 class Transformer(nn.Module):
@@ -162,9 +183,48 @@ class Transformer(nn.Module):
         column = nn.functional.pad(x, (0, self.tokens - self.ambient))
         return self.hidden0 + column.unsqueeze(-1) * self.input_row
 
+    @property
+    def points_at_once(self) -> int:
+        """How many points `in_parts` evaluates together."""
+        return max(1, _entries(self.device) // (4 * self.tokens**2))
+
+    def in_parts(self, x: Tensor) -> Tensor:
+        """The values (P,) at points (P, D), a few points and heads at a time, so that memory stays bounded."""
+        token, row = self.output
+        parts = []
+        for part in x.split(self.points_at_once):
+            hidden = self.embed(part)
+            for block in self.stack:
+                hidden = block.in_parts(hidden)
+            parts.append(hidden[:, token, row])
+        return torch.cat(parts)
+
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.embed(x)
         for block in self.blocks:
             hidden = block(hidden)
         token, row = self.output
         return hidden[..., token, row]
+
+
+def weights_held(net: Transformer, box: Tensor) -> Weights:
+    """The weights that a module holds now, as data (float64, of which float32 is a part)."""
+
+    def array(tensor: Tensor) -> Float:
+        return tensor.detach().to("cpu", torch.float64).numpy()
+
+    blocks = tuple(
+        (
+            Heads(array(block.attention.query), array(block.attention.key), array(block.attention.value)),
+            FeedForward(tuple((array(layer.weight), array(layer.bias)) for layer in block.ffn.affine)),
+        )
+        for block in net.stack
+    )
+    return Weights(array(net.hidden0), blocks, net.output, array(box))
+
+
+def evaluated_formula(net: Any) -> Any:
+    """The formula that a network evaluates: of a `construct.Network`, whose public module is another one, a copy; of
+    anything else its `transformer`, None if it has none."""
+    own = getattr(net, "formula", None)
+    return own() if callable(own) else getattr(net, "transformer", None)

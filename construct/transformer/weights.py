@@ -144,3 +144,12 @@ class Weights:
     def ambient(self) -> int:
         """D, the number of input coordinates."""
         return int(self.box.shape[1])
+
+    def frozen(self) -> Weights:
+        """Itself, with arrays that cannot be written to."""
+        arrays = [self.hidden0, self.box]
+        for heads, ffn in self.blocks:
+            arrays += [heads.query, heads.key, heads.value, *(array for layer in ffn.layers for array in layer)]
+        for array in arrays:
+            array.setflags(write=False)
+        return self

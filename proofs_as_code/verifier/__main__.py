@@ -1,7 +1,8 @@
 """`python -m proofs_as_code.verifier NETWORK.safetensors CERTIFICATE.json [--semantic-only]`.
 
-Prints "verified" or "refused" with the reason, the bound and the number of cells. --semantic-only: by mathematics
-alone, whatever the digests are. Exit codes: 0 verified; 1 refused; 2 bad usage.
+Prints "verified", what was proved (the function, the points, the bound, the arithmetic, digests of both files), and
+apart from it what was not checked; or "refused" with the reason. --semantic-only: by mathematics alone, whatever the
+digests are. Exit codes: 0 verified; 1 refused; 2 bad usage.
 """
 
 from __future__ import annotations
@@ -28,9 +29,15 @@ def main(arguments: list[str]) -> int:
         if not Path(path).is_file():
             return refuse(f"{name}: expected a file, got {path}")
     report = verify(*paths, digests=OPTION not in arguments)
-    verdict = "verified" if report.holds else f"refused ({report.reason})"
-    print(f"{verdict}: |T - f| <= {report.bound:.6g}; {report.leaves} cells, {report.seconds:.1f} s")
-    return 0 if report.holds else 1
+    if not report.holds:
+        print(f"refused ({report.reason})")
+        return 1
+    print(f"verified: |T - f| <= {report.bound:.6g}; {report.leaves} cells, {report.seconds:.1f} s")
+    for line in report.statement:
+        print(f"  {line}")
+    said = ", ".join(f"{name} {value!r}" for name, value in (report.unchecked or {}).items())
+    print(f"not checked, said by the certificate: {said}")
+    return 0
 
 
 def refuse(message: str) -> int:

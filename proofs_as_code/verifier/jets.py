@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat, arb_series
 
-from proofs_as_code.verifier.weights import require
+from proofs_as_code.verifier.expressions import Steps, positive
 
 Jet = list[arb]
 ZERO, INF = arb(0), arb("inf")
@@ -85,37 +85,42 @@ class Jets:
             return [f[0].nonnegative_part().upper() ** arb(p) * arb(0.5, 0.5) if f[0] >= 0 and p > 0 else arb("nan")]
         return self.smooth(f, (lambda t: t ** arb(p)) if p % 1 else lambda t: (1 / t) ** int(-p))
 
-    def run(self, tree: Any, x: dict[int, Jet]) -> Jet:
-        """An expression: a number, ["x", j], ["pow", tree, number], [function, tree, ...]."""
-        if not isinstance(tree, list):
-            require(type(tree) in (int, float), "expression", "a number, a variable or a function", tree)
-            return [arb(tree) if k == 0 else ZERO for k in range(self.size)]
-        if tree[0] == "x":
-            return x[tree[1]]
-        a = [self.run(part, x) for part in (tree[1:2] if tree[0] == "pow" else tree[1:])]
+    def tanh(self, f: Jet) -> Jet:
+        """From t' = s, s = 1 - t^2: the value from the two ends, which bounds it by 1 on balls of any width."""
+        t, s = [f[0].lower().tanh().union(f[0].upper().tanh()) if f[0].is_finite() else arb("nan")], list[arb]()
+        for k in range(self.order + 1):
+            square = sum((t[i] * t[k - i] for i in range(1, k)), 2 * t[0] * t[k] if k else t[0].abs_upper() ** 2)
+            s.append(-square if k else (1 - arb(t[0].abs_lower()) ** 2).union(1 - square).nonnegative_part())
+            t.append(s[k] / (k + 1))
+        return self.compose(t[:-1], self.order + 1, [[ZERO, *f[1:]]])
+
+    def run(self, steps: Steps, x: dict[int, Jet]) -> Jet:
+        """An expression, step by step."""
         functions: dict[str, Callable[..., Jet]] = {
             "add": lambda a, b: self.add(a, b),
             "mul": self.mul,
             "div": lambda a, b: self.mul(a, self.power(b, -1)),
-            "pow": lambda a: self.power(a, tree[2]),
             "sqrt": lambda a: self.power(a, 0.5),
             "abs": self.abs,
             "exp": lambda a: self.smooth(a, arb_series.exp),
             "sin": lambda a: self.smooth(a, arb_series.sin),
             "cos": lambda a: self.smooth(a, arb_series.cos),
-            "tanh": lambda a: self.smooth(a, lambda t: 1 - 2 / ((2 * t).exp() + 1)),
+            "tanh": self.tanh,
         }
-        out = functions[tree[0]](*a)
-        return [out[0].nonnegative_part(), *out[1:]] if self.positive(tree) else out
-
-    def positive(self, tree: Any) -> bool:
-        """Whether an expression is >= 0 wherever it is defined, as far as its form shows."""
-        if not isinstance(tree, list) or tree[0] in ("exp", "sqrt", "abs"):
-            return isinstance(tree, list) or bool(tree >= 0)
-        if tree[0] == "pow":
-            return tree[2] % 2 == 0 or tree[2] % 1 != 0 or self.positive(tree[1])
-        square = tree[0] == "mul" and tree[1] == tree[2]
-        return square or (tree[0] in ("add", "mul", "div") and all(map(self.positive, tree[1:])))
+        out: list[Jet] = []
+        for (head, *rest), never_negative in zip(steps, positive(steps), strict=True):
+            if head == "const":
+                jet = [arb(rest[0]) if k == 0 else ZERO for k in range(self.size)]
+            elif head == "x":
+                jet = x[rest[0]]
+            elif head == "pow":
+                jet = self.power(out[rest[0]], rest[1])
+            elif head == "mul" and rest[0] == rest[1]:
+                jet = self.power(out[rest[0]], 2)
+            else:
+                jet = functions[head](*(out[place] for place in rest))
+            out.append([jet[0].nonnegative_part(), *jet[1:]] if never_negative else jet)
+        return out[-1]
 
     def bounds(self, centre: Jet, cell: Jet, weights: list[arb]) -> tuple[arb, arb]:
         """A lower and an upper bound of g on the cell, from all orders m; weights: h^a."""

@@ -2,8 +2,8 @@
 
 The network runs once, for inputs x = F y + offset with y_k in box_k, on polynomials in y - middle of the box with
 rational coefficients. A value is (polynomial, error): the computed one is off by at most the error, which covers the
-rounding of every operation (relative `unit`, no underflow) and signs known to 2^-50 only. A ReLU of known sign
-disappears, another becomes an unknown; clipped values and partition weights get names. What must come out is
+rounding of every operation (`polynomials`: relative `unit`, underflow) and signs known to 2^-50 only. A ReLU of known
+sign disappears, another becomes an unknown; clipped values and partition weights get names. What must come out is
 
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
@@ -13,51 +13,15 @@ are sums and products of floats >= 0, raised by 1e-9 in the end for their own ro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb_poly, fmpq, fmpq_poly
 
-from proofs_as_code.verifier.weights import Weights, require
-
-LARGEST = {2.0**-53: 2.0**1000, 2.0**-24: 2.0**120}  # by unit round-off: below it no sum of a few terms overflows
-
-
-class Poly(dict[tuple[int, ...], fmpq]):
-    """Non-zero coefficients by monomial, the sorted tuple of the numbers of its unknowns."""
-
-    @staticmethod
-    def of(terms: Iterable[tuple[tuple[int, ...], Any]]) -> Poly:
-        out: dict[tuple[int, ...], fmpq] = {}
-        for m, c in terms:
-            out[m] = out.get(m, 0) + c
-        return Poly({m: c for m, c in out.items() if c != 0})
-
-    def __mul__(self, other: Poly) -> Poly:
-        return Poly.of((tuple(sorted(m + n)), c * d) for m, c in self.items() for n, d in other.items())
-
-    def __add__(self, other: Poly) -> Poly:
-        return Poly.of((*self.items(), *other.items()))
-
-    def __sub__(self, other: Poly) -> Poly:
-        return self + other * number(-1)
-
-
-def rational(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
-
-
-def as_float(value: fmpq) -> float:
-    return int(value.p) / int(value.q)
-
-
-def number(value: float) -> Poly:
-    return Poly.of([((), rational(value))])
-
-
-Value = tuple[Poly, float]  # and a bound of the difference of the computed value
+from proofs_as_code.verifier.documents import LARGEST, require
+from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps, nearest, number, rational, spread
+from proofs_as_code.verifier.weights import Weights
 
 
 class Unknown(NamedTuple):
@@ -88,12 +52,11 @@ class Network:
         self.unknowns = [Unknown("y", -half, half) for half in halves]
         self.state = [[(number(v), 0.0) for v in row] for row in weights.hidden0.tolist()]
         require(len(frame) <= len(self.state), "frame", f"at most {len(self.state)} rows, one a token", str(len(frame)))
-        require(len(frame) == len(offset), "offset", f"{len(frame)} numbers, as many as frame has rows", offset)
         for token, row, start in zip(self.state, frame, offset, strict=False):
-            require(len(row) == len(box), "frame", f"rows of {len(box)} numbers", row)
             x = Poly.of(((k,), rational(v)) for k, v in enumerate(row))
             x += Poly.of([((), sum(rational(v) * m for v, m in zip(row, self.middle, strict=True)) + rational(start))])
-            token[0] = self.add([token[0], (x, unit * self.size(x))]) if token[0][0] else (x, unit * self.size(x))
+            error = unit * self.size(x) + TINY[unit] if x else 0.0
+            token[0] = self.add([token[0], (x, error)]) if token[0][0] else (x, error)
             self.inputs.append(x)
         for query, key, value, layers in weights.blocks:
             self.attend(*(array.astype(np.float64) for array in (query, key, value)))
@@ -134,7 +97,7 @@ class Network:
         return min(values), max(values)
 
     def size(self, p: Poly) -> float:
-        return as_float(max(map(abs, self.range(p))))
+        return above(max(map(abs, self.range(p))))
 
     def unknown(self, kind: str, low: fmpq, high: fmpq, *of: Poly) -> Poly:
         """A new unknown, or the one with the same definition."""
@@ -146,32 +109,22 @@ class Network:
     def kinds(self, p: Poly) -> set[str]:
         return {self.unknowns[i].kind for m in p for i in m}
 
-    @staticmethod
-    def spread(*parts: Value) -> float:
-        """sum |v| in units of the largest power of two that divides all of the numbers v, inf if not all are known.
-
-        Up to 1/unit a sum is exact in any order, and a single number can be represented; a power of two has 1.
-        """
-        if any(e or any(p) or int(c.q) & (int(c.q) - 1) for p, e in parts for c in (p or {(): fmpq(0)}).values()):
-            return math.inf
-        scale = max((int(p[()].q) for p, _ in parts if p), default=1)
-        whole = [abs(int(p[()].p)) * (scale // int(p[()].q)) for p, _ in parts if p]
-        return sum(whole) // min((w & -w for w in whole), default=1)
-
     def add(self, parts: Iterable[Value]) -> Value:
         """fl of a sum, in any order, of values that may have been multiplied by a weight."""
         parts = [(p, e) for p, e in parts if p or e]
         error, size = sum(e for _, e in parts), sum(self.size(p) + e for p, e in parts)
-        require(size < LARGEST[self.unit], "network", "sums in the range of its arithmetic", "larger ones")
-        if self.spread(*parts) > 1 / self.unit:
-            error += len(parts) * self.unit / (1 - len(parts) * self.unit) * size
+        require(size < LARGEST, "network", "sums in the range of its arithmetic", "larger ones")
+        if spread(self.unit, *parts) > 1 / self.unit:
+            share = len(parts) * self.unit
+            require(share < 0.5, "network", "sums of fewer terms", f"{len(parts)} of them")
+            error += share / (1 - share) * size + len(parts) * TINY[self.unit]
         return Poly.of(item for p, _ in parts for item in p.items()), error
 
     def times(self, a: Value, b: Value) -> Value:
-        (p, d), (q, e) = a, b
+        (p, d), (q, e), known = a, b, keeps(self.unit, a) or keeps(self.unit, b)
         error = d * self.size(q) + self.size(p) * e + d * e
-        if min(self.spread(a), self.spread(b)) > 1 and self.spread((p * q, d + e)) > 1 / self.unit:
-            error += self.unit * (self.size(p) + d) * (self.size(q) + e)
+        if not known and (p or d) and (q or e) and spread(self.unit, (p * q, d + e)) > 1 / self.unit:
+            error += self.unit * (self.size(p) + d) * (self.size(q) + e) + TINY[self.unit]
         return p * q, error
 
     def functional(self, weights: list[float], values: list[Value], bias: float = 0.0) -> Value:
@@ -185,9 +138,11 @@ class Network:
         if high <= 0:
             p, error = Poly(), error if high + rational(error) > 0 else 0.0
         elif -low * 2**50 <= max(high, -low):
-            error += max(0.0, as_float(-low))
+            error += above(max(-low, fmpq(0)))
         elif any(factor[0]):
-            return self.free(Poly(), (as_float(high) + error) * (self.size(factor[0]) + factor[1]) * (1 + 1e-9))
+            most = (above(high) + error) * (self.size(factor[0]) + factor[1])
+            require(most < LARGEST, "network", "products in the range of its arithmetic", "larger ones")
+            return self.free(Poly(), most * (1 + 1e-9 + 2 * self.unit) + TINY[self.unit])
         else:
             for m, c in p.items():  # relu(relu(y) + rest) = relu(y + rest) where rest <= 0
                 rest = p - Poly({m: c})
@@ -210,24 +165,33 @@ class Network:
         return self.unknown("free", low - rational(error), high + rational(error)), 0.0
 
     def attend(self, query: np.ndarray, key: np.ndarray, value: np.ndarray) -> None:
-        """Add the heads. Pairs whose score is < 0 in floats, by a margin for all rounding, are silent."""
-        margin, parts = max(2.0**-36, 64 * self.unit), {}  # type: ignore[var-annotated]
-        ranges = [[(*map(as_float, self.range(p)), e) for p, e in token] for token in self.state]
+        """Add the heads. Pairs whose score is < 0 in floats, by a margin for all rounding, are silent.
+
+        What every head computes at every pair, silent or not, must be in the range of the arithmetic: 0 inf is NaN.
+        """
+        width, parts = query.shape[2], {}  # type: ignore[var-annotated]
+        margin, floor = max(2.0**-36, (44 + 4 * width) * self.unit), (width + 4) * TINY[self.unit]
+        ranges = [[(*map(nearest, self.range(p)), e) for p, e in token] for token in self.state]
         low, high, error = np.array(ranges).transpose(2, 0, 1)
+        sizes = np.maximum(abs(low), abs(high)) + error
 
         def linear(w: np.ndarray) -> np.ndarray:
-            widen = (margin * np.maximum(abs(low), abs(high)) + error * (1 + margin)) @ abs(w).T
+            size = sizes @ abs(w).T
+            require(bool((size < LARGEST).all()), "network", "heads in the range of its arithmetic", "larger numbers")
+            widen = margin * size + error @ abs(w).T + floor
             up, down = np.maximum(w, 0).T, np.minimum(w, 0).T
             return np.stack([low @ up + high @ down - widen, high @ up + low @ down + widen])
 
         def top(q: Any, k: Any) -> np.ndarray:
             corners = np.stack([a * b for a in q for b in k])
-            small = bool((abs(corners) < LARGEST[self.unit]).all())
-            require(small, "network", "scores in the range of its arithmetic", "larger ones")
-            return (corners.max(0) + margin * abs(corners).max(0)).sum(-1)
+            return (corners.max(0) + margin * abs(corners).max(0) + floor).sum(-1)
 
         for q, k, v in zip(query, key, value, strict=True):
-            left, right, heard = linear(q), linear(k), np.flatnonzero(linear(v).any(axis=(0, 2)))
+            left, right, said = linear(q), linear(k), linear(v)
+            scores = abs(left).max((0, 1)) * abs(right).max((0, 1))
+            small = bool(scores.sum() * max(1.0, abs(said).max()) < LARGEST)
+            require(small, "network", "scores in the range of its arithmetic", "larger ones")
+            heard = np.flatnonzero((sizes > 0) @ (v != 0).any(axis=0))
             if heard.size == 0:
                 continue
             hull = right[0][heard].min(0), right[1][heard].max(0)

@@ -1,8 +1,10 @@
 """From a network file and a certificate to "verified", or the reason why not.
 
-Verified is: for every u in [lower, upper], the network with these very weights, evaluated in floating point at
-x = F y(u) (dense formula, rows of a score added in order, other sums in any), is within `bound` of the target f(x).
+Verified is: for every u in [lower, upper], the network with these very weights, evaluated in floating point (IEEE 754,
+to nearest, gradual underflow) at the x nearest to F y(u), is within `bound` of the target f(F y(u)); dense formula,
+rows of a score added in order, other sums in any.
 
+0. `schema` and `weights` refuse whatever is not a certificate or a network.
 1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, and bounds the error of its evaluation.
 2. On a cell of the box where every s_n is the sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
    P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
@@ -16,7 +18,6 @@ Nothing of `construct` is used. What cannot be shown, or is not understood, refu
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from itertools import product
@@ -26,20 +27,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
+from proofs_as_code.verifier.documents import Refused, require
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
-from proofs_as_code.verifier.network import Chart, Network, rational
-from proofs_as_code.verifier.weights import Refused, Weights, digest, read, require
+from proofs_as_code.verifier.network import Chart, Network
+from proofs_as_code.verifier.polynomials import rational
+from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
+from proofs_as_code.verifier.statement import statement
+from proofs_as_code.verifier.weights import Weights, digest, read
 
-FORMAT, UNITS, MORE = "construct-certificate/1", {"float64": 2.0**-53, "float32": 2.0**-24}, 6
+MORE, ABOUT = 6, "the one that the certificate is about"
 
 
 class Cells:
     """Bounds of |T - f| on cells; pairs of jets are those at the centre and over the cell."""
 
-    def __init__(self, network: Network, document: dict[str, Any]) -> None:
-        manifold, self.box, self.charts = document["manifold"], document["canonical_box"], network.charts
-        self.formula, self.target, self.unknowns = manifold["formula"], document["target"], network.unknowns
-        self.jets, k, self.middle = Jets(len(manifold["lower"]), document["order"]), len(self.box), network.middle
+    def __init__(self, network: Network, proof: Certificate) -> None:
+        manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
+        self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
+        self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
         self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
         forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
         quadratic = {m for p in forms.values() for m in p} <= set(self.monomials)
@@ -50,8 +55,9 @@ class Cells:
 
     def forms(self, rows: list[list[arb]], sides: list[list[Jet]]) -> list[list[Jet]]:
         """Quadratic forms in y, as pairs of jets."""
-        size, out = self.jets.size, []
+        out = []
         for side in sides:
+            size = len(side[0])
             jets = arb_mat(len(side), size, [v for jet in side for v in jet])
             flat = (arb_mat(len(rows), len(side), [v for row in rows for v in row]) * jets).entries() if rows else []
             out.append([flat[k * size : (k + 1) * size] for k in range(len(rows))])
@@ -66,9 +72,10 @@ class Cells:
         for points in (list(map(arb, middle)), [m + h * arb(0, 1) for m, h in zip(middle, half, strict=True)]):
             u = {i: [p, *(arb(sum(a) == a[i]) for a in jets.index[1:])] for i, p in enumerate(points)}
             u = {i: [v if k <= jets.d else ZERO for k, v in enumerate(jet)] for i, jet in u.items()}
-            y = [jets.run(tree, u) for tree in self.formula]
+            y = [jets.run(steps, u) for steps in self.formula]
             y = [[jet[0] - m, *jet[1:]] for jet, m in zip(y, map(arb, self.middle), strict=True)]
-            one = [arb(k == 0) for k in range(jets.size)]
+            smooth = min(map(len, y))  # no further than the least smooth of them
+            one, y = [arb(k == 0) for k in range(smooth)], [jet[:smooth] for jet in y]
             sides.append([one, *y, *(jets.mul(y[i], y[j]) for i, j in self.monomials[len(y) + 1 :])])
         cut = dict(zip(near, self.forms([self.rows[self.charts[n].weight[0]] for n in near], sides), strict=True))
         ends = {n: jets.bounds(cut[n][0], cut[n][1], self.weights) for n in near}
@@ -102,8 +109,8 @@ class Cells:
         """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
         top = bottom = 0.0
         for i, h in enumerate(self.half, start=1):
-            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i else 0
-            bottom += float(b[0][i]) ** 2 * float(h) ** 2
+            top -= float(g[0][i]) * float(b[0][i]) * float(h) ** 2 if len(g[0]) > i < len(b[0]) else 0
+            bottom += float(b[0][i]) ** 2 * float(h) ** 2 if len(b[0]) > i else 0
         factor = max(0.0, top / bottom) if bottom > 0 else 0.0
         centre, cell = (self.jets.add(u, v, arb(factor)) for u, v in zip(g, b, strict=True))
         return self.jets.bounds(centre, cell, self.weights)[1].min(self.jets.bounds(g[0], g[1], self.weights)[1])
@@ -152,7 +159,7 @@ class Cells:
 
 
 class Report(NamedTuple):
-    """holds, or the reason why not."""
+    """holds, or the reason why not; what was proved, line by line; and what was only said, which nobody checked."""
 
     holds: bool
     reason: str
@@ -161,75 +168,63 @@ class Report(NamedTuple):
     error: float
     leaves: int
     seconds: float
+    function: str = ""
+    manifold: str = ""
+    box: tuple[str, ...] = ()
+    covers: str = ""
+    dtype: str = ""
+    network_sha256: str = ""
+    certificate_sha256: str = ""
+    statement: tuple[str, ...] = ()
+    unchecked: dict[str, Any] | None = None
 
 
-def check_digests(tensors: dict[str, np.ndarray], document: dict[str, Any]) -> None:
-    """Neither file was changed since the certificate was made; says nothing about who made them."""
-    text = json.dumps({k: v for k, v in document.items() if k != "digest"}, sort_keys=True, separators=(",", ":"))
-    unchanged = hashlib.sha256(text.encode()).hexdigest() == document["digest"]
-    require(unchanged, "certificate", "its contents to have its digest", "changed ones")
-    same = digest(tensors) == document["network"]["sha256"]
-    require(same, "network", "the one that the certificate is about", "another one")
-
-
-def check(tensors: dict[str, np.ndarray], document: dict[str, Any]) -> None:
+def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     """Every step of the proof; raises what the first that fails raises."""
-    kind, order, precision = (document["format"], document["kind"]), document["order"], document["precision"]
-    require(kind == (FORMAT, "rigorous"), "format, kind", f"{FORMAT}, rigorous", kind)
-    require(1 <= order < ctx.cap, "order", f"1 to {ctx.cap - 1}", order)
-    require(53 <= precision <= 4096, "precision", "53 to 4096", precision)
-    weights, manifold, arithmetic = Weights.of(tensors), document["manifold"], document["arithmetic"]
-    unit = UNITS[weights.dtype()]
-    rounding = {"dtype": weights.dtype(), "unit": unit}
-    require(arithmetic == rounding, "arithmetic", str(rounding), arithmetic)
-    box = manifold["lower"], manifold["upper"]
-    require(all(a <= b for a, b in zip(*box, strict=True)), "lower, upper", "a box that is not empty", box)
-    with np.errstate(all="ignore"):  # infinities and NaN open a pair, and are refused later
-        network = Network(weights, manifold["frame"], manifold["offset"], document["canonical_box"], unit)
-    require(network.error <= document["error"], "error", f"at least {network.error:.6g}", document["error"])
-    bound, local, error = (rational(document[name]) for name in ("bound", "local", "error"))
-    require(bound >= local + error, "bound", "at least local + error", document["bound"])
-    walk(Cells(network, document), document, len(network.charts))
+    weights, manifold = Weights.of(tensors), proof.manifold
+    require(weights.dtype() == proof.dtype, "arithmetic.dtype", f"{weights.dtype()}, as the weights have", proof.dtype)
+    with np.errstate(all="ignore"):  # infinities and NaN are below no limit
+        network = Network(weights, manifold.frame, manifold.offset, proof.box, UNITS[proof.dtype])
+    require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
+    bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
+    require(bound >= local + error, "bound", "at least local + error", proof.bound)
+    walk(Cells(network, proof), proof, len(network.charts))
+    return weights
 
 
-def walk(cells: Cells, document: dict[str, Any], charts: int) -> None:
+def walk(cells: Cells, proof: Certificate, charts: int) -> None:
     """|T - f| <= local on every leaf of the tree, which divides the whole box."""
-    local, tree, leaves = arb(rational(document["local"])), iter(document["tree"]), 0
-    stack = [(document["manifold"]["lower"], document["manifold"]["upper"], list(range(charts)), 0)]
+    local, tree = arb(rational(proof.local)), iter(proof.tree)
+    stack = [(proof.manifold.lower, proof.manifold.upper, list(range(charts)), 0)]
     while stack:
         lower, upper, near, depth = stack.pop()
-        symbol = next(tree, "") if depth == 0 else "."
-        require(symbol != "", "tree", "an axis or a leaf for every cell", "none for the last")
+        symbol = next(tree) if depth == 0 else "."
         near, found = cells.bound(lower, upper, near, symbol == ".")
-        leaves += symbol == "." and depth == 0
         if symbol == "." and found <= local:
             continue
         least = f"at least {float(found):.6g} for the cell from {lower} to {upper}"
-        require(depth < MORE, "local", least, document["local"])
+        require(depth < MORE, "local", least, proof.local)
         axis = int(symbol) if symbol != "." else max(range(len(lower)), key=lambda i: upper[i] - lower[i])
         middle, depth = (lower[axis] + upper[axis]) / 2, depth + (symbol == ".")
         stack.append(([*lower[:axis], middle, *lower[axis + 1 :]], upper, near, depth))
         stack.append((lower, [*upper[:axis], middle, *upper[axis + 1 :]], near, depth))
-    require(next(tree, None) is None, "tree", "an end at its last leaf", "more of it")
-    require(leaves == document["cells"], "cells", f"{leaves}, the leaves of the tree", document["cells"])
 
 
 def verify(network_path: Any, certificate_path: Any, *, digests: bool = True) -> Report:
     """Check a certificate, without `digests` by mathematics alone; raises OSError only, if a file cannot be read."""
     start, network, text = time.perf_counter(), Path(network_path).read_bytes(), Path(certificate_path).read_bytes()
-    bound, local, error, cells = math.nan, math.nan, math.nan, 0
     try:
-        document = json.loads(text)
-        bound, local, error = (float(document[name]) for name in ("bound", "local", "error"))
-        cells = int(document["cells"])
-        with ctx.workprec(document["precision"]):
-            tensors = read(network)
-            if digests:
-                check_digests(tensors, document)
-            check(tensors, document)
-        reason = ""
-    except Refused as failure:
-        reason = str(failure)
+        proof, (tensors, inputs) = certificate(text, digests), read(network)
+        own = len(proof.manifold.frame)
+        require(inputs in (None, own), "manifold.frame", f"{inputs} rows, for the inputs of the network", str(own))
+        require(not digests or digest(tensors) == proof.network, "network", ABOUT, "another one")
+        with ctx.workprec(proof.precision):
+            weights = check(tensors, proof)
+            proved = statement(proof, weights, *(hashlib.sha256(file).hexdigest() for file in (network, text)))
     except Exception as failure:  # whatever breaks a step refuses the certificate
-        reason = f"files: expected what the proof can be read from, got {type(failure).__name__}: {failure}"
-    return Report(not reason, reason, bound, local, error, cells, time.perf_counter() - start)
+        understood = isinstance(failure, Refused)
+        got = str(failure) if understood else f"{type(failure).__name__}: {ascii(str(failure))[:200]}"
+        reason = got if understood else f"files: expected what the proof can be read from, got {got}"
+        return Report(False, reason, math.nan, math.nan, math.nan, 0, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Report(True, "", proof.bound, proof.local, proof.error, proof.cells, seconds, *proved)

@@ -1,23 +1,23 @@
-"""The file of a network: its tensors by name, and their digest. Here the names are known, and nowhere else."""
+"""The file of a network: its tensors by name, and their digest. Here the names are known, and nowhere else.
+
+A safetensors file is a length, a JSON object of names with type, shape and place, and the bytes. It is read here from
+its bytes, so that what is proved is about the very numbers in the file: no name twice, no byte outside a tensor or in
+two of them, one type of weights, every number finite. Anything else refuses the file.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import load
 
+from proofs_as_code.verifier.documents import Fields, integer, items, parsed, require, text
 
-class Refused(ValueError):
-    """A step of the proof that fails, or something that is not understood."""
-
-
-def require(holds: bool, name: str, expected: str, got: object = "something else") -> None:
-    """A step of the proof; what does not hold, or is not understood, ends the check."""
-    if not holds:
-        text = got if isinstance(got, str) else repr(got)
-        raise Refused(f"{name}: expected {expected}, got {text[:80]}")
+PROGRAM = "program"  # what the weights were compiled from: not looked at
+DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U8": "|u1"}
+MOST_HEADER, MOST_ENTRIES = 1 << 26, 1 << 40
 
 
 class Block(NamedTuple):
@@ -41,20 +41,31 @@ class Weights(NamedTuple):
         """The tensors of a file in their places; one that is missing, or belongs nowhere, refuses the file."""
         rest, blocks = dict(tensors), list[Block]()
 
-        def take(name: str) -> np.ndarray:
+        def take(name: str, *shape: int | None, dtype: str = "float") -> np.ndarray:
+            """The tensor of this name, whose axes are as long as `shape` says (None: any length)."""
             require(name in rest, "network", f"a tensor {name!r}", "none")
-            return rest.pop(name)
+            array = rest.pop(name)
+            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            require(fits, name, f"the shape ({wanted})", str(array.shape))
+            require(array.dtype.name.startswith(dtype), name, f"numbers of type {dtype}", array.dtype.name)
+            require(bool(np.isfinite(array).all()), name, "finite numbers", "NaN or infinite ones")
+            return array
 
-        hidden0, (token, row) = take("hidden0"), take("readout").tolist()
+        hidden0 = take("hidden0", None, None)
+        tokens, w = hidden0.shape
+        token, row = take("readout", 2, dtype="int64").tolist()
+        require(0 <= token < tokens and 0 <= row < w, "readout", f"a place in {hidden0.shape}", f"({token}, {row})")
         while f"blocks.{len(blocks)}.attention.query" in rest:
             name, layers = f"blocks.{len(blocks)}", list[tuple[np.ndarray, np.ndarray]]()
-            query, key, value = (take(f"{name}.attention.{part}") for part in ("query", "key", "value"))
+            query = take(f"{name}.attention.query", None, w, w)
+            key, value = (take(f"{name}.attention.{part}", len(query), w, w) for part in ("key", "value"))
             while f"{name}.ffn.layers.{len(layers)}.weight" in rest:
                 layer = f"{name}.ffn.layers.{len(layers)}"
-                layers.append((take(f"{layer}.weight"), take(f"{layer}.bias")))
+                layers.append((take(f"{layer}.weight", w, w), take(f"{layer}.bias", w)))
             blocks.append(Block(query, key, value, layers))
-        require(not rest, "network", "the tensors of its blocks only", f"also {', '.join(sorted(rest))}")
-        return Weights(hidden0, blocks, (int(token), int(row)))
+        require(not rest, "network", "the tensors of its blocks only", f"also {', '.join(map(ascii, sorted(rest)))}")
+        return Weights(hidden0, blocks, (token, row))
 
     def dtype(self) -> str:
         """The one type of all weights."""
@@ -65,9 +76,41 @@ class Weights(NamedTuple):
         return names.pop()
 
 
-def read(file: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a file, without the program that they were compiled from: what counts are the weights alone."""
-    return {name: array for name, array in load(file).items() if name != "program"}
+def read(file: bytes) -> tuple[dict[str, np.ndarray], int | None]:
+    """The tensors of a file, without the program that they were compiled from: what counts are the weights alone; and
+    the number of inputs, where the file says it (the box of its metadata, lower and upper ends)."""
+    size = int.from_bytes(file[:8], "little")
+    whole = 0 < size <= min(MOST_HEADER, len(file) - 8)
+    require(whole, "network", "a safetensors file", "no header where it should be")
+    header, data, tensors, end = parsed(file[8 : 8 + size], "network"), file[8 + size :], dict[str, np.ndarray](), 0
+    require(type(header) is dict, "network", "a header that is an object", header)
+    described = Fields(header.pop("__metadata__", {}), "__metadata__")
+    metadata = {name: described.take(name, text) for name in list(described.rest)}
+    found = {name: entry(name, value) for name, value in header.items()}
+    for name, (kind, shape, start, stop) in sorted(found.items(), key=lambda item: item[1][2:]):
+        require(start == end and stop <= len(data), name, f"bytes from {end} on", f"{start} to {stop}")
+        end, dtype = stop, np.dtype(DTYPES[kind])
+        count = math.prod(shape)
+        require(stop - start == count * dtype.itemsize, name, f"{count} numbers of {kind}", f"{stop - start} bytes")
+        tensors[name] = np.ndarray(shape, dtype, data, start) if count else np.zeros(shape, dtype)
+    require(end == len(data), "network", "tensors and nothing behind them", f"{len(data) - end} bytes more")
+    inputs = None
+    if "box" in metadata:
+        ends = [items(e, "box", 1, MOST_HEADER) for e in items(parsed(metadata["box"].encode(), "box"), "box", 2, 2)]
+        require(len(ends[0]) == len(ends[1]), "box", "as many lower as upper ends", metadata["box"])
+        inputs = len(ends[0])
+    return {name: array for name, array in tensors.items() if name != PROGRAM}, inputs
+
+
+def entry(name: str, value: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """(type, shape, first byte, end) of a tensor."""
+    fields, label = Fields(value, ascii(name)[:60]), ascii(name)[:60]
+    kind = fields.take("dtype", text)
+    require(kind in DTYPES, label, f"one of the types {', '.join(DTYPES)}", kind)
+    shape = fields.take("shape", lambda v, n: [integer(i, n, 0, MOST_ENTRIES) for i in items(v, n, 0, 8)])
+    start, stop = fields.take("data_offsets", lambda v, n: [integer(i, n, 0, 1 << 62) for i in items(v, n, 2, 2)])
+    fields.end()
+    return kind, tuple(shape), start, stop
 
 
 def digest(tensors: dict[str, np.ndarray]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from construct.atlas import atlas_for, canonical_form, find_cover, proved_radius
+from construct.atlas import atlas_for, find_cover, proved_radius
 from construct.atlas.covering import equal_arcs, farthest_points, optimised
 from construct.atlas.nets import NetLadder
 from construct.errors import InputError
@@ -26,6 +26,7 @@ from construct.manifolds import (
     Torus,
     TrefoilKnot,
 )
+from construct.manifolds.canonical import canonical_form
 
 SAMPLES = 20_000
 
@@ -151,3 +152,16 @@ def test_fewest_charts_respect_the_limit_when_only_a_projection_is_known() -> No
     sphere = ProjectedManifold(lambda x: x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12), 2, 3, 1.0, [1.0] * 3)
     atlas = atlas_for(sphere)
     assert atlas.core_radius < atlas.radius < sphere.chart_radius_bound
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_farthest_points_are_those_of_the_plain_algorithm(count: int) -> None:
+    """Distances are renewed near a new point only; the choice is the same to the last bit."""
+    points = torch.randn(2000, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    chosen, gaps = farthest_points(points, count)
+    expected = [int((points - points.mean(0)).norm(dim=-1).argmax())]
+    distance = (points - points[expected[0]]).square().sum(-1)
+    while len(expected) < count:
+        expected.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[expected[-1]]).square().sum(-1))
+    assert chosen.tolist() == expected and float(gaps[-1]) == float(distance.max().sqrt())

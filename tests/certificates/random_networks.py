@@ -80,11 +80,12 @@ def random_network(rng: np.random.Generator, dtype: torch.dtype = torch.float64)
 def tampered(net: Network, rng: np.random.Generator) -> Network:
     """A copy with one to three weights or heads changed."""
     changed = copy.deepcopy(net)
-    for _ in range(rng.integers(1, 4)):
-        if rng.random() < 0.25:
-            _change_head(changed, rng)
-        else:
-            _change_weight(changed, rng)
+    with changed.edit():
+        for _ in range(rng.integers(1, 4)):
+            if rng.random() < 0.25:
+                _change_head(changed, rng)
+            else:
+                _change_weight(changed, rng)
     return changed
 
 

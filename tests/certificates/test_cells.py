@@ -155,7 +155,8 @@ def test_chart_without_its_polynomial():
     net, target = copy.deepcopy(network(**NETWORKS[name])), target_of(name)
     whole = divided(cell_bounds(net, target)).bound
     written = net.transformer.hidden0[:, 1].nonzero()[:, 0]
-    net.transformer.hidden0.data[int(written[-1]), 1] = 0
+    with net.edit() as transformer:
+        transformer.hidden0[int(written[-1]), 1] = 0
     net.execution = "dense"
     bounds = cell_bounds(net, target)
     found = divided(bounds)
@@ -173,7 +174,8 @@ def test_head_of_a_neighbour_removed():
     worse = []
     for head in reads:
         changed = copy.deepcopy(net)
-        changed.transformer.stack[1].attention.value.data[head] = 0
+        with changed.edit() as transformer:
+            transformer.stack[1].attention.value[head] = 0
         changed.execution = "dense"
         worst = errors(changed, target, np.linspace(0, 2 * np.pi, 999)[:, None]).max()
         assert worst <= divided(cell_bounds(changed, target), most=200).bound

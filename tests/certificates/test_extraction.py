@@ -27,14 +27,13 @@ from construct.certificates.extraction.state import State
 from construct.certificates.polynomials import PRECISION, Polynomial, Quantities
 from construct.certificates.weights import weights_of
 from construct.errors import InputError
-from construct.execution.dense import attention
 from construct.network import Execution
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
 from proofs_as_code import rational as exactly
 from tests.certificates.oracle import UNITS, AtPoint, box_of, network, points_in, rational, tensor
 from tests.certificates.random_networks import random_network, tampered
-from tests.transformer.networks import manifold_of
+from tests.transformer.networks import manifold_of, plain
 
 SEEDS = st.integers(0, 2**31)
 ZERO, ZERO_Q = arb(0), fmpq(0)
@@ -150,7 +149,7 @@ def final_state(net: Network, x: list[fmpq], unit: float) -> Any:
         return [[last[t, r] for r in range(last.ncols())] for t in range(last.nrows())]
     hidden = net.transformer.embed(tensor(x, net.dtype))
     for block in net.transformer.stack:
-        hidden = hidden + attention(block.attention, hidden) if block.attention.query.shape[0] else hidden
+        hidden = hidden + block.attention.in_parts(hidden) if block.attention.query.shape[0] else hidden
         hidden = hidden + block.ffn(hidden) if len(block.ffn) else hidden
     return [[rational(v) for v in row] for row in hidden[0].tolist()]
 
@@ -231,7 +230,8 @@ def test_two_clips_of_one_number_are_two():
 def test_input_is_added_with_rounding():
     """A register that is not 0 where the input is added."""
     net = one_block(FeedForward())
-    net.transformer.hidden0.data[0, 0] = 100.1
+    with net.edit() as transformer:
+        transformer.hidden0[0, 0] = 100.1
     error = execution(net, 2.0**-53).registers[0][0].error
     x = 1 / 3
     lost = abs(rational(100.1 + x) - rational(100.1) - rational(x))
@@ -333,6 +333,6 @@ def test_arguments(box, unit, message):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
 def test_weights_that_are_no_numbers(value):
     net = tampered(small("circle"), np.random.default_rng(0))
-    net.transformer.stack[0].attention.value.data[0, 0, 4] = value
+    net.transformer.stack[0].attention.value[0, 0, 4] = value
     with pytest.raises(InputError, match=r"net: expected (finite weights|scores below|registers below).*, got"):
-        extract(weights_of(net), box_of(small("circle")), 2.0**-53)
+        extract(weights_of(plain(net)), box_of(small("circle")), 2.0**-53)

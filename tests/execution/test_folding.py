@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from construct import Network
-from construct.execution.sparse import FoldedPlan, SparseExecutor
+from construct.execution.plans import FoldedPlan
+from construct.execution.sparse import SparseExecutor
 from construct.program import heads
 from construct.program.constants import gate_constant
 from construct.program.heads import A, B
@@ -43,7 +44,7 @@ def network(*blocks, registers=()):
 
 
 def plan_of(net):
-    plan = SparseExecutor().plan(net.transformer, net.box)
+    plan = SparseExecutor(net.transformer, net.box).plan
     assert isinstance(plan, FoldedPlan)
     return plan
 
@@ -138,5 +139,5 @@ def test_chunks_do_not_matter(monkeypatch):
     net = circle_network()
     x = net.manifold.sample(300, seed=0)
     whole = net(x)
-    monkeypatch.setattr("construct.execution.sparse.ENTRIES_PER_CHUNK", {"cpu": 1, "other": 1})
+    monkeypatch.setattr("construct.execution.plans.ENTRIES_PER_CHUNK", {"cpu": 1, "other": 1})
     assert torch.allclose(net(x), whole, rtol=1e-14, atol=1e-15)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from construct.atlas import atlas_for
 from construct.compact.program import compact_program
 from construct.errors import InputError, PrecisionError
+from construct.execution import executor
 from construct.local import PolynomialSpace, SplineSpace, fit_charts
 from construct.manifolds import Circle, Cube, Sphere
 from construct.network import Network
@@ -118,7 +119,7 @@ def test_a_compiled_program_does_what_its_rules_say(program, seed):
     net = Network(program.compile(np.ones(2)))
     for execution in ("dense", "sparse"):
         net.execution = execution
-        states = net._executor(execution).states(net.transformer, net.box, torch.as_tensor(x))
+        states = executor(execution, net.transformer, net.box).states(torch.as_tensor(x))
         for number, state in enumerate(states):
             found = state[:, :, list(program.layout.register_rows)].numpy()
             assert np.abs(found - np.stack([w[number] for w in want])).max() <= limit(program, size**2)

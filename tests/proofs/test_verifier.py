@@ -1,6 +1,7 @@
 """The verifier of certificates: what it accepts, and that nothing false passes, by digest or by mathematics."""
 
 import copy
+import hashlib
 import json
 import math
 import re
@@ -16,9 +17,11 @@ from flint import arb, ctx
 from construct.expressions import abs, exp, sin, sqrt, tanh, variables
 from proofs_as_code.verifier import verify
 from proofs_as_code.verifier.__main__ import main
+from proofs_as_code.verifier.documents import Refused
+from proofs_as_code.verifier.expressions import steps_of
 from proofs_as_code.verifier.jets import Jets
-from proofs_as_code.verifier.weights import Refused, Weights
-from tests.proofs.proved import Proved, proved
+from proofs_as_code.verifier.weights import Weights
+from tests.proofs.proved import Proved, digest, proved
 
 x, y, z = variables(3)
 
@@ -93,6 +96,7 @@ def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_any_number_of_a_certificate_is_protected_by_its_digest(circle: Proved) -> None:
     places = numbers(circle.document)
     assert len(places) > 20
+    by_digest = 0  # of the others the form alone says that they are wrong
     for path in places:
         document = copy.deepcopy(circle.document)
         part = document
@@ -101,7 +105,9 @@ def test_any_number_of_a_certificate_is_protected_by_its_digest(circle: Proved) 
         part[path[-1]] += 1 if isinstance(part[path[-1]], int) else math.ulp(part[path[-1]])
         circle.certificate.with_name("one.json").write_text(json.dumps(document))
         report = verify(circle.network, circle.certificate.with_name("one.json"))
-        assert not report.holds and "changed" in report.reason, path
+        assert not report.holds and ": expected " in report.reason, path
+        by_digest += "changed" in report.reason
+    assert by_digest > 15
 
 
 def scaled(*path: Any, by: float) -> Callable[[dict[str, Any]], None]:
@@ -138,7 +144,15 @@ FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
     "unit": lambda d: d["arithmetic"].update(unit=0.0),
     "dtype": lambda d: d["arithmetic"].update(dtype="float32", unit=2.0**-24),
     "kind": put("kind", "sampled"),
-    "format": put("format", "construct-certificate/2"),
+    "format": put("format", "construct-certificate/1"),
+    "claim": put("claim", "for every x"),
+    "measured above the bound": lambda d: d["measured"].update(sup=1.01 * d["bound"]),
+    "a box that is a point": lambda d: d["manifold"].update(upper=d["manifold"]["lower"]),
+    "a component more": lambda d: d["manifold"]["formula"].append(1e6),
+    "a field more": put("remark", "checked by hand"),
+    "an integer for a float": put("bound", 1),
+    "a truth value for an integer": put("order", True),
+    "escape sequences": lambda d: d["manifold"].update(text="\x1b[2Jverified"),
     "precision": put("precision", 10**9),
     "order beyond the series": put("order", 40),
     "NaN": put("local", math.nan),
@@ -151,7 +165,7 @@ FALSE: dict[str, Callable[[dict[str, Any]], None]] = {
 @pytest.mark.parametrize("name", FALSE)
 def test_false_certificates_are_refused_by_mathematics(circle: Proved, name: str) -> None:
     report = circle.check(circle.changed(FALSE[name]))
-    assert not report.holds and re.match(r"[a-z0-9, ]+: expected .+, got .+", report.reason), report.reason
+    assert not report.holds and re.match(r"[a-z0-9_.,\[\] ]+: expected .+, got ", report.reason), report.reason
 
 
 def test_infinite_local_proves_nothing(circle: Proved) -> None:
@@ -215,11 +229,11 @@ def test_the_sign_of_a_zero_weight_changes_the_digest_only(circle: Proved) -> No
 
 def test_tensors_that_belong_to_no_block_are_refused(circle: Proved) -> None:
     more = circle.check(tensors={**circle.tensors, "blocks.9.attention.query": np.zeros((1, 5, 5))})
-    assert more.reason == "network: expected the tensors of its blocks only, got also blocks.9.attention.query"
+    assert more.reason == "network: expected the tensors of its blocks only, got also 'blocks.9.attention.query'"
     less = circle.check(tensors={n: a for n, a in circle.tensors.items() if n != "blocks.1.attention.key"})
     assert less.reason == "network: expected a tensor 'blocks.1.attention.key', got none"
     outside = circle.check(tensors={**circle.tensors, "readout": np.array([10**6, 0])})
-    assert outside.reason.startswith("files: expected what the proof can be read from, got IndexError")
+    assert outside.reason.startswith("readout: expected a place in (")
     two = circle.check(tensors={**circle.tensors, "hidden0": circle.tensors["hidden0"].astype(np.float32)})
     assert two.reason == "network: expected weights of one dtype, got float32, float64"
 
@@ -232,13 +246,50 @@ def test_the_program_in_the_file_is_not_looked_at(circle: Proved, digests: bool)
     assert circle.check(tensors=other, digests=digests).holds
 
 
+def test_the_inputs_are_those_of_the_network(circle: Proved) -> None:
+    """A third input that is always 0: true of the weights, but the network in the file has two inputs."""
+
+    def third(document: dict[str, Any]) -> None:
+        document["manifold"]["frame"].append([0.0, 0.0])
+        document["manifold"]["offset"].append(0.0)
+
+    three = circle.changed(third)
+    assert circle.check(three).holds  # tensors alone do not say how many
+    three["digest"] = digest(three)
+    (circle.folder / "three.json").write_text(json.dumps(three))
+    report = verify(circle.network, circle.folder / "three.json")
+    assert report.reason == "manifold.frame: expected 2 rows, for the inputs of the network, got 3"
+
+
+def test_the_statement_is_what_was_checked(circle: Proved, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the maker of the certificate says of it is apart; all else is told from the proof."""
+    document = circle.changed(lambda d: d["manifold"].update(text="the whole of R^2"))
+    document["manifold"]["upper"], document["measured"]["sup"] = [1.5], 0.0
+    report = circle.check(document)
+    assert report.holds and report.dtype == "float64" and report.unchecked is not None
+    assert report.function == "exp(x0) * sin(3 * x1)" and "y1 = 1.0 * sin(u0)" in report.manifold
+    assert report.box[0].endswith("of the period 2 pi") and report.covers.startswith("the box alone")
+    text = "\n".join(report.statement)
+    assert "R^2" not in text.replace("vectors of R^2", "") and report.unchecked["text"] == "the whole of R^2"
+    network, certificate = circle.folder / "changed.safetensors", circle.folder / "changed.json"
+    for path, name in ((network, "network"), (certificate, "certificate")):
+        assert f"{name}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in report.statement
+    assert main([str(network), str(certificate), "--semantic-only"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("verified: ") and [line.strip() for line in lines[1:-1]] == list(report.statement)
+    assert lines[-1].startswith("not checked, said by the certificate: text 'the whole of R^2', measured 0.0")
+
+
 def test_tensors_by_name() -> None:
-    heads = {f"blocks.0.attention.{name}": np.full((2, 3, 3), k) for k, name in enumerate(("query", "key", "value"))}
-    layers = {f"blocks.0.ffn.layers.{j}.{name}": np.full(3, j) for j in range(2) for name in ("weight", "bias")}
+    heads = {
+        f"blocks.0.attention.{name}": np.full((2, 3, 3), float(k)) for k, name in enumerate(("query", "key", "value"))
+    }
+    layers = {f"blocks.0.ffn.layers.{j}.bias": np.full(3, float(j)) for j in range(2)}
+    layers |= {f"blocks.0.ffn.layers.{j}.weight": np.full((3, 3), float(j)) for j in range(2)}
     tensors = {"hidden0": np.zeros((4, 3)), "readout": np.array([3, 1]), **heads, **layers}
     weights = Weights.of(tensors)
     assert [int(array.flat[0]) for array in weights.blocks[0][:3]] == [0, 1, 2]
-    assert [int(weight[0]) for weight, _ in weights.blocks[0].layers] == [0, 1]
+    assert [int(weight[0, 0]) for weight, _ in weights.blocks[0].layers] == [0, 1]
     assert (weights.readout, len(weights.blocks)) == ((3, 1), 1)
     for missing in tensors:
         with pytest.raises(Refused, match="network: expected"):
@@ -258,7 +309,7 @@ def test_jets_contain_the_function(circle: Proved) -> None:
                 sides = []
                 for ball in ([arb(c) for c in centre], [arb(c, half) for c in centre]):
                     point = {i: [b, *(arb(k == i) for k in range(jets.size - 1))] for i, b in enumerate(ball)}
-                    sides.append(jets.run(expression.to_json(), point))
+                    sides.append(jets.run(steps_of(expression.to_json(), "expression", 2), point))
                 weights = [arb(half) ** sum(a) for a in jets.index]
                 low, high = jets.bounds(sides[0], sides[1], weights)
                 points = torch.as_tensor(centre + half * rng.uniform(-1, 1, (200, 2)))

@@ -12,7 +12,7 @@ import torch
 
 import construct
 from construct.errors import InputError
-from construct.execution.sparse import propagate
+from construct.execution.plans import propagate
 from construct.manifolds import Circle
 from construct.network import Network
 from construct.theory import (

@@ -1,5 +1,8 @@
 """Small networks to test executions with: random ones and constructed ones."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -27,6 +30,11 @@ def random_network(
     )
     readout = int(rng.integers(tokens)), int(rng.integers(width))
     return Network(Weights(rng.normal(size=(tokens, width)), parts, readout, np.ones(ambient)), dtype=dtype)
+
+
+def plain(net: Network) -> Any:
+    """The public module of a network and its box, without the network, which refuses more."""
+    return SimpleNamespace(transformer=net.transformer, box=net.box)
 
 
 def exp_sin(x):

@@ -92,7 +92,10 @@ def smallest(approximators: Iterable[PiecewiseApproximator], search: Search) -> 
 
 def _record(search: Search, trial: DesignTrial, error: float, kind: str) -> None:
     counts = trial.network.counts
-    search.record(trial.sizes, error, kind, parameters=counts.dense, cost=counts.nonzero, note=trial.note)
+    network = trial.network
+    search.record(
+        trial.sizes, error, kind, parameters=counts.dense, cost=counts.nonzero, note=trial.note, make=lambda: network
+    )
 
 
 def designs(approximator: PiecewiseApproximator) -> list[ChartDesign]:

@@ -211,7 +211,7 @@ class TaylorSearch:
     def error(self, network: TaylorNetwork, cells: int, degree: int, note: str) -> float:
         """Measured sup error, with a quick search."""
         found = self.problem.search(network, samples=SEARCH_SAMPLES, rounds=SEARCH_ROUNDS).sup
-        self.search.record(Sizes(cells=cells, degree=degree), found, "measured", note=note)
+        self.search.record(Sizes(cells=cells, degree=degree), found, "measured", note=note, make=lambda: network)
         return found
 
     def fewest_cells(self, degree: int, rival: TaylorCandidate | None) -> tuple[TaylorNetwork, int, float] | None:

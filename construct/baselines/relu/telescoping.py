@@ -206,7 +206,8 @@ def same_formula(
     def measured(network: TelescopingNetwork) -> Measurement:
         found, counts = measure(network, target, problem.manifold, seed=seed), network.counts
         note = f"compositions {' '.join(map(str, network.stages))}, distance {network.distance}"
-        search.record(sizes, found.sup, "measured", parameters=counts.dense, cost=counts.nonzero, note=note)
+        dense, nonzero = counts.dense, counts.nonzero
+        search.record(sizes, found.sup, "measured", parameters=dense, cost=nonzero, note=note, make=lambda: network)
         return found
 
     least = Terms(approximator).least_distance

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from construct.baselines.trained.budget import Budget, Record, budget
 from construct.baselines.trained.optimise import gauss_newton
-from construct.execution.sparse import FoldedPlan, PairPlan, SparseExecutor
+from construct.execution.plans import PairPlan, pair_plan, propagate
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
 from construct.network import Network
@@ -43,7 +43,7 @@ class FineTuned:
     """A tuned copy and what it was worth.
 
     Attributes:
-        net: the copy, frozen, without the claim and the certificate of the original.
+        net: the copy, sealed, without the claim and the certificate of the original.
         before, after: measured errors of the original and of the copy on the same points.
         variables: numbers that were trained.
         phase: what gave the best weights: "start" where nothing was better, else "adam RATE" or "gauss-newton-NORM".
@@ -69,7 +69,7 @@ class FineTuned:
 class OnPlan(nn.Module):
     """`net` at one point (D,), on the token pairs of a plan."""
 
-    def __init__(self, net: Transformer, plan: FoldedPlan | PairPlan) -> None:
+    def __init__(self, net: Transformer, plan: PairPlan) -> None:
         super().__init__()
         self.net, self.plan = net, plan
 
@@ -89,6 +89,7 @@ class Tuner:
         chosen = dict(net.named_parameters())
         if parameters == "values":
             chosen = {name: p for name, p in chosen.items() if name.endswith(".value")}
+        net.requires_grad_(False)
         self.weights = {name: p.requires_grad_() for name, p in chosen.items() if bool((p != 0).any())}
         if not self.weights:
             raise invalid("net", "weights that are not zero", got="none to train")
@@ -96,7 +97,7 @@ class Tuner:
         self.origin = {name: p.detach()[self.masks[name]] for name, p in self.weights.items()}
         count = sum(map(len, self.origin.values()))
         self.change = torch.zeros(count, dtype=net.dtype, device=net.device, requires_grad=True)
-        self.plan = SparseExecutor().plan(net, network.box)
+        self.plan = pair_plan(net, propagate(net, network.box))
         self.history: list[Record] = []
         self.best, self.best_sup, self.best_phase = self.change.detach().clone(), math.inf, "start"
 
@@ -229,13 +230,14 @@ def fine_tune(
         raise invalid("learning_rates", "at least one", got="none")
     seed, samples, batch = integer(seed, "seed"), positive_integer(samples, "samples"), positive_integer(batch, "batch")
 
-    tuned = copy.deepcopy(net).requires_grad_(False)
-    tuned.execution, tuned.claim, tuned.certificate = "sparse", None, None
+    tuned = copy.deepcopy(net).requires_grad_(False).claimed(None)
+    tuned.execution = "sparse"
     before = measure(tuned, target, manifold, seed=seed + 2 * SEEDS_APART)
     limit = budget(seconds, steps)
     data = points(net, target, manifold, samples, seed) + points(net, target, manifold, samples, seed + SEEDS_APART)
+    start = tuned.state_dict()
     with torch.enable_grad():
-        tuner = Tuner(tuned, parameters, data, limit)
+        tuner = Tuner(tuned.requires_grad_(), parameters, data, limit)
         tuner.train(rates, batch, seed, progress)
     used, taken = limit.meter.seconds, limit.meter.steps
     tuner.write(tuner.best)
@@ -243,7 +245,7 @@ def fine_tune(
     # from here on a plan of the new weights: nothing that the old pairs left out stays unseen
     after, phase = measure(tuned, target, manifold, seed=seed + 2 * SEEDS_APART), tuner.best_phase
     if not after.sup < before.sup:
-        tuner.write(torch.zeros_like(tuner.best))
+        tuned.load_state_dict(start)
         after, phase = before, "start"
     return FineTuned(tuned, before, after, len(tuner.best), phase, tuple(tuner.history), used, taken)
 

@@ -1,7 +1,9 @@
 """Registers, and sums and products of them, with what floating point may lose (running error analysis).
 
-The standard model: fl(a op b) = (a op b)(1 + e), |e| <= u, plus underflow. A sum of n numbers in any order loses at
-most gamma_n times the sum of their sizes.
+The standard model of IEEE arithmetic to nearest: fl(a b) = a b (1 + e) + h, fl(a + b) = (a + b)(1 + e), |e| <= u, and
+|h| at most half the smallest subnormal number (gradual underflow; flushing to zero is another arithmetic). A sum of n
+numbers in any order loses at most gamma_n times the sum of their sizes. What `rounding` allows, u (size + 2^-100), is
+above |h| in float64 and float32. Sizes stay below `LARGEST`, so nothing overflows, in sums that cancel neither.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from flint import arb, fmpq
 
 from construct.arrays import Float
 from construct.certificates.polynomials import Polynomial, Quantities, rational, total
+from construct.validation import invalid
 
+LARGEST = 2.0**100  # of a register, score, product or sum of sizes: nothing overflows, in float32 neither
 UNDERFLOW = arb(2) ** -100  # a product of this size and below: what it loses is covered by `rounding` in any format
 SMALLEST_STEP = 2**120  # numbers that are multiples of its inverse do not underflow
 EXTRA_OPERATIONS = 3  # room for executions that regroup
@@ -66,6 +70,7 @@ class Arithmetic:
             error += register.error * abs(arb(weight))
             if self.unit:
                 sizes += (self.size(register.polynomial) + register.error) * abs(arb(weight))
+        self.within_range(sizes)
         if not self.exact_sum(parts, error):
             error += self.rounding(len(parts), sizes)
         return Register(total(parts), error)
@@ -85,9 +90,10 @@ class Arithmetic:
         for contribution in contributions:
             error = error + contribution.error
         if self.unit:
-            sizes = [self.size(p) for p in polynomials]
+            sizes = sum((self.size(p) for p in polynomials), error)
+            self.within_range(sizes)
             if not self.exact_sum(polynomials, error):
-                error += self.rounding(len(polynomials), sum(sizes, error))
+                error += self.rounding(len(polynomials), sizes)
         return self.pruned(Register(total(polynomials), error))
 
     def pruned(self, register: Register) -> Register:
@@ -103,6 +109,11 @@ class Arithmetic:
         error = register.error + sum((sizes[m] for m in small), ZERO)
         return Register(Polynomial({m: c for m, c in terms.items() if sizes[m] > limit}), error)
 
+    def within_range(self, size: arb) -> None:
+        """Refuse what may overflow on the way, whatever becomes of it."""
+        if self.unit and not size <= LARGEST:
+            raise invalid("net", f"registers below {LARGEST:.0e}", got="a sum or product that may be larger on the way")
+
     # -- what is lost -----------------------------------------------------------------------------
 
     def rounding(self, operations: int, size: arb) -> arb:
@@ -117,6 +128,7 @@ class Arithmetic:
 
         Nothing if both are known numbers whose product can be represented; underflow only if one of them is 0 or +-2^k.
         """
+        self.within_range(size)
         known = [r.polynomial.value() for r in (left, right) if r.polynomial.is_constant and r.error == 0]
         if len(known) == 2 and self.exact_sum([Polynomial.constant(known[0] * known[1])], ZERO):
             return ZERO

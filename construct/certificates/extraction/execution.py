@@ -7,13 +7,12 @@ from flint import ctx
 
 from construct.arrays import Float
 from construct.boxes import ends
-from construct.certificates.extraction.arithmetic import Arithmetic
+from construct.certificates.extraction.arithmetic import LARGEST, Arithmetic
 from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.extraction.feed_forward import feed_forward
 from construct.certificates.extraction.formula import NetworkFormula, formula_of
 from construct.certificates.extraction.heads import attend
 from construct.certificates.extraction.recognition import Recognition
-from construct.certificates.extraction.screening import LARGEST
 from construct.certificates.extraction.state import State
 from construct.certificates.polynomials import PRECISION, Quantities
 from construct.certificates.weights import NetworkWeights

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
+from construct.certificates.extraction.arithmetic import LARGEST
 from construct.certificates.weights import BlockWeights
 from construct.validation import invalid
 
-LARGEST = 2.0**100  # of a register or score: nothing overflows, in float32 neither
 MARGIN = 1e-11  # relative, far above the rounding of the float64 screening of pairs
+FLOOR = 2.0**-120  # and absolute, above what underflow may lose in a score, here and in a network in float32
 MARGIN_UNITS = 64  # and, in unit round-offs of the network, above what it may itself lose in a score
 HEADS_AT_ONCE = 64
 
@@ -26,16 +27,19 @@ def candidates(block: BlockWeights, low: Float, high: Float, unit: float) -> lis
     Per head, targets are kept whose score may be positive with the hull of all sources that have a value, then
     sources with the hull of those targets; what remains is looked at pair by pair.
     """
-    margin = max(MARGIN, MARGIN_UNITS * unit)
+    margin = max(MARGIN, (MARGIN_UNITS + 4 * block.query.shape[-1]) * unit)
+    used = np.maximum(np.abs(low), np.abs(high)) > 0
     found = []
     for start in range(0, block.query.shape[0], HEADS_AT_ONCE):
         window = slice(start, start + HEADS_AT_ONCE)
         q, k, v = (
             _functional_range(w[window], low, high, margin) for w in (block.query, block.key, block.value)
         )  # two (m, l, w) each
-        if not (np.abs(q).max() * np.abs(k).max() <= LARGEST and np.abs(v).max() <= LARGEST):
+        scores = (np.abs(q).max(axis=(0, 2)) * np.abs(k).max(axis=(0, 2))).sum(axis=-1)
+        values = np.abs(v).max(axis=(0, 2, 3)).clip(min=1.0)
+        if not (np.abs(np.stack([q, k, v])).max() <= LARGEST and (scores * values).max() <= LARGEST):
             raise invalid("net", f"scores below {LARGEST:.0e}", got=f"heads from {start} on whose scores may be larger")
-        speaks = ((v[0] != 0) | (v[1] != 0)).any(axis=2)
+        speaks = np.einsum("mw,lw->ml", (block.value[window] != 0).any(axis=1).astype(float), used.astype(float)) > 0
         targets = ~(_upper(q, _hull(k, speaks), margin) < 0)
         sources = ~(_upper(_hull(q, targets), k, margin) < 0) & speaks
         for h in np.flatnonzero(speaks.any(axis=1)).tolist():
@@ -62,7 +66,10 @@ def _functional_range(weight: Float, low: Float, high: Float, margin: float) -> 
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     lower = np.einsum("mrw,lw->mlr", positive, low) + np.einsum("mrw,lw->mlr", negative, high)
     upper = np.einsum("mrw,lw->mlr", positive, high) + np.einsum("mrw,lw->mlr", negative, low)
-    widen = margin * np.einsum("mrw,lw->mlr", np.abs(weight), np.maximum(np.abs(low), np.abs(high)))
+    sizes = np.einsum("mrw,lw->mlr", np.abs(weight), np.maximum(np.abs(low), np.abs(high)))
+    if not (sizes <= LARGEST).all():  # cancellation included
+        raise invalid("net", f"scores below {LARGEST:.0e}", got="a head whose sums may be larger")
+    widen = margin * sizes + FLOOR
     return lower - widen, upper + widen
 
 
@@ -77,4 +84,4 @@ def _upper(q: Range, k: Range, margin: float) -> Float:
     """Upper bound of `sum_r q_r k_r`, widened for rounding, the network's own included."""
     products = np.stack([q[0] * k[0], q[0] * k[1], q[1] * k[0], q[1] * k[1]])
     upper = products.max(axis=0)
-    return np.asarray(upper.sum(axis=-1) + margin * np.abs(products).max(axis=0).sum(axis=-1))
+    return np.asarray((upper + margin * np.abs(products).max(axis=0) + FLOOR).sum(axis=-1))

@@ -8,8 +8,7 @@ import numpy as np
 from flint import arb
 
 from construct.arrays import Float
-from construct.certificates.extraction.arithmetic import ZERO, Arithmetic, Register
-from construct.certificates.extraction.screening import LARGEST
+from construct.certificates.extraction.arithmetic import LARGEST, UNDERFLOW, ZERO, Arithmetic, Register
 from construct.certificates.polynomials import Polynomial, Quantity, rational
 from construct.certificates.weights import INPUT_ROW, NetworkWeights
 from construct.validation import invalid
@@ -35,7 +34,8 @@ class State:
 
     def _input(self, j: int, lower: arb, upper: arb, start: float) -> Register:
         """x_j plus the number that it is added to: one quantity, whose range is that of the sum."""
-        error = abs(lower).max(abs(upper)) * self.arithmetic.unit
+        size = abs(lower).max(abs(upper))
+        error = (size + UNDERFLOW) * self.arithmetic.unit if size > 0 else ZERO
         if not start:
             return Register(Polynomial.of(self.names.new(Quantity("input", lower, upper, label=j))), error)
         definition = (Polynomial.constant(rational(start)),)

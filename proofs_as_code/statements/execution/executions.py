@@ -18,7 +18,8 @@ from torch import Tensor
 from construct.atlas import atlas_for
 from construct.execution.bounds import input_intervals, propagate_block
 from construct.execution.dense import DenseExecutor
-from construct.execution.sparse import SparseExecutor, block_weights, propagate
+from construct.execution.plans import block_weights, propagate
+from construct.execution.sparse import SparseExecutor
 from construct.local import PolynomialSpace, fit_charts
 from construct.manifolds import Circle, Sphere
 from construct.network import Network
@@ -71,11 +72,8 @@ def executions(case: str, seed: int, bounds: list[BlockBounds] | None = None) ->
     generator = torch.Generator().manual_seed(seed)
     scatter = (2 * torch.rand(10, net.ambient, generator=generator, dtype=torch.float64) - 1) * net.box[1]
     x = torch.cat([manifold.sample(40, seed), scatter])
-    other = SparseExecutor()
-    if bounds is not None:
-        other.adopt(net.transformer, net.box, tuple(bounds))
-    sparse = other.forward(net.transformer, net.box, x)
-    dense = DenseExecutor().forward(net.transformer, net.box, x)
+    sparse = SparseExecutor(net.transformer, net.box, bounds).forward(x)
+    dense = DenseExecutor(net.transformer, net.box).forward(x)
     error = (dense - sparse).abs()
     claimed = 1e-9 if "trigonometric" in case else 1e-12
     worst = {"network": case, "x": x[int(error.argmax())].tolist()}

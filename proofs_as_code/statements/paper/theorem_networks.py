@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from construct.atlas import Atlas
 from construct.boxes import centred
-from construct.execution.sparse import propagate
+from construct.execution.plans import propagate
 from construct.manifolds import Circle, FlatTorus, Manifold, Sphere
 from construct.network import Network
 from construct.paper.grid import TaylorApproximator

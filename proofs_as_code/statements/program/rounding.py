@@ -28,7 +28,6 @@ import torch
 from hypothesis import strategies as st
 
 from construct.arrays import Float
-from construct.execution.dense import attention
 from construct.program.layout import TokenLayout
 from construct.transformer.module import MultiHeadAttention
 from construct.transformer.weights import Heads
@@ -112,7 +111,7 @@ def _errors(
 ) -> tuple[float, float]:
     """Error of the registers at the target against rational arithmetic, and the largest entry added elsewhere."""
     target = pair[0]
-    added = attention(MultiHeadAttention(head, dtype=state.dtype, device="cpu"), state[None])[0]
+    added = MultiHeadAttention(head, dtype=state.dtype, device="cpu").in_parts(state[None])[0]
     u = [rational.matrix(state[t, list(layout.data_rows)][None]) for t in pair]
     share = (u[0] * rational.matrix(form[0]) * u[1].transpose())[0, 0]
     writes = u[1] * rational.matrix(value[0]).transpose()

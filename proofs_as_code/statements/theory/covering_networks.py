@@ -94,7 +94,8 @@ def check_network(case: Moved, blocks: int | None = None) -> Verdict:
     """|T - T'| <= Lambda eta, Lambda from the weights of T for this eta. blocks: how many of T's the claim knows of."""
     net = network(case.network)
     known = copy.deepcopy(net)
-    known.transformer.blocks = known.transformer.blocks[:blocks]
+    with known.edit() as transformer:
+        transformer.blocks = transformer.blocks[:blocks]
     measured = output_change(case)
     log_claim = network_log_lipschitz(known, case.eta) + math.log(case.eta)
     claimed = math.exp(min(log_claim, 700.0))

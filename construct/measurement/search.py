@@ -1,10 +1,12 @@
-"""Measured errors: a seeded sample of the manifold, then a search around the worst points.
+"""The search for the largest error: a seeded sample of the manifold, then a search around the worst points.
 
 A maximum over random points underestimates the supremum (theory, section 9): the error of a good
 approximation has many narrow peaks, and on a manifold with an edge the largest sit on that edge. So the
 sample is followed by local searches, which start from the worst point of every region of the manifold, so
 that one broad hill does not hide a narrow one elsewhere, and from the worst points of all. The result is a
 lower bound of the supremum and is called "measured", never "proved".
+
+All of it happens in the canonical form of the manifold, so that a large D costs one embedding an evaluation.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.manifolds import Manifold
-from construct.targets import evaluate_target
-from construct.validation import integer, invalid, positive_integer
+from construct.manifolds.canonical import canonical_form
+from construct.progress import tick
+from construct.validation import integer, positive_integer
 
-__all__ = ["Measurement", "absolute_error", "measure", "search_sup"]
+__all__ = ["Measurement", "search_sup"]
 
 CHUNK = 16_384  # points evaluated at once
 REGIONS = 48  # regions, where no chart centres are given
@@ -38,9 +40,10 @@ STEPS = 10.0  # ratio of the longest to the shortest step of a round
 class Measurement:
     """What was measured: errors in the units of the target, `worst_point (D,)`, how many points were seen.
 
-    `rms` is over the uniform sample alone, `sup` and `worst_point` over all points. A NaN or infinite error
-    gives `sup = inf`, so that every comparison with an epsilon fails. `dtype` is the one in which the network
-    ran.
+    `sup` is a lower bound of the supremum, `worst_point` where it was found. `rms` is over the uniform sample alone,
+    `sup` over all points. A NaN or infinite error gives `sup = inf`, so that every comparison with an epsilon fails.
+    `dtype` is the one in which the network ran. `resolution`: every point of M is within it of a point that was looked
+    at, in the unit of x, so that features smaller than that are not seen; None: unknown.
     """
 
     sup: float
@@ -49,51 +52,11 @@ class Measurement:
     samples: int
     kind: str = "measured"
     dtype: torch.dtype = torch.float64
+    resolution: float | None = None
 
     def __str__(self) -> str:
-        return f"sup {self.sup:.3e}, rms {self.rms:.3e} ({self.kind} on {self.samples:,} points)"
-
-
-def measure(
-    net: Callable[[Tensor], Tensor],
-    target: Callable[..., Any],
-    manifold: Manifold,
-    samples: int = 20_000,
-    seed: int = 0,
-    *,
-    rounds: int = 12,
-    starts: int = 32,
-) -> Measurement:
-    """Measured `sup |net - target|` and root mean square over `manifold`.
-
-    `net` and `target` map `x (n, D)` to `(n,)`; both are evaluated at the same points, rounded to the dtype
-    of the parameters of `net`. Regions are those of the charts of `net` where it has an atlas. Raises
-    `InputError` for a `samples`, `rounds` or `starts` out of range, a target whose values are not finite
-    reals of the right shape, or a `net` that returns another shape.
-    """
-    atlas = getattr(getattr(net, "approximator", None), "atlas", None)
-    centres = None if atlas is None else atlas.centres
-    error = absolute_error(net, target)
-    found = search_sup(error, manifold, samples, seed, rounds=rounds, starts=starts, centres=centres)
-    return Measurement(found.sup, found.rms, found.worst_point, found.samples, dtype=_dtype_and_device(net)[0])
-
-
-def absolute_error(function: Callable[[Tensor], Tensor], target: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
-    """`|function - target|`, (n, D) -> (n,): both at the points rounded to the dtype of the parameters of `function`.
-
-    The result raises `InputError` for values of `function` of a wrong shape and for what `evaluate_target` refuses.
-    """
-    dtype, device = _dtype_and_device(function)
-
-    def error(x: Tensor) -> Tensor:
-        at = x.to(dtype=dtype, device=device)
-        with torch.no_grad():
-            values = function(at)
-        if values.shape != x.shape[:-1]:
-            raise invalid("net", f"values of shape {tuple(x.shape[:-1])}", tuple(values.shape))
-        return (values.to(x) - evaluate_target(target, at.to(x))).abs()
-
-    return error
+        unseen = "" if self.resolution is None else f"; features below {self.resolution:.2g} are not seen"
+        return f"sup {self.sup:.3e}, rms {self.rms:.3e} ({self.kind} on {self.samples:,} points{unseen})"
 
 
 def search_sup(
@@ -105,13 +68,15 @@ def search_sup(
     rounds: int = 12,
     starts: int = 32,
     centres: Tensor | None = None,
+    watched: Tensor | None = None,
 ) -> Measurement:
     """Largest value of `error: (n, D) -> (n,) >= 0` (float64 in, real out) that a search finds.
 
     1. `samples` points of `manifold.sample(samples, seed)`; where there is an edge, half as many more, thrown
-       outwards from them and projected back, so that the edge and its corners are seen.
+       outwards from them and projected back, so that the edge and its corners are seen; and the points
+       `watched (m, k)`, in canonical coordinates.
     2. The `starts` highest hills (points no better than any of their neighbours), and the worst point of each
-       region: of what is nearest to a row of `centres (k, D)`, by default `REGIONS` sample points far apart.
+       region: of what is nearest to a row of `centres (c, D)`, by default `REGIONS` sample points far apart.
     3. `rounds` rounds of an evolution search from every start: `TRIALS (1 + d)` random steps within its own
        radius, projected back to the manifold; the worst is kept, the radius grows after a success and
        shrinks after a failure. `rounds = 0` measures the sample alone.
@@ -121,22 +86,28 @@ def search_sup(
     samples, starts = positive_integer(samples, "samples"), positive_integer(starts, "starts")
     rounds, seed = integer(rounds, "rounds"), integer(seed, "seed")
     generator = torch.Generator().manual_seed(seed)
-    sample = manifold.sample(samples, seed)
-    errors = _evaluate(error, sample)
+    flat = canonical_form(manifold)
+
+    def at(y: Tensor) -> Tensor:
+        return _evaluate(lambda part: error(manifold.embed(part)), y)
+
+    points = flat.sample(samples, seed)
+    errors = at(points)
     rms = math.sqrt(float((errors**2).mean()))
-    points, count = sample, samples
-    if manifold.has_boundary:
-        edge = _thrown_outwards(manifold, sample[: max(1, samples // 2)], generator)
-        points = torch.cat([points, edge])
-        errors = torch.cat([errors, _evaluate(error, edge)])
-        count += edge.shape[0]
-    position, value, radius = _starts(points, errors, starts, centres, manifold)
-    trials = TRIALS * (1 + manifold.dim)
-    for _ in range(rounds):
-        step = _directions(position.shape[0] * trials, manifold, generator).reshape(-1, trials, manifold.ambient)
+    more = [] if watched is None or not len(watched) else [watched]
+    if flat.has_boundary:
+        more.append(_thrown_outwards(flat, points[: max(1, samples // 2)], generator))
+    for added in more:
+        points, errors = torch.cat([points, added]), torch.cat([errors, at(added)])
+    centres = None if centres is None else manifold.restrict(centres)
+    position, value, radius = _starts(points, errors, starts, centres, flat)
+    count, trials = len(points), TRIALS * (1 + flat.dim)
+    for number in range(rounds):
+        tick((number + 1) / (rounds + 1))
+        step = _directions(len(position) * trials, flat, generator).reshape(-1, trials, flat.ambient)
         length = STEPS ** -torch.rand(*step.shape[:2], 1, generator=generator, dtype=torch.float64)
-        near = manifold.project(position[:, None] + radius[:, None, None] * length * step)
-        found = _evaluate(error, near.reshape(-1, near.shape[-1])).reshape(near.shape[:2])
+        near = flat.project(position[:, None] + radius[:, None, None] * length * step)
+        found = at(near.reshape(-1, near.shape[-1])).reshape(near.shape[:2])
         count += found.numel()
         best, which = found.max(dim=1)
         better = best > value
@@ -144,12 +115,16 @@ def search_sup(
         value = torch.where(better, best, value)
         radius = radius * torch.where(better, GROW, SHRINK)
     worst = int(value.argmax())
-    return Measurement(float(value[worst]), rms, position[worst].clone(), count)
+    return Measurement(float(value[worst]), rms, manifold.embed(position[worst]), count)
 
 
 def _evaluate(error: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`error` in chunks, as float64 on the CPU; NaN counts as infinite, so that it is the worst."""
-    values = torch.cat([error(part).detach().to("cpu", torch.float64) for part in x.split(CHUNK)])
+    parts = []
+    for part in x.split(CHUNK):
+        tick()
+        parts.append(error(part).detach().to("cpu", torch.float64))
+    values = torch.cat(parts)
     return torch.where(torch.isfinite(values), values, math.inf)
 
 
@@ -158,7 +133,7 @@ def _thrown_outwards(manifold: Manifold, x: Tensor, generator: torch.Generator) 
     extent = float((x - x.mean(dim=0)).norm(dim=1).max()) + 1e-12
     t = extent * 10 ** (-3 * torch.rand(x.shape[0], 1, generator=generator, dtype=x.dtype))
     edge = manifold.project(x + t * _directions(len(x), manifold, generator))
-    rounded = manifold.restrict(edge).numpy().round(9)
+    rounded = edge.numpy().round(9)
     return edge[np.sort(np.unique(rounded, axis=0, return_index=True)[1])]  # many land in the same corner
 
 
@@ -176,7 +151,7 @@ def _starts(
     of_regions = first[first < len(errors)]
     of_regions = of_regions[errors[of_regions].argsort(descending=True)[:MOST_REGIONS]]
     candidates = torch.cat([errors.topk(min(CANDIDATES, len(errors))).indices, of_regions])
-    canonical = manifold.restrict(points).numpy()
+    canonical = points.numpy()
     count = min(3 + 2 * manifold.dim, len(points))
     found = cKDTree(canonical).query(canonical[candidates.numpy()], k=range(1, count + 1))
     reach, neighbours = torch.from_numpy(found[0])[:, -1], torch.from_numpy(found[1])
@@ -200,19 +175,10 @@ def _spread(points: Tensor, count: int) -> Tensor:
 
 
 def _directions(count: int, manifold: Manifold, generator: torch.Generator) -> Tensor:
-    """Random vectors `(count, D)` of the canonical subspace, their tangent part of root mean square length 1.
+    """Random vectors `(count, k)`, their tangent part of root mean square length 1.
 
     Their normal part moves the projection to second order only, so no tangent basis is needed; it would
     cost more than a projection.
     """
     direction = torch.randn(count, manifold.canonical, generator=generator, dtype=torch.float64)
-    return manifold.directions(
-        direction * math.sqrt(manifold.canonical / manifold.dim) / direction.norm(dim=1, keepdim=True)
-    )
-
-
-def _dtype_and_device(net: Any) -> tuple[torch.dtype, torch.device]:
-    if isinstance(net, torch.nn.Module):
-        for parameter in net.parameters():
-            return parameter.dtype, parameter.device
-    return torch.float64, torch.device("cpu")
+    return direction * math.sqrt(manifold.canonical / manifold.dim) / direction.norm(dim=1, keepdim=True)

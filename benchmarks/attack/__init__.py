@@ -1,0 +1,1 @@
+"""Random inputs to every public surface of the library, judged by oracles that do not trust it."""

@@ -1,0 +1,365 @@
+"""Searches that have no end: what stops them, what they say, and what they leave behind.
+
+Rules are tested with errors and clocks that are made up; then the requests that once ran for minutes, as they are.
+"""
+
+import math
+import pickle
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import construct
+from construct import BudgetExceeded, EpsilonNotReached, PlanningInterrupted, TimeoutReached, baselines
+from construct import progress as progress_module
+from construct.errors import DeadlinePassed
+from construct.local import PolynomialSpace, least_residuals
+from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
+from construct.obstacle import find_obstacle, least_error
+from construct.planning import BestPlan, Search, offer, slow_decay, stoppable
+from construct.problem import Problem, Sizes
+from construct.progress import watching
+from construct.rounding import rounding_floor
+from tests.test_progress import Clock
+from tests.transformer.networks import exp_sin
+
+
+def noise(x: Tensor) -> Tensor:
+    """A hash of x in [-1, 1]: the same at the same point, unrelated at points that differ."""
+    weights = torch.tensor([12.9898, 78.233, 37.719], dtype=x.dtype)[: x.shape[-1]]
+    return 2 * torch.frac(torch.frac((x * weights).sum(-1)) * 43758.5453).abs() - 1
+
+
+def noisy(x: Tensor) -> Tensor:
+    return exp_sin(x) + 3e-3 * noise(x)
+
+
+def jump(x: Tensor) -> Tensor:
+    return torch.sign(x[..., 0] - 0.1)
+
+
+def bump(x: Tensor) -> Tensor:
+    """exp(-1/(1 - r^2)) inside a ball of radius 0.8 around (1, 0, ..), 0 outside: smooth, not analytic on its rim."""
+    square = ((x[..., 0] - 1) ** 2 + (x[..., 1:] ** 2).sum(-1)) / 0.64
+    return torch.where(square < 1, torch.exp(-1 / (1 - square).clamp_min(1e-3)), torch.zeros_like(square))
+
+
+def linear(x: Tensor) -> Tensor:
+    return x[..., 0] + 2 * x[..., 1] - 0.5
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_decay_is_slow_when_three_refinements_gain_less_than_half_the_order() -> None:
+    sizes = [40, 64, 100, 160]
+    said = slow_decay([0.52, 0.515, 0.51, 0.5], sizes, 2.0)
+    assert said == "lowered the error from 0.52 to 0.5, where order 2 was expected"
+    assert slow_decay([0.52 * (40 / n) ** 2 for n in sizes], sizes, 2.0) is None
+    assert slow_decay([0.52 * (40 / n) ** 1.1 for n in sizes], sizes, 2.0) is None
+    assert slow_decay([0.52 * (40 / n) ** 0.9 for n in sizes], sizes, 2.0) is not None
+    assert slow_decay([0.5, 0.5, 0.5], sizes[:3], 2.0) is None  # two refinements
+    assert slow_decay([0.5] * 4, [100, 102, 104, 106], 2.0) is None  # too small a step to tell
+    assert slow_decay([0.5, 9.0, 9.0, 0.0], sizes, 2.0) is None and slow_decay([math.inf] * 4, sizes, 2.0) is None
+
+
+def search(epsilon: float = 0.1, budget: int | None = None) -> Search:
+    return Search(Problem(lambda x: x[..., 0], Circle(), epsilon), "somebody", budget)
+
+
+def test_cells_are_not_refined_without_end() -> None:
+    tried = list[int]()
+
+    def attempt(cells: int) -> tuple[int, float]:
+        tried.append(cells)
+        return cells, 0.5
+
+    one = search()
+    assert one.fewest(attempt, order=2, goal=0.1, aim=0.1, first=4, most_steps=50) is None
+    assert len(tried) == 4
+    assert str(one.failure()).endswith(
+        f"three refinements from 4 to {tried[-1]} cells lowered the error from 0.5 to 0.5, where order 2 was expected"
+    )
+
+
+def test_the_best_plan_is_the_best_that_was_measured() -> None:
+    one = search()
+    for error, kind in ((0.5, "fitted"), (0.4, "fitted"), (0.7, "measured"), (0.6, "measured"), (0.65, "measured")):
+        one.record(Sizes(degree=3), error, kind, parameters=7, make=partial(str, f"{kind} {error}"))
+    one.record(Sizes(degree=4), 0.01, "at least")
+    found = one.failure()
+    assert found.best == 0.6 and found.plan.approximator == "measured 0.6" and found.plan.kind == "measured"
+    assert found.plan.sizes == Sizes(degree=3) and found.plan.parameters == 7
+    assert str(found).endswith("the best sup error reached is 0.6 (measured)")
+    assert str(found.plan) == "degree 3: measured error 0.6"
+    other = search()
+    other.record(Sizes(degree=4), 0.01, "at least")  # of one chart: nobody has reached it
+    assert other.failure().best == math.inf and other.failure().plan is None
+
+
+def test_what_is_predicted_to_take_too_long_is_not_begun() -> None:
+    clock, done = Clock(), list[str]()
+    one = search()
+    with pytest.raises(DeadlinePassed, match="about 50 s for much with 9 s left"), watching(False, 10.0, clock=clock):
+        with one.timed("little", 1.0):
+            clock.time += 1.0
+        with one.timed("more than can be foreseen", 100.0):  # no prediction from a hundredth of the work
+            done.append("more")
+            clock.time += 0.0
+        one.pace = (1.0, 2.0)
+        with one.timed("much", 50.0):
+            done.append("much")
+    assert done == ["more"]
+
+
+def test_the_end_from_outside_carries_the_best_plan() -> None:
+    plan = BestPlan(Sizes(degree=3), 0.25, "fitted", None, "approximator")
+    clock = Clock(0.3)
+    with (
+        pytest.raises(TimeoutReached) as timed,
+        watching(False, 1.0, clock=clock) as watch,
+        stoppable(watch, "the network"),
+    ):
+        offer(plan)
+        while True:
+            progress_module.tick()
+    assert timed.value.plan is plan and timed.value.best == 0.25
+    assert str(timed.value) == (
+        "timeout: expected more time for the network, got 1 s; the best so far is degree 3: fitted error 0.25"
+    )
+    with pytest.raises(PlanningInterrupted) as stopped, watching(False) as watch, stoppable(watch, "the network"):
+        raise KeyboardInterrupt
+    assert stopped.value.plan is None and stopped.value.best == math.inf
+    assert str(stopped.value) == "the network was interrupted; nothing was fitted so far"
+    with (
+        pytest.raises(DeadlinePassed),  # not the deadline of this search
+        watching(False, 1.0, clock=Clock(0.3)),
+        watching(False) as inner,
+        stoppable(inner, "a part"),
+    ):
+        while True:
+            progress_module.tick()
+
+
+def test_a_search_within_a_search_keeps_what_it_knows() -> None:
+    plan = BestPlan(Sizes(degree=3), 0.25, "fitted", None, None)
+    with (
+        pytest.raises(PlanningInterrupted) as stopped,
+        watching(False) as outer,
+        stoppable(outer, "all"),
+        watching(False) as inner,
+        stoppable(inner, "a part"),
+    ):
+        offer(plan)
+        raise KeyboardInterrupt
+    assert stopped.value.plan is plan
+
+
+def test_the_exceptions_are_what_their_catchers_expect() -> None:
+    assert issubclass(PlanningInterrupted, KeyboardInterrupt) and not issubclass(PlanningInterrupted, Exception)
+    assert issubclass(TimeoutReached, EpsilonNotReached)
+    for kind in (EpsilonNotReached, BudgetExceeded, TimeoutReached, PlanningInterrupted):
+        again = pickle.loads(pickle.dumps(kind("epsilon: no", 0.5, "plan")))
+        assert (type(again), str(again), again.best, again.plan) == (kind, "epsilon: no", 0.5, "plan")
+    assert EpsilonNotReached("no").best == math.inf
+
+
+# -- obstacles --------------------------------------------------------------------------------------------------------
+
+
+def test_the_bound_from_below_is_one() -> None:
+    """|z|^1 on [-1, 1] by polynomials of degree 3 (that is 2): the minimax error is 1/8, by z^2 + 1/8."""
+    z = torch.linspace(-1, 1, 2001, dtype=torch.float64)[None, :, None]
+    values, mask = z[..., 0].abs(), torch.ones(1, 2001, dtype=torch.bool)
+    least, residual = least_residuals(PolynomialSpace(1, 3), z, values, mask, steps=60)
+    assert 0.115 < float(least) <= 0.125 + 1e-9 and float(residual.max()) >= 0.125
+    exact, _ = least_residuals(PolynomialSpace(1, 3), z, z[..., 0] ** 3, mask)
+    assert float(exact) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("target", "manifold", "words"),
+    [
+        (jump, Circle(), "jump or noise"),
+        (jump, Sphere(2), "jump or noise"),
+        (noisy, Sphere(2), "jump or noise"),
+        (lambda x: (x[..., 0] - 0.1).abs().sqrt(), Sphere(2), r"less smooth there \(order 0\.[45]\)"),
+        (lambda x: torch.sin(300 * x[..., 0]), Circle(), "the smallest charts that may be had, of radius 0.05"),
+    ],
+    ids=["jump on a curve", "jump on a surface", "noise", "root", "wave"],
+)
+def test_obstacles_are_found_and_named(target: Callable[[Tensor], Tensor], manifold: Manifold, words: str) -> None:
+    start = manifold.project(torch.tensor([0.3, 0.8, 0.2][: manifold.ambient], dtype=torch.float64))
+    found = find_obstacle(Problem(target, manifold, 1e-3), start, 0.6, 0.05, 6)
+    assert found is not None and found.least > 1e-3
+    assert torch.allclose(manifold.project(found.point), found.point)
+    assert re.search(words, found.text), found.text
+
+
+@pytest.mark.parametrize("target", [exp_sin, bump, linear])
+@pytest.mark.parametrize("manifold", [Circle(), Sphere(2), Cube(2)], ids=lambda m: m.name)
+def test_no_obstacle_where_there_is_none(target: Callable[[Tensor], Tensor], manifold: Manifold) -> None:
+    start = manifold.sample(1, 5)[0]
+    assert find_obstacle(Problem(target, manifold, 1e-4), start, 0.6, 0.05, 12) is None
+
+
+def test_rounding_is_no_obstacle() -> None:
+    assert least_error(Problem(exp_sin, Circle(), 1e-15), Circle().sample(1, 0)[0], 0.1, PolynomialSpace(1, 20))[0] == 0
+
+
+# -- the requests that once had no end --------------------------------------------------------------------------------
+
+
+def refused(target: Callable[..., Any], manifold: Manifold, epsilon: float, **options: Any) -> EpsilonNotReached:
+    """What `approximate` raises. The best plan can be built, and has at least about the error that it claims."""
+    with pytest.raises(EpsilonNotReached) as caught:
+        construct.approximate(target, manifold, epsilon, **options)
+    found = caught.value
+    assert found.plan is not None and found.plan.error == found.best > epsilon
+    net = construct.network_of(found.plan.approximator)
+    assert net.origin is not None and net.origin.sizes == found.plan.sizes
+    measured = construct.measure(net, target, manifold, samples=2000, rounds=0).sup
+    assert measured <= 3 * found.best and (found.plan.kind != "measured" or measured <= 1.01 * found.best)
+    return found
+
+
+@pytest.mark.parametrize("manifold", [Circle(), Sphere(2, ambient=5)], ids=lambda m: m.name)
+def test_a_noisy_target_is_refused_for_its_noise(manifold: Manifold) -> None:
+    found = refused(lambda x: noisy(x[..., :3]) if x.shape[-1] > 2 else jump(x) * 0 + noise(x), manifold, 1e-3)
+    assert "jump or noise" in str(found) and "order" in str(found)
+
+
+def test_noise_below_epsilon_is_no_obstacle() -> None:
+    sphere = Sphere(2)
+    net = construct.approximate(noisy, sphere, 1e-2)
+    assert construct.measure(net, noisy, sphere, samples=2000, seed=9).sup <= 1e-2
+
+
+@pytest.mark.parametrize(
+    ("manifold", "smoothness"), [(Circle(), None), (Sphere(2), None), (Circle(), 0.5), (Cube(2), 1)]
+)
+def test_a_jump_is_refused_and_named(manifold: Manifold, smoothness: float | None) -> None:
+    found = refused(jump, manifold, 0.1, smoothness=smoothness)
+    assert "jump or noise" in str(found)
+    first = re.search(r"near x = \((-?[\d.e-]+)", str(found))
+    assert first is not None and abs(float(first[1]) - 0.1) < 0.02  # the place of the jump
+
+
+def test_a_smooth_bump_succeeds() -> None:
+    for manifold, epsilon in ((Circle(), 1e-4), (Sphere(2), 1e-2)):
+        net = construct.approximate(bump, manifold, epsilon)
+        assert construct.measure(net, bump, manifold, samples=2000, seed=9).sup <= epsilon
+
+
+def test_an_epsilon_below_rounding_is_refused_at_once_with_what_rounding_allows() -> None:
+    calls = list[int]()
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return exp_sin(x)
+
+    with pytest.raises(EpsilonNotReached, match=r"epsilon: .* got 1e-16; .*; float64 keeps about \de-15 for values"):
+        construct.approximate(counted, construct.manifolds.SpecialOrthogonal3(), 1e-16)
+    assert len(calls) <= 2 and sum(calls) <= 2000  # of the checks of the target
+    net = construct.approximate(lambda x: torch.ones_like(x[..., 0]), Circle(), 1e-15)  # may be met exactly
+    assert net.claim is not None and net.claim.bound <= 1e-15
+    scaled = Problem(lambda x: 1e6 * exp_sin(x), Circle(), 1e-3)
+    assert 1e5 < rounding_floor(scaled) / rounding_floor(Problem(exp_sin, Circle(), 1e-3)) < 1e7
+
+
+def test_an_epsilon_near_rounding_is_refused_after_three_refinements_without_gain() -> None:
+    found = refused(exp_sin, Circle(), 1e-15)
+    assert "float64 keeps about" in str(found) and found.best < 1e-13
+
+
+def test_the_paper_construction_does_not_refine_without_end() -> None:
+    found = refused(lambda x: jump(x) + x[..., 1], Circle(), 0.1, construction="paper")
+    assert "three refinements from 4 to" in str(found) or isinstance(found, BudgetExceeded)
+
+
+@pytest.mark.slow
+def test_a_torus_with_a_narrow_hole_succeeds() -> None:
+    """Reach 0.1: 3607 charts, whose cover alone took seven minutes."""
+    torus = Torus(1, 0.9)
+    net = construct.approximate(linear, torus, 0.1)
+    assert net.claim is not None and net.claim.bound <= 0.1
+
+
+@pytest.mark.slow
+def test_an_epsilon_out_of_reach_on_the_rotations_is_refused() -> None:
+    found = refused(lambda x: exp_sin(x[..., :3]), construct.manifolds.SpecialOrthogonal3(), 1e-11)
+    assert "the smallest charts that may be had" in str(found)
+
+
+# -- time and Ctrl-C --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("construction", ["compact", "paper"])
+@pytest.mark.parametrize("share", [0.02, 0.4, 0.95])
+def test_the_time_is_looked_at_everywhere(construction: Any, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that counts looks: whenever the time is up, it ends at the next look, and what was best is there."""
+    sphere: Manifold = Sphere(2) if construction == "compact" else Circle()
+    options = {"construction": construction, "progress": False}
+    monkeypatch.setattr(progress_module, "now", clock := Clock(step=1.0))
+    construct.approximate(exp_sin, sphere, 0.2, **options)
+    total, clock.time = clock.time, 0.0
+    with pytest.raises(TimeoutReached, match=r"^timeout: expected (more time|about .* s for .*) for the network, got"):
+        construct.approximate(exp_sin, sphere, 0.2, timeout=share * total, **options)
+    assert clock.time <= share * total + 10
+    clock.time = 0.0
+    net = construct.approximate(exp_sin, sphere, 0.2, timeout=100 * total, **options)
+    assert net.claim is not None and net.claim.bound <= 0.2
+
+
+def test_the_best_plan_of_a_timeout_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "now", clock := Clock(step=1.0))
+    target, circle = construct.targets.target("exp_sin"), Circle()
+    construct.approximate(target, circle, 1e-3, bound="rigorous", progress=False)
+    total, clock.time = clock.time, 0.0
+    with pytest.raises(TimeoutReached) as caught:
+        construct.approximate(target, circle, 1e-3, bound="rigorous", timeout=0.9 * total, progress=False)
+    plan = caught.value.plan
+    assert plan is not None and plan.kind == "measured" and plan.error <= 1e-3
+    net = construct.network_of(plan.approximator)
+    assert construct.measure(net, target, circle, samples=2000, seed=9).sup <= 1.001 * plan.error
+
+
+class Stopping:
+    """A target that is interrupted at its n-th call, as by Ctrl-C."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return exp_sin(x)
+
+
+def test_ctrl_c_leaves_the_best_plan() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        construct.approximate(Stopping(12), Sphere(2), 1e-3)
+    stopped = caught.value
+    assert isinstance(stopped, PlanningInterrupted) and stopped.plan is not None
+    assert str(stopped).startswith("the network was interrupted; the best so far is ")
+    assert stopped.best == stopped.plan.error and construct.network_of(stopped.plan.approximator) is not None
+    with pytest.raises(PlanningInterrupted) as caught:
+        construct.approximate(Stopping(1), Sphere(2), 1e-3)
+    assert caught.value.plan is None
+
+
+def test_rivals_leave_their_best_too() -> None:
+    method = baselines.method("global_polynomial")
+    with pytest.raises(EpsilonNotReached) as caught:
+        method.build(jump, Circle(), 1e-3)
+    plan = caught.value.plan
+    assert plan is not None and plan.error == caught.value.best and plan.approximator.counts.nonzero > 0
+    with pytest.raises(PlanningInterrupted) as stopped:
+        method.build(Stopping(80), Circle(), 1e-12)
+    assert stopped.value.plan is None or stopped.value.plan.approximator.method == "global_polynomial"
