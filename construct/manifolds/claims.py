@@ -66,8 +66,8 @@ def called(function: Callable[..., Tensor], name: str, *arguments: object) -> Te
         raise invalid(name, "a function of points (n, D), in torch operations", got=got) from error
 
 
-def differentiable(function: Map, name: str, x: Tensor) -> None:
-    """Refuse a function that torch cannot differentiate at x (n, m), or that does not see x at all."""
+def check_differentiable(function: Map, name: str, x: Tensor, *, seen: bool = True) -> None:
+    """Refuse a function that torch cannot differentiate at x (n, m), or, with `seen`, sees no dependence of."""
     try:
         slope = jacobian(function, x)[1]
         value = torch.func.vmap(function)(x)
@@ -80,7 +80,7 @@ def differentiable(function: Map, name: str, x: Tensor) -> None:
     if not bool(torch.isfinite(slope).all() and torch.isfinite(bend).all()):
         got = "one whose first or second derivatives are NaN or infinite there"
         raise invalid(name, "a function that is smooth near the manifold", got=got)
-    if not bool(slope.any()):
+    if seen and not bool(slope.any()):
         raise invalid(name, "torch operations differentiable by torch.func", got="one whose derivative is 0 everywhere")
 
 

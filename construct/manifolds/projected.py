@@ -19,8 +19,8 @@ from construct.manifolds.claims import (
     ESTIMATE,
     as_reach,
     called,
+    check_differentiable,
     check_reach,
-    differentiable,
     estimated_reach,
     evaluated,
 )
@@ -104,7 +104,7 @@ class ProjectedManifold(Manifold, registered=False):
         if bool(((x < self.box[0] - room) | (x > self.box[1] + room)).any()):
             expected = f"ends of x_j on M, no narrower than {x.amin(0).tolist()} to {x.amax(0).tolist()}"
             raise invalid("box", expected, got=f"{self.box.tolist()}")
-        differentiable(self._user_project, "project", x)
+        check_differentiable(self._user_project, "project", x)
         j = self._differential(x)
         ones = (torch.linalg.eigvalsh(j) > 0.5).sum(-1)
         if bool((ones != self.dim).any()):

@@ -14,8 +14,8 @@ from construct.manifolds.claims import (
     CHECKED,
     ESTIMATE,
     as_reach,
+    check_differentiable,
     check_reach,
-    differentiable,
     estimated_reach,
     estimated_speeds,
     evaluated,
@@ -129,7 +129,7 @@ class ParametricManifold(Parametrised, registered=False):
         self._formula = function if formula is None and isinstance(function, Formula) else formula
         if self._formula is not None:
             _check_formula(self._formula, low, high, trial, values)
-        differentiable(function, "function", trial)
+        check_differentiable(function, "function", trial, seen=False)
         self.lipschitz_kind = "numeric" if _is_estimate(lipschitz) else "given"
         speeds = _speeds(function, lipschitz, low, high)
         box, radius = _bounds(function, low, high, speeds)

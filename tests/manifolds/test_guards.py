@@ -143,7 +143,7 @@ class TestMethods:
 
 class TestRegistry:
     def test_names(self) -> None:
-        wanted = "circle sphere flat_torus torus trefoil helix swiss_roll moebius klein_bottle so3 cube product"
+        wanted = "circle sphere flat_torus torus trefoil helix swiss_roll moebius klein_bottle so3 cube product placed"
         assert set(manifolds.manifold_names()) == set(wanted.split())
 
     def test_get(self) -> None:
