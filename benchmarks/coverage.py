@@ -1,8 +1,8 @@
 """Every manifold, three targets each: is the measured error at most epsilon, and how much of epsilon is used?
 
-Targets per manifold: `exp_sin` (entire), a sharp but smooth feature and a Hölder one with beta = 0.5, the last with
-`smoothness=0.5`. Targets read the first three coordinates; manifolds larger than the unit ball are scaled into the
-targets' range, so that the features lie on them.
+The last manifolds are a user's own, known by their projections alone. Targets per manifold: `exp_sin` (entire), a sharp
+but smooth feature and a Hölder one with beta = 0.5, the last with `smoothness=0.5`. Targets read the first three
+coordinates; manifolds larger than the unit ball are scaled into the targets' range, so that the features lie on them.
 
 Every network is measured with `SEEDS` seeds (`QUICK_SEEDS` with --quick), none of which planning or claiming used:
 `worst` is the largest of these errors over epsilon, `exceeded` how many are above it. `resolution`: of the claim.
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import construct
+from benchmarks.own import OWN
 from benchmarks.tables import Row, Study, arguments
 from construct.manifolds import Manifold
 
@@ -47,6 +48,8 @@ ROUGH_EPSILON = {1: (1e-1, 3e-2), 2: (2e-1,)}
 
 def build_manifold(name: str) -> Manifold:
     """A manifold of the study by its key."""
+    if name in OWN:
+        return OWN[name]()
     options = dict(MANIFOLDS[name])
     if name == "product":
         return construct.manifolds.Product(construct.manifolds.Circle(), construct.manifolds.Cube(1))
@@ -62,7 +65,7 @@ def scaled(target: Callable[[Tensor], Tensor], manifold: Manifold) -> Callable[[
 def cases(quick: bool) -> list[tuple[str, str, float]]:
     """(manifold, target, epsilon) of the study."""
     result = []
-    for name in MANIFOLDS:
+    for name in (*MANIFOLDS, *OWN):
         dim = build_manifold(name).dim
         for target in TARGETS:
             rough = not construct.targets.target(target).smooth
@@ -124,7 +127,7 @@ def plot(study: Study) -> Figure:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, target in zip(axes, TARGETS[:2], strict=True):
-        for number, name in enumerate(MANIFOLDS):
+        for number, name in enumerate((*MANIFOLDS, *OWN)):
             style = "o-" if number < 10 else "s--"  # ten colours, then other marks
             rows = [r for r in study.rows if r["manifold"] == name and r["target"] == target and r["nonzero"]]
             axis.loglog([float(r["sup"]) for r in rows], [int(r["nonzero"]) for r in rows], style, label=name)

@@ -141,7 +141,9 @@ def approximate_command(
     plot: Annotated[Path | None, typer.Option(help="File to draw atlas and error to (d <= 2).")] = None,
     dim: Annotated[int | None, typer.Option(help="Intrinsic dimension d, where the manifold has a choice.")] = None,
     ambient: Annotated[int | None, typer.Option(help="Ambient dimension D: an isometric copy in R^D.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Manifold argument key=number; repeatable.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Manifold argument key=number, or translation=[5,-3].")
+    ] = None,
     construction: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
     position_code: Annotated[str, typer.Option(help="integer or trigonometric.")] = "integer",
     smoothness: Annotated[float | None, typer.Option(help="beta; by default what the target states.")] = None,
@@ -306,17 +308,17 @@ def targets_command() -> Answer:
 
 
 def build_manifold(name: str, dim: int | None, ambient: int | None, options: Sequence[str]) -> Manifold:
-    """The named manifold; `options` are `key=number`. Raises `InputError` for what it does not take."""
-    arguments: dict[str, int | float] = {}
+    """The named manifold; `options`: `key=number`, `translation=` or `rotation=` a JSON list. Raises `InputError`."""
+    arguments: dict[str, Any] = {}
     if dim is not None:
         arguments["dim"] = dim
     if ambient is not None:
         arguments["ambient"] = ambient
     for entry in options:
         key, _, text = entry.partition("=")
-        value = _number(text)
+        value = _number(text, lists=key in ("translation", "rotation"))
         if not key.isidentifier() or value is None:
-            raise invalid("option", "key=number", entry)
+            raise invalid("option", "key=number, translation=[numbers] or rotation=[[numbers], ...]", entry)
         if key in arguments:
             raise invalid("option", "each argument once", got=f"{key!r} again in {entry!r}")
         arguments[key] = value
@@ -349,10 +351,11 @@ def load_points(path: Path, ambient: int) -> torch.Tensor:
     return finite_points(torch.from_numpy(x.astype(np.float64)), "points", ambient)
 
 
-def _number(text: str) -> int | float | None:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
+def _number(text: str, *, lists: bool = False) -> int | float | list[Any] | None:
+    for kind in (json.loads,) if lists else (int, float):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = kind(text)
+            return found if isinstance(found, list) == lists else None
     return None
 
 

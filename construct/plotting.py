@@ -204,7 +204,7 @@ def _picture_axes(x: Tensor, manifold: Manifold) -> tuple[Tensor, Tensor]:
     """Origin `(D,)` and axes `(D, 3)`: canonical where R^3 holds the manifold, else principal."""
     frame = manifold.frame.to(x)
     if frame.shape[1] <= 3:
-        return torch.zeros_like(x[0]), torch.nn.functional.pad(frame, (0, 3 - frame.shape[1]))
+        return manifold.offset.to(x), torch.nn.functional.pad(frame, (0, 3 - frame.shape[1]))
     origin = x.mean(dim=0)
     canonical = (x - origin) @ frame
     principal = torch.linalg.eigh(canonical.T @ canonical).eigenvectors.flip(1)[:, :3]

@@ -110,8 +110,23 @@ class Atlas:
 
     @property
     def hull_centres(self) -> Tensor:
-        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y."""
+        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y + offset."""
         return self.cover.hull_centres
+
+    @property
+    def span(self) -> Tensor | None:
+        """(D, k), the manifold's frame where k < D; None where the linear coordinates frame^T x are x itself."""
+        return None if self.manifold.ambient == self.manifold.canonical else self.manifold.frame
+
+    @property
+    def span_centres(self) -> Tensor:
+        """(n, k) the centres in the coordinates `span`^T x."""
+        return self.centres if self.span is None else self.centres @ self.span
+
+    @property
+    def span_frames(self) -> Tensor:
+        """(n, k, d) the tangent bases in the coordinates `span`^T x."""
+        return self.frames if self.span is None else self.span.T @ self.frames
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Cover.split`."""

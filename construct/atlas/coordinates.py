@@ -58,13 +58,13 @@ class ChartCoordinates:
 
     @cached_property
     def hull_centres(self) -> Tensor:
-        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y."""
+        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y + offset."""
         return self.manifold.restrict(self.centres)
 
     @cached_property
     def hull_frames(self) -> Tensor:
         """(n, k, d) the tangent bases in canonical coordinates."""
-        return self.frames if self.manifold.ambient == self.manifold.canonical else self.manifold.frame.T @ self.frames
+        return self.manifold.frame.T @ self.frames if self.manifold.embedded else self.frames
 
     def chart_coordinates(self, x: Tensor) -> Tensor:
         """z_n = V_n^T (x - c_n) / scale_n for every chart: x (P, D) -> (P, n, d)."""

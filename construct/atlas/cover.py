@@ -65,7 +65,7 @@ class Cover:
 
     @cached_property
     def hull_centres(self) -> Tensor:
-        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y."""
+        """(n, k) the centres in the canonical coordinates y of the manifold, x = frame @ y + offset."""
         return self.manifold.restrict(self.centres)
 
     @cached_property
@@ -79,7 +79,7 @@ class Cover:
         that |x - c_n|^2 = |y - frame^T c_n|^2 + distance^2: cheap where D is much larger than k.
         """
         check_points(x, self.manifold.ambient)
-        if self.manifold.ambient == self.manifold.canonical:
+        if not self.manifold.embedded:
             return x, x.new_zeros(len(x))
         y = self.manifold.restrict(x)
         return y, (x - self.manifold.embed(y)).square().sum(-1)

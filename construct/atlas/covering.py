@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.atlas.nets import NetLadder, nearest
+from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.progress import tick
 from construct.validation import invalid, positive_integer, positive_real, shaped
@@ -78,13 +79,36 @@ def farthest_points(points: Tensor, count: int, gap: float = 0.0) -> tuple[Tenso
     return torch.tensor(chosen), torch.tensor(gaps, dtype=torch.float64)
 
 
-def equal_arcs(manifold: Manifold, charts: int) -> Tensor:
+def equal_arcs(nets: NetLadder, charts: int) -> Tensor:
     """Centres (n, k) of n arcs of equal length of a curve."""
+    manifold = nets.manifold
     low, high = manifold.coordinate_bounds[0].tolist()
+    if math.isnan(low):  # no coordinates
+        return _walked_arcs(nets, charts)
     u = torch.linspace(low, high, 20_000 + 50 * charts, dtype=torch.float64).unsqueeze(-1)
     length = torch.cat((u.new_zeros(1), manifold.point(u).diff(dim=0).norm(dim=-1).cumsum(0)))
     wanted = (torch.arange(charts, dtype=torch.float64) + 0.5) / charts * length[-1]
     return manifold.point(u[torch.searchsorted(length, wanted)])
+
+
+def _walked_arcs(nets: NetLadder, charts: int) -> Tensor:
+    """The same along the components of a curve, each with its share of the charts, one at least; maybe fewer or more
+    than `charts` in all, if there are many components."""
+    walks, centres = nets.walks, []
+    lengths = [torch.cat((w.new_zeros(1), w.diff(dim=0).norm(dim=-1).cumsum(0))) for w in walks]
+    total = sum(float(length[-1]) for length in lengths)
+    left = charts
+    for walk, length in zip(walks, lengths, strict=True):
+        count = max(1, round(left * float(length[-1]) / total)) if total > 0 else 1
+        left, total = left - count, total - float(length[-1])
+        wanted = (torch.arange(count, dtype=torch.float64) + 0.5) / count * length[-1]
+        at = torch.searchsorted(length, wanted).clamp(1, max(1, len(length) - 1))
+        if len(walk) == 1:
+            centres.append(walk)
+            continue
+        share = (wanted - length[at - 1]) / (length[at] - length[at - 1])
+        centres.append(nets.manifold.project(torch.lerp(walk[at - 1], walk[at], share.unsqueeze(-1))))
+    return torch.cat(centres)
 
 
 def refine(nets: NetLadder, points: Tensor, centres: Tensor, *, steps: int = LLOYD_STEPS) -> Tensor:
@@ -133,7 +157,7 @@ def structured(manifold: Manifold, most: int) -> Iterator[tuple[Tensor, float]]:
 def optimised(nets: NetLadder, charts: int) -> tuple[Tensor, float]:
     """A cover by exactly that many balls: (centres (n, k) in canonical coordinates, proved radius)."""
     if nets.manifold.dim == 1:
-        centres = equal_arcs(nets.manifold, charts)
+        centres = equal_arcs(nets, charts)
         return centres, _proved(nets, centres)
     points, _ = nets.finest(max(SEARCH_POINTS, SEARCH_POINTS_PER_CHART * charts))
     order, _ = farthest_points(points, charts)
@@ -207,8 +231,15 @@ def fewest(manifold: Manifold, nets: NetLadder, limit: float) -> tuple[Tensor, f
         if best is None:
             count = round(1.3 * count) + 1
             if count > MAX_GREEDY:
-                expected = f"a radius for which {MAX_GREEDY} balls cover {manifold.name}"
-                raise invalid("max_core_radius", expected, got=f"{limit:.6g}")
+                raise _too_many(manifold, limit)
         else:
             count = (failed + len(best[0])) // 2 if failed else max(1, round(0.85 * len(best[0])))
     return best
+
+
+def _too_many(manifold: Manifold, limit: float) -> InputError:
+    """The error about what made the radius so small: the manifold's reach, or the radius that was asked for."""
+    if limit >= manifold.chart_radius_bound / COVER_MARGIN:
+        expected = f"one that {MAX_GREEDY:,} balls cover whose radius is below its reach"
+        return invalid("manifold", expected, got=f"{manifold!r}: a larger reach, if that is true, needs fewer")
+    return invalid("max_core_radius", f"one with which {MAX_GREEDY:,} balls cover {manifold.name}", got=f"{limit:.6g}")

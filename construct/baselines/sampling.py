@@ -36,8 +36,8 @@ def with_edge(manifold: Manifold, n: int, number: int) -> Tensor:
     edge = n // EDGE
     direction = torch.randn(edge, manifold.canonical, generator=generator, dtype=torch.float64)
     length = FARTHEST_THROW ** -torch.rand(edge, 1, generator=generator, dtype=torch.float64)
-    step = 2 * manifold.radius_bound * length * direction / direction.norm(dim=1, keepdim=True)
-    thrown = manifold.project(x[:edge] + manifold.embed(step))
+    step = 2 * manifold.canonical_radius * length * direction / direction.norm(dim=1, keepdim=True)
+    thrown = manifold.project(x[:edge] + manifold.directions(step))
     return torch.cat([thrown, x[edge:]])
 
 

@@ -12,14 +12,16 @@ from construct.manifolds.formula import Formula
 from construct.manifolds.helix import Helix
 from construct.manifolds.klein import KleinBottle
 from construct.manifolds.moebius import MoebiusStrip
+from construct.manifolds.placed import Placed
 from construct.manifolds.product import Product
+from construct.manifolds.projected import ProjectedManifold
 from construct.manifolds.registry import family, from_spec, is_registered, manifold, manifold_names, register, spec_of
 from construct.manifolds.rotations import SpecialOrthogonal3
 from construct.manifolds.sphere import Circle, Sphere
 from construct.manifolds.swiss_roll import SwissRoll
 from construct.manifolds.torus import Torus
 from construct.manifolds.trefoil import TrefoilKnot
-from construct.manifolds.user import ParametricManifold, ProjectedManifold
+from construct.manifolds.user import ParametricManifold
 
 __all__ = [
     "Circle",
@@ -32,6 +34,7 @@ __all__ = [
     "MoebiusStrip",
     "Net",
     "ParametricManifold",
+    "Placed",
     "Product",
     "ProjectedManifold",
     "Reach",

@@ -1,9 +1,9 @@
 """The interface of every manifold, and the isometric embedding of its canonical form into R^D.
 
 A family is written down once, in its canonical R^k, by the underscored methods; the public methods of
-`Manifold` check their arguments and carry the canonical form into R^D by the isometry x = frame @ y. The
-nearest point of a set that lies in a linear subspace only depends on the orthogonal projection to this
-subspace, hence project(x) = frame @ canonical_project(frame^T x).
+`Manifold` check their arguments and carry the canonical form into R^D by the isometry x = frame @ y + offset. The
+nearest point of a set that lies in an affine subspace only depends on the orthogonal projection to this
+subspace, hence project(x) = frame @ canonical_project(frame^T (x - offset)) + offset.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -95,7 +95,8 @@ class Manifold(ABC):
     reach:  Federer's reach of the set (boundary included), a `Reach`.
     chart_radius_bound:  the projection to the tangent space at c is injective on M inside B(c, r) for every r
     below. has_boundary:  whether M has an edge.
-    frame:  (D, k) float64, orthonormal columns, x = frame @ y; the identity when D = k.
+    frame:  (D, k) float64, orthonormal columns, x = frame @ y + offset; offset: (D,) float64, 0 unless placed.
+    embedded:  whether x is not y: the frame is the identity and the offset 0 where it is False.
     box:  (2, D) float64, box[0] <= x <= box[1] on M up to rounding of x itself.
     radius_bound:  |x| <= radius_bound on M.
     coordinate_bounds:  (d, 2) float64, a box of intrinsic coordinates that `point` maps onto M.
@@ -136,19 +137,26 @@ class Manifold(ABC):
         self.dim, self.canonical, self.ambient = dim, canonical, self.frame.shape[0]
         self.seed, self.reach = seed, reach
         self.chart_radius_bound = float(reach) if chart_radius_bound is None else chart_radius_bound
-        self.coordinate_bounds, self.radius_bound = coordinate_bounds, radius
-        self.box = torch.from_numpy(ends(box, "box", canonical))
-        check_resolved(self.box.numpy(), torch.float64, "box", "a manifold")
-        if self._embedded:
+        self.coordinate_bounds, self.radius_bound, self.canonical_radius = coordinate_bounds, radius, radius
+        self.offset, self.embedded = torch.zeros(self.ambient, dtype=torch.float64), self.ambient != canonical
+        self.box = self.canonical_box = torch.from_numpy(ends(box, "box", canonical))
+        check_resolved(self.box.numpy(), torch.float64, "box", "one of a manifold")
+        if self.embedded:
             longest = self.frame.norm(dim=1) * radius
             self.box = mapped_box(self.frame, self.box).clamp(-longest, longest)
 
-    # -- the isometry ----------------------------------------------------------------------------------------
+    def placed(
+        self,
+        *,
+        translation: Sequence[float] | Tensor | None = None,
+        scale: float = 1.0,
+        rotation: Sequence[Sequence[float]] | Tensor | None = None,
+    ) -> Manifold:
+        """The manifold translation + scale rotation M; see `Placed`, whose arguments and errors these are."""
+        arguments = {"base": self, "translation": translation, "scale": scale, "rotation": rotation}
+        return REGISTERED["placed"].from_arguments(**arguments)
 
-    @property
-    def offset(self) -> Tensor:
-        """(D,) float64: x = frame @ y + offset for y of `formula()`."""
-        return torch.zeros(self.ambient, dtype=torch.float64)
+    # -- the isometry ----------------------------------------------------------------------------------------
 
     @property
     def half_widths(self) -> Tensor:
@@ -156,22 +164,27 @@ class Manifold(ABC):
         return (self.box[1] - self.box[0]) / 2
 
     @property
+    def size(self) -> float:
+        """A bound of the distances from some point, wherever M lies: half its diameter, roughly."""
+        return min(self.radius_bound, float(self.half_widths.norm()))
+
+    @property
     def largest_coordinates(self) -> Tensor:
         """(D,), bounds of |x_j| on M."""
         return self.box.abs().amax(0)
 
-    @property
-    def _embedded(self) -> bool:
-        return self.ambient != self.canonical
-
     def embed(self, y: Tensor) -> Tensor:
-        """The point frame @ y of R^D, (..., k) -> (..., D)."""
-        return y @ self.frame.to(y).T if self._embedded else y
+        """The point frame @ y + offset of R^D, (..., k) -> (..., D)."""
+        return self.directions(y) + self.offset.to(y) if self.embedded else y
+
+    def directions(self, y: Tensor) -> Tensor:
+        """The vector frame @ y of R^D, a difference of points, (..., k) -> (..., D)."""
+        return y @ self.frame.to(y).T if self.embedded else y
 
     def restrict(self, x: Tensor) -> Tensor:
-        """Canonical coordinates frame^T x of the orthogonal projection to the canonical subspace, (..., D) ->
-        (..., k)."""
-        return x @ self.frame.to(x) if self._embedded else x
+        """Canonical coordinates frame^T (x - offset) of the orthogonal projection to the canonical subspace, (..., D)
+        -> (..., k)."""
+        return (x - self.offset.to(x)) @ self.frame.to(x) if self.embedded else x
 
     # -- points ----------------------------------------------------------------------------------------------
 
@@ -220,7 +233,7 @@ class Manifold(ABC):
     def basis_unchecked(self, x: Tensor) -> Tensor:
         """`tangent_basis` without its checks, so that it works under `torch.func` transforms."""
         basis = self._tangent_basis(self.restrict(x))
-        return self.frame.to(x) @ basis if self._embedded else basis
+        return self.frame.to(x) @ basis if self.embedded else basis
 
     # -- nets and covers -------------------------------------------------------------------------------------
 
@@ -282,7 +295,7 @@ class Manifold(ABC):
         return lifted
 
     def formula(self) -> Formula:
-        """M's canonical form as expressions on a box, for ball arithmetic; x = embed(y) of its points y.
+        """M's canonical form as expressions on a box, for ball arithmetic; x = frame @ y + offset of its points y.
 
         Its coordinates need not be those of `coordinates`. Raises InputError where M is known by functions only.
         """
@@ -308,7 +321,7 @@ class Manifold(ABC):
 
     def _restricted_frames(self, frames: Tensor) -> Tensor:
         """Tangent bases in canonical coordinates, (..., D, d) -> (..., k, d)."""
-        return self.frame.to(frames).T @ frames if self._embedded else frames
+        return self.frame.to(frames).T @ frames if self.embedded else frames
 
     # -- description -----------------------------------------------------------------------------------------
 
@@ -339,7 +352,7 @@ class Manifold(ABC):
         it."""
         if self._registered is not None:
             return dict(self._registered)
-        ambient = self.ambient if self._embedded else None
+        ambient = self.ambient if self.embedded else None
         return {"name": self.name, **self._arguments(), "ambient": ambient, "seed": self.seed}
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ PI_ABOVE = math.nextafter(math.pi, 4.0)
 class Formula:
     """The image of the box lower <= u <= upper in R^d under `components`, functions of u_0, ..., u_(d-1), is M.
 
-    components: (k) expressions, the canonical coordinates y of a point (x = manifold.embed(y)).
+    components: (k) expressions, the canonical coordinates y of a point (x = manifold.frame @ y + manifold.offset).
     lower, upper: (d) floats. The box is not smaller than the one meant: where this has an end that is no float, as
         2 pi, it is rounded outward by an ulp or two. Where the coordinate is an angle, M is the image all the same;
         at an edge of M the image is longer by as little.
@@ -74,10 +74,14 @@ class Formula:
         moved = {j: variable(j + offset) for j in range(self.dim)}
         return tuple(component.substitute(moved) for component in self.components)
 
-    def mapped(self, matrix: Tensor) -> Formula:
-        """The formula of the image under a linear map, matrix (D, k): x = matrix @ y, its entries exact constants."""
+    def mapped(self, matrix: Tensor, offset: Tensor | None = None) -> Formula:
+        """The formula of the image under an affine map, x = matrix @ y + offset: matrix (D, k), offset (D,), whose
+        entries are exact constants."""
         rows = shaped(matrix, "matrix", len(self.components)).tolist()
-        return Formula(tuple(_combined(row, self.components) for row in rows), self.lower, self.upper)
+        added = [0.0] * len(rows) if offset is None else shaped(offset, "offset", len(rows)).tolist()
+        parts = (_combined(row, self.components) for row in rows)
+        moved = tuple(part + constant if constant else part for part, constant in zip(parts, added, strict=True))
+        return Formula(moved, self.lower, self.upper)
 
 
 def _combined(weights: Iterable[float], terms: Iterable[Expression]) -> Expression:

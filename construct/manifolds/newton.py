@@ -25,19 +25,15 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Parametrisation(NamedTuple):
-    """A map of parameters (..., d) to points (..., k) with its first and second derivatives.
+    """A map of parameters (..., d) to points (..., k) with its derivatives.
 
-    jacobian:  u -> point (..., k) and Jacobian (..., k, d);  second:  u -> (..., k, d, d).
+    jacobian:  u -> point (..., k) and Jacobian (..., k, d);  bending:  u and r (..., k) -> (..., d, d), the second
+    derivatives of <point, r> with r held fixed.
     """
 
     point: Function
     jacobian: Callable[[Tensor], tuple[Tensor, Tensor]]
-    second: Function
-
-
-def differentiated(function: Function) -> Parametrisation:
-    """The parametrisation with derivatives by forward mode; for formulas that are not known in advance."""
-    return Parametrisation(function, lambda u: jacobian(function, u), lambda u: second(function, u))
+    bending: Callable[[Tensor, Tensor], Tensor]
 
 
 def _directions(u: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +56,52 @@ def second(function: Function, u: Tensor) -> Tensor:
     """Second derivatives, (..., k, d, d), by nested forward mode."""
     copies, units = _directions(u)
     return torch.func.jvp(lambda v: jacobian(function, v)[1], (copies,), (units,))[1].movedim(0, -1)
+
+
+def plain_jacobian(function: Function, u: Tensor, width: int) -> Tensor:
+    """Jacobian (..., width, d) at plain tensors u (..., d), by one reverse pass over `width` copies of them.
+
+    Of a long function of few points it takes a fraction of the time of forward mode, which goes through Python for
+    every operation.
+    """
+    with torch.enable_grad():
+        copies = u.detach().unsqueeze(0).repeat(width, *[1] * u.ndim).requires_grad_()
+        units = torch.eye(width, dtype=u.dtype, device=u.device).reshape(width, *[1] * (u.ndim - 1), width)
+        (rows,) = torch.autograd.grad((function(copies) * units).sum(), copies)
+    return rows.movedim(0, -2)
+
+
+def bending(function: Function, u: Tensor, r: Tensor) -> Tensor:
+    """Second derivatives of <function(u), r>, (..., d, d), for plain tensors u (..., d) and r (..., k).
+
+    By reverse mode: nested forward mode goes through Python for every operation, and imports a compiler first.
+    """
+    with torch.enable_grad():
+        v = u.detach().requires_grad_()
+        (slope,) = torch.autograd.grad((function(v) * r).sum(), v, create_graph=True)
+        if not slope.requires_grad:
+            return u.new_zeros(*u.shape, u.shape[-1])
+        parts = slope.unbind(-1)
+        rows = [torch.autograd.grad(part.sum(), v, retain_graph=True, allow_unused=True)[0] for part in parts]
+    return torch.stack([torch.zeros_like(u) if row is None else row for row in rows], dim=-2)
+
+
+def range_basis(matrix: Tensor, d: int) -> Tensor:
+    """Orthonormal bases (..., k, d) of the ranges of symmetric matrices (..., k, k) near projectors of rank d.
+
+    Gram and Schmidt, each time with the longest column that is left, twice for rounding.
+    """
+    rest, found = matrix, list[Tensor]()
+    for _ in range(d):
+        lengths = rest.norm(dim=-2)
+        longest = lengths.argmax(-1, keepdim=True)
+        column = torch.take_along_dim(rest, longest.unsqueeze(-2), -1).squeeze(-1)
+        for earlier in found:
+            column = column - earlier * (earlier * column).sum(-1, keepdim=True)
+        column = column / column.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+        found.append(column)
+        rest = rest - column.unsqueeze(-1) * (column.unsqueeze(-2) @ rest)
+    return torch.stack(found, dim=-1)
 
 
 def columns(*entries: list[Tensor]) -> Tensor:
@@ -110,7 +152,7 @@ def _newton_step(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, upper:
     point, j = p.jacobian(u)
     residual = point - x
     gradient, gram = apply(j.mT, residual), j.mT @ j
-    hessian = gram + (residual[..., None, None] * p.second(u)).sum(-3)
+    hessian = gram + p.bending(u, residual)
     held = ((u <= lower) & (gradient > 0)) | ((u >= upper) & (gradient < 0))
     either = held.unsqueeze(-1) | held.unsqueeze(-2)
     eye = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)

@@ -77,7 +77,13 @@ class Parametrised(Manifold):
 
     @property
     def _formulas(self) -> newton.Parametrisation:
-        return newton.Parametrisation(self._point, self._jacobian, self._second)
+        return newton.Parametrisation(self._point, self._jacobian, self._bending)
+
+    def _bending(self, u: Tensor, r: Tensor) -> Tensor:
+        """Second derivatives of <point(u), r>, (..., d, d), from the family's formula if it has one."""
+        if type(self)._second is Parametrised._second:
+            return newton.bending(self._point, u, r)
+        return (r[..., None, None] * self._second(u)).sum(-3)
 
     def _wrap(self, u: Tensor) -> Tensor:
         """Equivalent parameters in the box; only closed coordinates move."""
@@ -207,7 +213,7 @@ class Parametrised(Manifold):
 
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         start = detached(self._parameters, centre).to(y)
-        batch = torch.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
+        batch = np.broadcast_shapes(centre.shape[:-1], frame.shape[:-2], y.shape[:-1])
         centre, frame = centre.expand(*batch, -1), frame.expand(*batch, -1, -1)
         y, start = y.expand(*batch, -1), start.expand(*batch, -1)
         u, _, chord = self._split(detached(self._plain_inverse, centre, frame, y, start))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from construct.manifolds.base import KINDS, Manifold, Reach, StructuredCover, tangent_vector
 from construct.manifolds.formula import Formula
-from construct.manifolds.registry import from_spec, manifold
+from construct.manifolds.registry import factor
 from construct.validation import invalid
 
 MOST_CENTRES = 4096
@@ -29,9 +29,9 @@ class Product(Manifold):
     name = "product"
 
     def __init__(self, first: Manifold, second: Manifold, *, ambient: int | None = None, seed: int = 0) -> None:
-        for argument, factor in (("first", first), ("second", second)):
-            if not isinstance(factor, Manifold):
-                raise invalid(argument, "a Manifold", factor)
+        for argument, part in (("first", first), ("second", second)):
+            if not isinstance(part, Manifold):
+                raise invalid(argument, "a Manifold", part)
         self.first, self.second = first, second
         self.has_boundary = first.has_boundary or second.has_boundary
         kind = max(first.reach.kind, second.reach.kind, key=KINDS.index)
@@ -50,7 +50,7 @@ class Product(Manifold):
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Self:
         """The factors may be manifolds, names or specs; circle and sphere unless given."""
-        factors = {key: _factor(arguments.pop(key, name)) for key, name in (("first", "circle"), ("second", "sphere"))}
+        factors = {key: factor(arguments.pop(key, name)) for key, name in (("first", "circle"), ("second", "sphere"))}
         return super().from_arguments(**factors, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
@@ -59,8 +59,8 @@ class Product(Manifold):
     def formula(self) -> Formula:
         """Coordinates of the first factor, then of the second; each factor in its own R^D."""
         a, b = (
-            factor.formula().mapped(factor.frame) if factor.ambient != factor.canonical else factor.formula()
-            for factor in (self.first, self.second)
+            part.formula().mapped(part.frame, part.offset) if part.embedded else part.formula()
+            for part in (self.first, self.second)
         )
         return Formula(a.components + b.shifted(a.dim), a.lower + b.lower, a.upper + b.upper)
 
@@ -124,13 +124,6 @@ class Product(Manifold):
     def _point(self, u: Tensor) -> Tensor:
         d = self.first.dim
         return torch.cat([self.first.point(u[..., :d]), self.second.point(u[..., d:])], dim=-1)
-
-
-def _factor(factor: Any) -> Any:
-    """A name or a spec as the manifold; anything else as it is."""
-    if isinstance(factor, str):
-        return manifold(factor)
-    return from_spec(factor) if isinstance(factor, dict) else factor
 
 
 def _pairs(a: Tensor, b: Tensor) -> Tensor:

@@ -28,3 +28,15 @@ def federer_bound(points: Tensor, bases: Tensor, closest: float = 0.0) -> float:
         quotient = torch.where(curved, squared / (2 * torch.where(curved, across, 1.0).sqrt()), torch.inf)
         smallest = torch.minimum(smallest, quotient.min())
     return float(smallest)
+
+
+def federer_quotients(p: Tensor, bases: Tensor, q: Tensor, closest: float) -> Tensor:
+    """|q - p|^2 / (2 dist(q - p, T_p)), infinite for pairs nearer than `closest` and for flat ones.
+
+    p, q (..., k) and bases (..., k, d), with batch dimensions that broadcast.
+    """
+    chord = q - p
+    squared = chord.square().sum(-1)
+    across = squared - (chord.unsqueeze(-2) @ bases).squeeze(-2).square().sum(-1)
+    curved = (squared > closest**2) & (across > 1e-13 * squared)
+    return torch.where(curved, squared / (2 * torch.where(curved, across, 1.0).sqrt()), torch.inf)

@@ -17,6 +17,7 @@ from construct.errors import InputError
 from construct.manifolds.base import FACTORIES, REGISTERED, Factory, Manifold
 from construct.validation import invalid, one_of
 
+PLACEMENT = ("translation", "scale", "rotation")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 LONGEST_ARGUMENTS = 2**20  # characters of JSON
 
@@ -42,10 +43,22 @@ def is_registered(name: str) -> bool:
 def manifold(name: str, **arguments: Any) -> Manifold:
     """The manifold of this name, e.g. manifold("sphere", dim=3, ambient=10).
 
+    `translation`, `scale` and `rotation` place it (`Manifold.placed`), unless its factory takes them itself.
+
     Raises InputError for an unknown name or an argument that its class or factory does not take.
     """
     found = family(name)
-    return REGISTERED[name].from_arguments(**arguments) if name in REGISTERED else found(**arguments)
+    own = inspect.signature(found).parameters
+    place = {key: arguments.pop(key) for key in PLACEMENT if key in arguments and key not in own}
+    made = REGISTERED[name].from_arguments(**arguments) if name in REGISTERED else found(**arguments)
+    return made.placed(**place) if place else made
+
+
+def factor(given: Any) -> Any:
+    """A name or a spec as the manifold; anything else as it is."""
+    if isinstance(given, str):
+        return manifold(given)
+    return from_spec(given) if isinstance(given, dict) else given
 
 
 def register(name: str, factory: Callable[P, Manifold]) -> Callable[P, Manifold]:

@@ -44,7 +44,7 @@ def _finest(manifold: Manifold, most: int) -> Net | None:
     """Nets from the coarsest on, each of about twice as many points; of those small enough the finest, and once more
     with what that leaves."""
     flat, finest = canonical_form(manifold), None
-    spacing = 2 * manifold.radius_bound
+    spacing = 2 * manifold.size
     try:
         while len((found := flat.net(spacing)).points) <= most:
             if finest is None or found.radius < finest.radius:

@@ -71,7 +71,7 @@ def survey(target: Callable[..., Any], manifold: Manifold, radius: float | None)
     jumps = find_jumps(target, manifold)
     sides = [side for jump in jumps for side in (jump.left, jump.right)]
     watched = torch.stack(sides) if sides else torch.empty(0, manifold.ambient, dtype=torch.float64)
-    narrow = narrow_features(target, manifold, manifold.radius_bound if radius is None else radius)
+    narrow = narrow_features(target, manifold, manifold.size if radius is None else radius)
     return Survey(torch.cat([watched, manifold.embed(narrow)]), jumps)
 
 

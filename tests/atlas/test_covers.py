@@ -99,7 +99,7 @@ def test_lloyd_steps_never_worsen_farthest_points() -> None:
 
 
 def test_equal_arcs_have_equal_chords_on_a_helix() -> None:
-    gaps = equal_arcs(Helix(), 20).diff(dim=0).norm(dim=-1)
+    gaps = equal_arcs(NetLadder(Helix()), 20).diff(dim=0).norm(dim=-1)
     assert float(gaps.max() - gaps.min()) < 1e-3 * float(gaps.max())
 
 

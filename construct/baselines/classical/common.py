@@ -168,13 +168,13 @@ class Classical(Method):
 def stored_points(manifold: Manifold, n: int) -> int:
     """Numbers for n points of M: n D, or n k and the frame k D where that is fewer."""
     k, D = manifold.canonical, manifold.ambient
-    return n * D if k == D else min(n * D, n * k + k * D)
+    return min(n * D, n * k + k * D) if manifold.embedded else n * D
 
 
 def frame_size(manifold: Manifold) -> int:
     """k D, the numbers of the frame and the multiply-adds of y = frame^T x; 0 where y = x."""
     k, D = manifold.canonical, manifold.ambient
-    return 0 if k == D else k * D
+    return k * D if manifold.embedded else 0
 
 
 def optional(module: str, install: str = "pip install 'construct-transformer[baselines]'") -> Any:

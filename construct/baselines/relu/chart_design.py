@@ -132,7 +132,7 @@ class ChartDesign:
 def colours(atlas: Atlas) -> Int:
     """Classes (n,) of charts whose balls lie apart, by saturation (Brelaz 1979): the next chart is the one whose
     neighbours show the most colours."""
-    centres, n = atlas.hull_centres.numpy(), atlas.count
+    centres, n = atlas.span_centres.numpy(), atlas.count
     distance = np.sqrt(((centres[:, None] - centres[None]) ** 2).sum(axis=-1))
     near = (distance**2 / 4 < (1 + APART) * atlas.radius**2) & ~np.eye(n, dtype=bool)
     colour = np.full(n, -1)
@@ -167,7 +167,7 @@ def design_of(
     """
     atlas = approximator.atlas
     kinds = colours(atlas) if shared else np.arange(atlas.count)
-    centres, frames = atlas.hull_centres.numpy(), atlas.hull_frames.numpy() / atlas.scale
+    centres, frames = atlas.span_centres.numpy(), atlas.span_frames.numpy() / atlas.scale
     hull, box = _hull(atlas)
     nodes, inside = _grid(atlas.manifold.dim, atlas.radius / atlas.scale)
     local = _local_functions(approximator, nodes, kinds, squares, solve, seed)

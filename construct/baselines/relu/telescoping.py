@@ -127,7 +127,7 @@ class TelescopingNetwork:
         atlas, d = self.approximator.atlas, self.approximator.space.dim
         manifold, (slope, outer) = atlas.manifold, self.terms.ramp(self.distance)
         y = x @ manifold.frame.to(x) if manifold.ambient != manifold.canonical else x
-        box, centres, frames = torch.as_tensor(self.terms.box).to(x), atlas.hull_centres.to(x), atlas.hull_frames.to(x)
+        box, centres, frames = torch.as_tensor(self.terms.box).to(x), atlas.span_centres.to(x), atlas.span_frames.to(x)
         y = box * (y / box).clamp_min(-1.0)
         if atlas.count > 1:
             far = (_square(y / box, self.distance) @ box**2)[:, None] - 2 * y @ centres.T + centres.square().sum(-1)

@@ -53,7 +53,7 @@ class TelescopingLayers:
     def _partition(self, net: Schedule, v: Form, end: int) -> Form:
         """rho (n,), as neurons; late, where carrying y and q is cheaper than carrying rho."""
         atlas, box, (slope, outer) = self.terms.approximator.atlas, self.terms.box, self.terms.ramp(self.distance)
-        n, centres = atlas.count, atlas.hull_centres.numpy()
+        n, centres = atlas.count, atlas.span_centres.numpy()
         q = net.relu(weighted_squares(net, v, self.distance, (box**2)[None]))
         linear = v.apply(-4 * centres * box, (2 * centres @ box) + (centres**2).sum(axis=1))  # y = box (2 v - 1)
         far = q.apply(np.ones((n, 1))) + linear
@@ -66,9 +66,9 @@ class TelescopingLayers:
     def _clipped(self, net: Schedule, v: Form) -> Form:
         """(1 + z)/2 clipped to [0, 1], rows (coordinate, chart)."""
         atlas, box = self.terms.approximator.atlas, self.terms.box
-        frames = (atlas.hull_frames / atlas.scale).movedim(2, 0).numpy()  # (d, n, k)
+        frames = (atlas.span_frames / atlas.scale).movedim(2, 0).numpy()  # (d, n, k)
         rows = frames.reshape(-1, len(box))
-        shift = np.einsum("ink,nk->in", frames, atlas.hull_centres.numpy()).ravel()
+        shift = np.einsum("ink,nk->in", frames, atlas.span_centres.numpy()).ravel()
         z = v.apply(2 * rows * box, -rows @ box - shift)
         return net.relu(net.relu(z.scaled(-0.5, 0.5)).scaled(-1.0, 1.0))
 
