@@ -270,13 +270,14 @@ class Search:
         first: int,
         most_steps: int,
         resolution: int = 16,
+        obstacle: Callable[[], str] = str,
     ) -> tuple[Found, int] | None:
         """(Almost) the smallest number of cells whose error is at most `goal`, where errors fall like `N^-order`.
 
-        Three refinements in a row that gain less than half the order end it, too; `reason` then says so. Every error
-        predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
+        Every error predicts the N whose error is `aim`, a little lower; failures and successes bracket it, until the
         bracket is a `resolution`-th of N. `attempt(N)` gives what was found and its error, or None when N is not to be
-        tried.
+        tried. Where three refinements in a row gain less than half the order, `obstacle` is asked whether there is one
+        (a feature that is not resolved yet looks the same), and what it says is the end.
         """
         failed, cells = 0, first
         found: tuple[Found, int] | None = None
@@ -288,9 +289,8 @@ class Search:
             errors.append(tried[1])
             sizes.append(cells)
             slow = slow_decay(errors, sizes, order) if found is None and tried[1] > goal else None
-            if slow is not None:
-                low, high = sizes[-1 - REFINEMENTS], sizes[-1]
-                self.reason = f"three refinements from {low:g} to {high:g} cells {slow}"
+            if slow is not None and (why := obstacle()):
+                self.reason = f"three refinements from {sizes[-1 - REFINEMENTS]:g} to {cells:g} cells {slow}; {why}"
                 return None
             if tried[1] <= goal:
                 found = tried[0], cells
@@ -325,18 +325,20 @@ class Search:
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error, measured on points of its own, and plan."""
         best = self.problem.best_measured()
-        best = self.best_error if best == math.inf else best
+        best, plan = self.best_error if best == math.inf else best, self.best_plan
+        if plan is not None and plan.error == self.problem.best.error:
+            plan = replace(plan, error=max(best, plan.error))  # the same function, measured anew
         asked = "" if self.problem.asked is None else f" for epsilon = {self.problem.asked:g}"
         if self.fewest_refused is not None:
             needed, sizes = self.fewest_refused
             what = f"{sizes}, the smallest candidate of {self.subject} refused{asked} on {self.problem.manifold!r}"
             best = best if asked else math.inf
-            return over_budget(needed, what, self.budget or 0, best, self.limit, plan=self.best_plan)
+            return over_budget(needed, what, self.budget or 0, best, self.limit, plan=plan)
         if not asked:
             expected = f"a budget within which there is a candidate of {self.subject} on {self.problem.manifold!r}"
-            return BudgetExceeded(message(self.limit, expected, self.budget), best, self.best_plan)
+            return BudgetExceeded(message(self.limit, expected, self.budget), best, plan)
         who = f"{self.subject} reaches in {len(self.trials)} trials"
-        return not_reached(self.problem, best, who, plan=self.best_plan, reason=self.reason)
+        return not_reached(self.problem, best, who, plan=plan, reason=self.reason)
 
     def given_up(self, reason: str) -> EpsilonNotReached:
         """What to raise when there is no use in going on; the budget has nothing to do with it."""

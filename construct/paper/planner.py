@@ -12,8 +12,10 @@ from functools import partial
 from math import comb
 
 import numpy as np
+from torch import Tensor
 
 from construct.atlas import Atlas
+from construct.obstacle import find_obstacle
 from construct.paper.grid import MOST_DEGREE, TaylorApproximator
 from construct.paper.layout import layout_without_target
 from construct.paper.program import program_of, ramp_doublings
@@ -28,6 +30,7 @@ FIRST_CELLS = 4
 MOST_STEPS = 12
 SEARCH_SAMPLES = 8_000
 LEAST_PER_TERM = 150  # dense parameters: two heads bring a term to its chart
+SMALLER = 0.9  # of the smallest cell that the budget is predicted to allow
 AIM = 0.95  # of epsilon: what a step to another N aims at
 
 
@@ -104,6 +107,14 @@ def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple
     """The approximator of one degree with (almost) the fewest cells within epsilon, and its parameters."""
     problem = search.problem
     counted: dict[int, int] = {}
+    worst: list[Tensor] = []
+
+    def obstacle() -> str:
+        """Why no grid within the budget will do, if that is so: a cell is a ball of half its width at least."""
+        cells, needed = max(counted.items())
+        most = cells * ((search.budget or needed) / needed) ** (1 / problem.manifold.dim)
+        found = find_obstacle(problem, worst[0], atlas.radius, SMALLER * atlas.scale / (2 * most), degree)
+        return found.text if found is not None and found.rough else ""
 
     def attempt(cells: int) -> tuple[TaylorApproximator, float] | None:
         sizes = Sizes(atlas.count, cells, degree)
@@ -112,13 +123,20 @@ def _smallest(search: Search, atlas: Atlas, degree: int, cheapest: int) -> tuple
             return None
         with search.timed(f"{sizes}", float(counted[cells])):
             approximator = taylor_approximator(problem.target, atlas, cells=cells, degree=degree)
-        error = problem.search(approximator, samples=SEARCH_SAMPLES).sup
+        found = problem.search(approximator, samples=SEARCH_SAMPLES)
+        error, worst[:] = found.sup, [found.worst_point]
         made = partial(_with_ramp, approximator, problem.epsilon)
         search.record(sizes, error, "measured", parameters=counted[cells], cost=counted[cells], make=made)
         return approximator, error
 
     aim = AIM * problem.wanted
     found = search.fewest(
-        attempt, order=degree + 1, goal=search.goal, aim=aim, first=FIRST_CELLS, most_steps=MOST_STEPS
+        attempt,
+        order=degree + 1,
+        goal=search.goal,
+        aim=aim,
+        first=FIRST_CELLS,
+        most_steps=MOST_STEPS,
+        obstacle=obstacle,
     )
     return None if found is None else (found[0], counted[found[1]])
