@@ -35,6 +35,8 @@ BEYOND = 1.25  # r, of rho
 FINE = 0.25  # eta, of rho
 STEEPEST, STEEPEST_WITH_EDGE = 1.25, 2.5  # Lipschitz constant of project on the grids: 1.13 on a sphere
 APART = 0.6  # distance of two points of P, of rho - eta
+OVERLAPPING = 0.25  # of rho: below it nets are not thinned
+THIN = 0.6  # of the spacing
 MOST_COARSE = 100_000
 AT_ONCE = 2**22  # numbers in one evaluation of project
 
@@ -60,11 +62,20 @@ class TangentNets:
     def net(self, spacing: float) -> tuple[Tensor, float]:
         """Points (n, D) and their radius, at most `spacing`.
 
-        Grid points near p that are much nearer to another coarse point are left out: q is looked for at the one nearest
-        to it.
+        Spacings little below rho are those of finer nets, thinned: there grids of neighbours overlap many times.
         """
         if spacing >= self.radius:
             return self.points, self.radius
+        if spacing <= OVERLAPPING * self.radius:
+            return self._fine(spacing), spacing
+        return thinned(self._fine((1 - THIN) * spacing), THIN * spacing), spacing
+
+    def _fine(self, spacing: float) -> Tensor:
+        """Grid points (n, D), one within `spacing` of every point of M.
+
+        Those near p that are much nearer to another coarse point are left out: q is looked for at the one nearest to
+        it.
+        """
         w = self._grid(self.radius, 2 * spacing / (self.lipschitz * math.sqrt(self.dim)))
         ambient = self.points.shape[1]
         expected = len(self.points) * len(w) // 2**self.dim
@@ -80,7 +91,7 @@ class TangentNets:
             found = found.reshape(-1, ambient)
             least = torch.from_numpy(tree.query(found.numpy())[0])
             kept.append(found[own <= least + 2 * spacing])
-        return torch.cat(kept), spacing
+        return torch.cat(kept)
 
     # -- the coarse net --------------------------------------------------------------------------------------
 
