@@ -315,7 +315,7 @@ def test_a_rigorous_claim_below_its_certificate_is_refused(proved, tmp_path):
 def test_a_claim_that_is_only_measured_says_where_it_was_read(content, tmp_path):
     """A forged one cannot be told; that nobody here has measured it can."""
     net = loaded(forged(content, claim={"bound": 1e-99}), tmp_path)
-    assert "sup error 1.000e-99 (measured, " in repr(net) and "as the file says)" in repr(net)
+    assert "sup error 1.000e-99 (measured, " in repr(net) and "as the file says;" in repr(net)
 
 
 # -- the program ------------------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def test_infinite_derivatives_are_refused() -> None:
 
 def test_wrong_values_are_refused() -> None:
     atlas = paper_atlas(Circle())
-    with pytest.raises(InputError, match="target: expected values of shape"):
+    with pytest.raises(InputError, match="target: expected one value per row, shape"):
         taylor_approximator(lambda x: x, atlas, cells=4, degree=1)
     with pytest.raises(InputError, match="target: expected finite values"):
         taylor_approximator(lambda x: x[..., 0] / 0, atlas, cells=4, degree=1)
