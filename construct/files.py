@@ -51,7 +51,7 @@ from construct.errors import InputError
 from construct.planning import History, Trial
 from construct.problem import Sizes
 from construct.program.compile import Program
-from construct.storage import FileName, opened, write_atomically
+from construct.storage import FileName, opened, shortened, write_atomically
 from construct.transformer.module import Transformer
 from construct.transformer.weights import FeedForward, Heads, Weights
 from construct.validation import described, invalid, one_of
@@ -191,7 +191,7 @@ def read_saved(path: FileName) -> Saved:
                 raise invalid("length", expected, got=f"{length:,} in a file of {size:,} bytes")
             entries, metadata = _header(stream.read(length), size - 8 - length)
         except InputError as error:
-            raise invalid("path", "a safetensors file", got=f"{path} ({error})") from error
+            raise invalid("path", "a safetensors file", got=f"{shortened(str(path))} ({error})") from error
         _check_format(metadata.get("format"), path)
         try:
             _check_tensors(entries)
@@ -200,7 +200,9 @@ def read_saved(path: FileName) -> Saved:
                 raise invalid("tensors", f"{size - 8 - length:,} bytes", got=f"{len(data):,}")
             return _saved(entries, metadata, data)
         except (InputError, MemoryError) as error:
-            raise invalid("path", f"a network of format {FORMAT}", got=f"{path} ({error or 'too large'})") from error
+            raise invalid(
+                "path", f"a network of format {FORMAT}", got=f"{shortened(str(path))} ({error or 'too large'})"
+            ) from error
 
 
 def _check_format(found: str | None, path: FileName) -> None:
@@ -208,9 +210,9 @@ def _check_format(found: str | None, path: FileName) -> None:
         return
     old = re.fullmatch(r"(?:construct-transformer/)?(\d{1,9})", found or "")
     if old is not None and int(old[1]) < FORMAT:
-        got = f"format {old[1]} in {path}, which this version no longer reads; build the network again"
+        got = f"format {old[1]} in {shortened(str(path))}, which this version no longer reads; build the network again"
         raise invalid("path", f"a file of format {FORMAT}", got=got)
-    raise invalid("path", f"a network of format {FORMAT}", got=f"format {described(found)} in {path}")
+    raise invalid("path", f"a network of format {FORMAT}", got=f"format {described(found)} in {shortened(str(path))}")
 
 
 def _header(text: bytes, rest: int) -> tuple[dict[str, _Tensor], dict[str, str]]:

@@ -28,6 +28,7 @@ from construct.origin import Construction, Origin, StatedProgram
 from construct.paper import layout as paper_layout
 from construct.program.compile import Program
 from construct.program.identity import check_sizes, recompiled, tensors
+from construct.storage import shortened
 from construct.transformer.weights import Weights
 from construct.validation import invalid
 
@@ -62,7 +63,7 @@ def load(
         InputError: no file, or none of this library and this format, or no manifold, dtype or device for it.
         PrecisionError: the dtype cannot hold the network.
     """
-    if dtype is not None and dtype not in ON_MANIFOLD:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in ON_MANIFOLD):
         raise invalid("dtype", "torch.float64 or torch.float32", dtype)
     if manifold is not None and not isinstance(manifold, Manifold):
         raise invalid("manifold", "a construct.manifolds.Manifold or None", manifold)
@@ -72,7 +73,7 @@ def load(
         program, weights = _program(saved)
         certificate = _certificate(saved)
     except InputError as error:
-        raise invalid("path", f"a network of format {FORMAT}", got=f"{path} ({error})") from error
+        raise invalid("path", f"a network of format {FORMAT}", got=f"{shortened(str(path))} ({error})") from error
     if manifold is not None:
         _check_given(manifold, saved, space)
         space, elsewhere = manifold, None

@@ -31,7 +31,7 @@ from construct.program.compile import Program
 from construct.program.identity import recompiled
 from construct.program.trace import Trace
 from construct.transformer.weights import Weights
-from construct.validation import finite_points, invalid, message, one_of
+from construct.validation import finite_points, invalid, is_strided, message, one_of
 
 PositionCodeName = Literal["integer", "trigonometric"]
 Execution = Literal["sparse", "dense"]
@@ -99,7 +99,7 @@ class Network(Owner):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> None:
-        if dtype not in ON_MANIFOLD:
+        if not isinstance(dtype, torch.dtype) or dtype not in ON_MANIFOLD:
             raise _bad_dtype(dtype)
         super().__init__(Held(weights, dtype, device))
         self.origin, self._approximator = origin, approximator
@@ -308,7 +308,9 @@ class Network(Owner):
             return held.executor(name).multiply_adds()
 
     def _validate(self, x: Tensor, check: bool) -> None:
-        if not isinstance(x, Tensor) or x.ndim < 1 or x.shape[-1] != self.ambient:
+        if not isinstance(check, bool):
+            raise invalid("check", "True or False", check)
+        if not isinstance(x, Tensor) or not is_strided(x) or x.ndim < 1 or x.shape[-1] != self.ambient:
             raise invalid("x", f"a torch tensor of shape (..., {self.ambient})", x)
         if x.dtype != self.dtype:
             raise invalid("x", f"dtype {self.dtype}", got=f"{x.dtype}")

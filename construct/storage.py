@@ -26,6 +26,7 @@ FileName = str | PathLike[str]
 ENDING = ".construct-tmp"
 LONGEST_NAME = 160  # bytes of a target's name that its temporary repeats; longer ones are named by a digest
 ATTEMPTS = 100
+SHOWN = 300  # characters of a path in a message
 PERMISSIONS = 0o666  # less what the umask takes
 PATH_ERRORS = "EACCES EPERM EROFS ENOENT ENOTDIR EISDIR ELOOP ENAMETOOLONG EINVAL EILSEQ ENXIO ETXTBSY"
 OF_THE_PATH = frozenset(getattr(errno, name) for name in PATH_ERRORS.split() if hasattr(errno, name))
@@ -55,6 +56,11 @@ def path_text(path: object, name: str = "path") -> str:
     return text
 
 
+def shortened(text: str) -> str:
+    """A path for a message."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 def writable_place(path: object, name: str = "path") -> str:
     """Where a file of this path would be written, links followed as `open` does.
 
@@ -68,13 +74,17 @@ def writable_place(path: object, name: str = "path") -> str:
         folder = os.path.dirname(place)
         found = _mode(place)
         if text.endswith(os.sep) or (found is not None and stat.S_ISDIR(found)):
-            raise invalid(name, "a file in a folder that exists", got=f"{text!r}, a folder")
+            raise invalid(name, "a file in a folder that exists", got=f"{shortened(text)!r}, a folder")
         if not os.path.isdir(folder):
-            raise invalid(name, "a file in a folder that exists", got=f"{text!r}; there is no folder {folder!r}")
+            raise invalid(
+                name,
+                "a file in a folder that exists",
+                got=f"{shortened(text)!r}; there is no folder {shortened(folder)!r}",
+            )
         if found is not None and not stat.S_ISREG(found):
-            raise invalid(name, "a regular file, or none yet", got=f"{text!r}, {_kind(found)}")
+            raise invalid(name, "a regular file, or none yet", got=f"{shortened(text)!r}, {_kind(found)}")
         if not os.access(folder, os.W_OK | os.X_OK) or (found is not None and not os.access(place, os.W_OK)):
-            raise invalid(name, "a file that can be written", got=f"{text!r}, which this user may not write")
+            raise invalid(name, "a file that can be written", got=f"{shortened(text)!r}, which this user may not write")
     return place
 
 
@@ -135,9 +145,9 @@ def opened(path: object, *, most: int, name: str = "path") -> Iterator[tuple[Bin
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise invalid(name, "a file", got=f"{text}, which is {_kind(found.st_mode)}")
+            raise invalid(name, "a file", got=f"{shortened(text)}, which is {_kind(found.st_mode)}")
         if found.st_size > most:
-            raise invalid(name, f"a file of at most {most:,} bytes", got=f"{text} of {found.st_size:,}")
+            raise invalid(name, f"a file of at most {most:,} bytes", got=f"{shortened(text)} of {found.st_size:,}")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
             yield stream, found.st_size
     finally:
@@ -162,7 +172,7 @@ def _naming(name: str, text: str) -> Iterator[None]:
         if error.errno not in OF_THE_PATH:
             raise
         why = "not there" if error.errno == errno.ENOENT else f"not to be had ({error.strerror})"
-        raise invalid(name, "a file", got=f"{text}, which is {why}") from error
+        raise invalid(name, "a file", got=f"{shortened(text)}, which is {why}") from error
 
 
 def _mode(place: str) -> int | None:

@@ -24,6 +24,8 @@ _NOTHING = object()
 def described(value: object) -> str:
     """A short description of an argument for an error message (shape and dtype instead of entries for
     tensors)."""
+    if isinstance(value, Tensor) and not is_strided(value):
+        return f"a tensor of layout {'nested' if value.is_nested else value.layout}"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
     if isinstance(value, np.ndarray):
@@ -33,6 +35,11 @@ def described(value: object) -> str:
     except Exception:  # of a foreign object, or nested too deeply: the refusal has to be told all the same
         return f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def is_strided(x: Tensor) -> bool:
+    """Whether a tensor has its entries in memory one by one: not sparse, nor nested."""
+    return not x.is_nested and x.layout == torch.strided
 
 
 def message(name: str, expected: str, given: object = _NOTHING, *, got: str | None = None) -> str:
@@ -121,7 +128,7 @@ def floating_dtype(dtype: object, name: str = "dtype") -> torch.dtype:
 def shaped(x: object, name: str, *last: int) -> Tensor:
     """A floating point tensor whose shape ends with `last`; the entries are not looked at."""
     wanted = ", ".join(["...", *map(str, last)])
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) or not is_strided(x):
         raise invalid(name, f"a torch tensor of shape ({wanted})", x)
     if not x.dtype.is_floating_point:
         raise invalid(name, "a tensor with a real floating point dtype", x)

@@ -9,7 +9,7 @@ import torch
 
 import construct
 from construct.errors import InputError, PrecisionError
-from construct.manifolds import Circle
+from construct.manifolds import Circle, Cube
 from construct.network import Network
 from construct.program.codes import EntryRange
 from construct.program.compile import Program
@@ -176,3 +176,52 @@ def test_files_that_cannot_be_written_are_named(tmp_path):
         for path in (tmp_path, tmp_path / "nowhere" / "net"):
             with pytest.raises(InputError, match="path: expected a file in a folder that exists"):
                 write(path)
+
+
+NOT_STRIDED = {
+    "torch.sparse_coo": lambda: torch.ones(3, 2, dtype=torch.float64).to_sparse(),
+    "torch.sparse_csr": lambda: torch.ones(3, 2, dtype=torch.float64).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(1, 2), torch.ones(2, 2)], dtype=torch.float64),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning", "ignore:The PyTorch API of nested:UserWarning")
+@pytest.mark.parametrize("layout", NOT_STRIDED)
+def test_points_that_are_not_strided_are_refused(layout):
+    x = NOT_STRIDED[layout]()
+    said = rf"^x: expected a torch tensor of shape .*, got a tensor of layout {layout}"
+    for refuse in (circle_network(), Circle().project):
+        with pytest.raises(InputError, match=said):
+            refuse(x)
+
+
+@pytest.mark.parametrize("check", [1, None, [0.1], "yes"])
+def test_check_is_a_truth_value(check):
+    net = circle_network()
+    with pytest.raises(InputError, match=r"^check: expected True or False"):
+        net(points(net), check=check)
+
+
+@pytest.mark.parametrize("dtype", [{1: 2}, [], "float64", 5])
+def test_what_is_no_dtype_is_refused_by_load(dtype, tmp_path):
+    circle_network().save(tmp_path / "net.safetensors")
+    with pytest.raises(InputError, match=r"^dtype: expected torch.float64 or torch.float32"):
+        construct.load(tmp_path / "net.safetensors", dtype=dtype)
+
+
+def test_long_paths_are_not_quoted_whole(tmp_path):
+    path = str(tmp_path / ("long" * 1000))
+    for refuse in (construct.load, construct.load_certificate, circle_network().save):
+        with pytest.raises(InputError, match=r"^path: expected") as caught:
+            refuse(path)
+        assert len(str(caught.value)) < 1000
+
+
+def test_a_network_that_is_its_target_is_certified_without_end_of_cells():
+    """No error is attained, so none of which the bound could be a share: the part of rounding is what is left."""
+    x = construct.expressions.variables(1)[0]
+    net = construct.approximate(x, Cube(1), degree=1, charts=1)
+    found = construct.certify(net, x, Cube(1), max_cells=2000)
+    assert found.cells < 200 and 0 < found.bound < 1e-12
+    inside = Cube(1).sample(1000, seed=3)
+    assert float((net(inside) - inside[:, 0]).abs().max()) <= found.bound

@@ -64,7 +64,8 @@ def certify(
         manifold: one with a `formula()`: all named ones, and a `ParametricManifold` with `formula`.
         kind: "rigorous"; for a measured error see `construct.measure`.
         epsilon: stop as soon as the bound is at most epsilon.
-        tolerance: otherwise stop when the bound is within this share of an error that is attained by some P_n.
+        tolerance: otherwise stop when the bound is within this share of an error that is attained by some P_n, or of
+            the part of it that gates and rounding are responsible for, which no cells make smaller.
         max_cells: largest number of cells.
         seed: of the measured error that is given for comparison.
         progress: as in `construct.approximate`.
@@ -87,7 +88,7 @@ def certify(
             box = canonical_box(formula)
             watch.stage("formula of the network from its weights")
             charts, error = _charts(weights, manifold, box)
-            local = _local_target(epsilon, error, weights)
+            local = _local_target(epsilon, error, weights, tolerance)
             watch.stage("cells")
             frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
             bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
@@ -192,12 +193,15 @@ def _charts(weights: NetworkWeights, manifold: Manifold, box: list[list[float]])
     return charts, rounded_up(charts.error * ERROR_MARGIN)
 
 
-def _local_target(epsilon: float | None, error: float, weights: NetworkWeights) -> float:
-    """The bound of |T - f| in exact arithmetic that suffices for epsilon; below 0, which none is, without one."""
-    if epsilon is not None and error >= epsilon:
+def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, tolerance: float) -> float:
+    """The bound of |T - f| in exact arithmetic that suffices for epsilon; without one that of which `error`, what gates
+    and rounding lose, is all but a share: where T is f but for rounding, no cells would ever be fine enough."""
+    if epsilon is None:
+        return tolerance * error
+    if error >= epsilon:
         expected = f"more than {error:.3g}, the bound on what gates and rounding in {weights.dtype} lose"
         raise EpsilonNotReached(message("epsilon", expected, got=f"{epsilon:g}"), error)
-    return (epsilon or 0.0) / LOCAL_MARGIN - error
+    return epsilon / LOCAL_MARGIN - error
 
 
 def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> None:
