@@ -249,9 +249,10 @@ class Network(Owner):
         held = self._now()
         self._validate(x, check)
         flat = x.reshape(-1, held.transformer.ambient)
+        wanted = self.outside if outside is None else one_of(outside, "outside", get_args(Outside))
         if flat.shape[0] == 0:
             return flat.new_zeros(x.shape[:-1])
-        self._look_outside(flat, held.box, outside)
+        self._look_outside(flat, held.box, wanted)
         with full_precision(x.device):
             values = held.executor(self._execution).forward(flat, self._live())
         finite_values = torch.isfinite(values)
@@ -260,9 +261,8 @@ class Network(Owner):
             raise invalid("x", expected, got=f"{int((~finite_values).sum())} at which they do not")
         return values.reshape(x.shape[:-1])
 
-    def _look_outside(self, x: Tensor, box: Tensor, outside: Outside | None) -> None:
+    def _look_outside(self, x: Tensor, box: Tensor, wanted: str) -> None:
         """Say what `outside` wants to be said of points (P, D)."""
-        wanted = self.outside if outside is None else one_of(outside, "outside", get_args(Outside))
         if wanted == "evaluate" or bool(within(x, box).all()):
             return
         count, factor = int((~within(x, box)).sum()), float(times_outside(x, box).max())

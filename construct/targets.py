@@ -284,7 +284,8 @@ def _advice(target: Callable[..., Any], x: Tensor) -> str:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__} ({error})"
+    text = str(error)
+    return f"{type(error).__name__} ({text if text.isprintable() else ascii(text)})"
 
 
 def _as_tensor(values: Any, x: Tensor) -> Tensor:

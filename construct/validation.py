@@ -54,6 +54,8 @@ def invalid(name: str, expected: str, given: object = _NOTHING, *, got: str | No
 
 def scalar(value: object) -> object:
     """A numpy or torch scalar as Python's own number; anything else as it is."""
+    if isinstance(value, Tensor) and (value.is_meta or not is_strided(value)):
+        return value
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
         return value.item()
     return value.item() if isinstance(value, np.generic) else value

@@ -225,3 +225,29 @@ def test_a_network_that_is_its_target_is_certified_without_end_of_cells():
     assert found.cells < 200 and 0 < found.bound < 1e-12
     inside = Cube(1).sample(1000, seed=3)
     assert float((net(inside) - inside[:, 0]).abs().max()) <= found.bound
+
+
+def test_outside_is_looked_at_without_points_too():
+    net = circle_network()
+    with pytest.raises(InputError, match=r"^outside: expected one of"):
+        net(points(net)[:0], outside="nowhere")
+
+
+def test_escapes_of_a_target_do_not_reach_the_terminal():
+    def target(x):
+        raise ValueError("v\x1b[31m")
+
+    with pytest.raises(InputError, match=r"^target: expected") as caught:
+        construct.approximate(target, Circle(), 1e-1)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_an_epsilon_without_a_value_is_refused():
+    with pytest.raises(InputError, match=r"^epsilon: expected a finite real number > 0"):
+        construct.approximate(exp_sin, Circle(), torch.tensor(0.1, device="meta"))  # type: ignore[arg-type]
+
+
+def test_a_certificate_that_is_none_is_named_by_its_path(tmp_path):
+    (tmp_path / "c.json").write_text("[1, 2")
+    with pytest.raises(InputError, match=r"^path: expected a certificate of format"):
+        construct.load_certificate(tmp_path / "c.json")

@@ -103,9 +103,11 @@ def test_a_saved_network_is_certified_and_the_certificate_read_back(
     document = json.loads((tmp_path / "certificate.json").read_text())
     document["seconds"] /= 2
     (tmp_path / "certificate.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match=r"^digest: expected an unchanged certificate, got .*digest"):
+    with pytest.raises(
+        InputError, match=r"^path: expected .* \(digest: expected an unchanged certificate, got .*digest"
+    ):
         construct.load_certificate(tmp_path / "certificate.json")
-    with pytest.raises(InputError, match=r"^certificate: expected a JSON document, got "):
+    with pytest.raises(InputError, match=r"^path: expected .* \(certificate: expected a JSON document, got "):
         construct.load_certificate(tmp_path / "net.safetensors")
     with pytest.raises(InputError, match=r"^path: expected a file, got "):
         construct.load_certificate(tmp_path / "none.json")

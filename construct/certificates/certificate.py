@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from construct.certificates.document import MOST_BYTES, checked
+from construct.certificates.document import FORMAT, MOST_BYTES, checked
 from construct.certificates.weights import Evaluated, weights_digest
 from construct.documents import parsed
-from construct.storage import read_whole, write_atomically
+from construct.errors import InputError
+from construct.storage import read_whole, shortened, write_atomically
+from construct.validation import invalid
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,14 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
     """Read a certificate; nothing is proved again, see `python -m proofs_as_code verify` for that.
 
     Raises:
-        InputError: no such file, or a field that is missing, unknown, there twice, or not what a certificate has
-            there (named), or a digest that is not that of the contents.
+        InputError: naming `path`: no such file, or a field that is missing, unknown, there twice, or not what a
+            certificate has there (named, too), or a digest that is not that of the contents.
     """
-    return certificate_of(parsed(read_whole(path, most=MOST_BYTES), "certificate"))
+    text = read_whole(path, most=MOST_BYTES)
+    try:
+        return certificate_of(parsed(text, "certificate"))
+    except InputError as error:
+        raise invalid("path", f"a certificate of format {FORMAT}", got=f"{shortened(str(path))} ({error})") from error
 
 
 def certificate_of(document: object) -> Certificate:
