@@ -149,7 +149,11 @@ def opened(path: object, *, most: int, name: str = "path") -> Iterator[tuple[Bin
         if found.st_size > most:
             raise invalid(name, f"a file of at most {most:,} bytes", got=f"{shortened(text)} of {found.st_size:,}")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            yield stream, found.st_size
+            try:
+                yield stream, found.st_size
+            except OSError as error:
+                got = f"{shortened(text)}, which cannot ({error.strerror})"
+                raise invalid(name, "a file that can be read", got=got) from error
     finally:
         os.close(descriptor)
 

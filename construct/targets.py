@@ -26,7 +26,7 @@ from torch import Tensor
 
 from construct.errors import ConstructError, InputError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
-from construct.validation import invalid, one_of
+from construct.validation import invalid, is_strided, one_of
 
 __all__ = ["Target", "check_target", "evaluate_target", "load_target", "target", "target_names"]
 
@@ -290,6 +290,8 @@ def _said(error: BaseException) -> str:
 
 def _as_tensor(values: Any, x: Tensor) -> Tensor:
     if isinstance(values, Tensor):
+        if not is_strided(values):
+            raise invalid("target", READABLE, values)
         return values
     if isinstance(values, np.ndarray | np.generic):
         try:

@@ -1,7 +1,9 @@
 """What a careless or hostile user does to a network: no silent wrong number, no claim that outlives its dtype."""
 
 import copy
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ import torch
 
 import construct
 from construct.errors import InputError, PrecisionError
-from construct.manifolds import Circle, Cube
+from construct.manifolds import Circle, Cube, ParametricManifold
 from construct.network import Network
 from construct.program.codes import EntryRange
 from construct.program.compile import Program
 from construct.program.ffn import Ffn, clip
 from construct.program.rules import EVERY, Rule, Tokens, Where
+from proofs_as_code.verifier.__main__ import main as verifier_main
 from tests.transformer.networks import circle_network, exp_sin
 
 
@@ -251,3 +254,44 @@ def test_a_certificate_that_is_none_is_named_by_its_path(tmp_path):
     (tmp_path / "c.json").write_text("[1, 2")
     with pytest.raises(InputError, match=r"^path: expected a certificate of format"):
         construct.load_certificate(tmp_path / "c.json")
+
+
+def ellipse(u):
+    return torch.cat([2 * torch.cos(u), torch.sin(u)], dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"), [({"lower": np.array("a")}, "lower"), ({"lower": 0.0}, "lower"), ({"periodic": 5}, "periodic")]
+)
+def test_bounds_of_parameters_that_are_no_sequences_are_refused(changed, name):
+    arguments = {"lower": [0.0], "upper": [2 * math.pi], "periodic": [True], "reach": 0.4, "lipschitz": [2.0]}
+    with pytest.raises(InputError, match=rf"^{name}: expected"):
+        ParametricManifold(ellipse, **(arguments | changed))
+
+
+@pytest.mark.parametrize("size", [1e160, 1e300])
+def test_points_whose_distances_overflow_are_off_the_manifold(size):
+    own = ParametricManifold(ellipse, [0.0], [2 * math.pi], [True], 0.4, [2.0])
+    far = torch.tensor([[size, -size], [0.0, size]], dtype=torch.float64)
+    assert torch.isfinite(own.project(far)).all() and not own.contains(far).any()
+    assert own.contains(own.project(far)).all()
+
+
+def test_values_of_a_target_that_are_sparse_are_refused():
+    with pytest.raises(InputError, match=r"^target: expected .*, got a tensor of layout torch.sparse_coo"):
+        construct.approximate(lambda x: x[..., 0].to_sparse(), Circle(), 1e-1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that opens and cannot be read")
+def test_a_file_that_cannot_be_read_is_named():
+    for refuse in (construct.load, construct.load_certificate):
+        with pytest.raises(InputError, match=r"^path: expected"):
+            refuse("/proc/self/mem")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "no/such/file", "."])
+def test_the_verifier_refuses_what_is_no_file_in_one_line(name, capsys):
+    assert verifier_main([name, name]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: NETWORK: expected a file, got ") and said.err.count("\n") == 1
+    assert len(said.err) < 500 and "\0" not in said.err and not said.out

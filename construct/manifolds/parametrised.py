@@ -19,6 +19,7 @@ from construct.validation import invalid
 
 _MOST_SEEDS = 200_000
 _MOST_REJECTIONS = 10_000
+FAR = 1e100  # coordinates beyond which squares of distances would overflow: such points are taken for nearer ones
 
 
 class Parametrised(Manifold):
@@ -166,7 +167,7 @@ class Parametrised(Manifold):
 
     def _flat(self, y: Tensor) -> Tensor:
         """(n, k) float64 on the CPU, without NaN and infinities."""
-        return torch.nan_to_num(y.detach().double().cpu().reshape(-1, self.canonical), 0.0, 0.0, 0.0)
+        return torch.nan_to_num(y.detach().double().cpu().reshape(-1, self.canonical), 0.0, 0.0, 0.0).clamp(-FAR, FAR)
 
     def _parameters(self, y: Tensor) -> Tensor:
         """Parameters in the box of the nearest points of M, plain tensors (..., k) -> (..., d), float64.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,11 +112,14 @@ class ParametricManifold(Parametrised, registered=False):
         seed: int = 0,
     ) -> None:
         self._function, self.orthogonal = function, bool(orthogonal)
-        d = len(lower)
+        ends = lower.tolist() if isinstance(lower, Tensor | np.ndarray) else lower
+        if isinstance(ends, str) or not isinstance(ends, Sequence):
+            raise invalid("lower", "a sequence of real numbers", lower)
+        d = len(ends)
         low, high = reals(lower, "lower", d), reals(upper, "upper", d)
         if d == 0 or any(a >= b for a, b in zip(low, high, strict=True)):
             raise invalid("lower", "below upper in every entry", got=f"{low} and {high}")
-        if len(periodic) != d or not all(isinstance(p, bool) for p in periodic):
+        if not isinstance(periodic, Sequence) or len(periodic) != d or not all(isinstance(p, bool) for p in periodic):
             raise invalid("periodic", f"{d} booleans", periodic)
         span = torch.tensor(high, dtype=torch.float64) - torch.tensor(low, dtype=torch.float64)
         unit = torch.rand(CHECKED, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

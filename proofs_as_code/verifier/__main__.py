@@ -13,6 +13,7 @@ from pathlib import Path
 from proofs_as_code.verifier.verification import verify
 
 OPTION = "--semantic-only"
+SHOWN = 300  # characters of a path in a message
 
 
 def main(arguments: list[str]) -> int:
@@ -26,8 +27,8 @@ def main(arguments: list[str]) -> int:
     if len(paths) != 2:
         return refuse(f"arguments: expected NETWORK and CERTIFICATE, got {len(paths)} of them")
     for name, path in zip(("NETWORK", "CERTIFICATE"), paths, strict=True):
-        if not Path(path).is_file():
-            return refuse(f"{name}: expected a file, got {path}")
+        if not is_file(path):
+            return refuse(f"{name}: expected a file, got {path[:SHOWN]!r}")
     report = verify(*paths, digests=OPTION not in arguments)
     if not report.holds:
         print(f"refused ({report.reason})")
@@ -38,6 +39,14 @@ def main(arguments: list[str]) -> int:
     said = ", ".join(f"{name} {value!r}" for name, value in (report.unchecked or {}).items())
     print(f"not checked, said by the certificate: {said}")
     return 0
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file of this name; there is none of a name that no file can have."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def refuse(message: str) -> int:
