@@ -36,6 +36,7 @@ from proofs_as_code.verifier import verify
 x, y, z = variables(3)
 ARGUMENTS = {"net", "target", "manifold", "kind", "epsilon", "tolerance", "max_cells", "seed", "progress", "formula",
              "weights", "timeout"}  # fmt: skip
+NAMES_OF_WEIGHTS = {"hidden0", "query", "key", "value", "layers", "weights", "transformer", "readout"}
 EXPRESSIONS: dict[str, Expression] = {
     "exp(x) sin(3 y + z)": exp(x) * sin(3 * y + z), "x^3 - 3 x y^2": x**3 - 3 * x * y**2, "x": 1 * x, "0": 0 * x,
     "tanh(1e6 x)": tanh(1e6 * x), "sqrt|x - 0.3|": sqrt(abs(x - 0.3)), "1/x": 1 / x, "sqrt(x)": sqrt(x),
@@ -112,7 +113,10 @@ class Certifying(Surface):
         if isinstance(case.choices["manifold"], str):
             manifold = MANIFOLDS[manifold]
         if "edit" in case.choices:
-            self.edit(net, random.Random(case["edit"]))
+            try:
+                self.edit(net, random.Random(case["edit"]))
+            except construct.InputError as error:
+                return refusal(error, NAMES_OF_WEIGHTS)
         options = {n: case[n] for n in ("epsilon", "tolerance", "max_cells", "seed", "kind", "progress")
                    if n in case.choices}  # fmt: skip
         try:
@@ -132,10 +136,9 @@ class Certifying(Surface):
 
     @staticmethod
     def edit(net: construct.Network, rng: random.Random) -> None:
-        """A weight changed: a lot, a little, or by a silent head's worth."""
-        parameters = [p for p in net.transformer.parameters() if p.numel()]
-        p = rng.choice(parameters)
-        with torch.no_grad():
+        """A weight changed, through the door: a lot, a little, or by a silent head's worth."""
+        with net.edit() as transformer, torch.no_grad():
+            p = rng.choice([p for p in transformer.parameters() if p.numel()])
             flat = p.view(-1)
             place = rng.choice(flat.nonzero()[:, 0].tolist() or [0])
             flat[place] *= rng.choice((1 + 1e-12, 1 + 1e-3, 2.0, -1.0, 1e5, 1e-300, float("nan")))
