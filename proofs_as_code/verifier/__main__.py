@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         return refuse(f"arguments: expected NETWORK and CERTIFICATE, got {len(paths)} of them")
     for name, path in zip(("NETWORK", "CERTIFICATE"), paths, strict=True):
         if not is_file(path):
-            return refuse(f"{name}: expected a file, got {path[:SHOWN]!r}")
+            return refuse(f"{name}: expected a file, got {(path if path.isprintable() else ascii(path))[:SHOWN]}")
     report = verify(*paths, digests=OPTION not in arguments)
     if not report.holds:
         print(f"refused ({report.reason})")
