@@ -186,7 +186,7 @@ def a_shape(genuine: Genuine, rng: Random) -> Document:
     document = copy.deepcopy(genuine.document)
     manifold, width = document["manifold"], len(document["canonical_box"])
     size = float(rng.choice([0.0, 1.0, 10.0, 1e6]))
-    extra = draw([size, -size, ["x", 0], ["mul", size, ["x", 0]], expression(rng, 1)], rng)
+    extra = draw([size, -size, ["x", 0], ["mul", size, ["x", 0]], expression(rng, len(manifold["lower"]))], rng)
     choice = rng.integers(9)
     if choice in (0, 1):  # more components than anything else knows of, some with a frame and a box that fit
         place = int(rng.integers(width + 1))
@@ -215,12 +215,13 @@ def a_shape(genuine: Genuine, rng: Random) -> Document:
 def a_tree(genuine: Genuine, rng: Random) -> Document:
     """Another division of the box."""
     document = copy.deepcopy(genuine.document)
-    tree = document["tree"]
+    tree, axes = document["tree"], len(document["manifold"]["lower"])
     place = int(rng.integers(len(tree)))
     other = draw(
-        [tree[:place], tree + tree, tree[::-1], tree[:place] + "." + tree[place:], ".", "0..", "", "1..", "²"], rng
+        [tree[:place], tree + tree, tree[::-1], tree[:place] + "." + tree[place:], ".", "0..", "", f"{axes}..", "²"], rng
     )
-    document["tree"] = draw([other, "0" + tree + tree], rng)
+    turned = "".join(symbol if symbol == "." else str((int(symbol) + 1) % axes) for symbol in tree)
+    document["tree"] = draw([other, f"{axes - 1}{tree}{tree}", turned], rng)
     if rng.random() < 0.7:
         document["cells"] = document["tree"].count(".")
     return document

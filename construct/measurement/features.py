@@ -23,6 +23,7 @@ MOST_CELLS = 4096
 HALVED = 128  # cells at once
 FIRST_CELLS = {1: 64, 2: 16, 3: 8}
 FINEST = 2.0**-44  # of the box: no cell is halved further
+FLAT = 1e-280  # a variation that is owed to the rounding of enclosures alone
 LARGEST_DIMENSION = 3
 FINER = 4.0
 """A length scale is resolved by so many radii."""
@@ -69,7 +70,7 @@ class _Cells:
         self.lower, self.upper = low + (high - low) * steps / count, low + (high - low) * (steps + 1) / count
         self.variation, self.diameter, self.axis = self._look(self.lower, self.upper)
         while len(self.lower) < MOST_CELLS:
-            divisible = np.flatnonzero((self.upper - self.lower > self.least).any(axis=1) & (self.variation > 0))
+            divisible = np.flatnonzero((self.upper - self.lower > self.least).any(axis=1) & (self.variation > FLAT))
             number = min(HALVED, MOST_CELLS - len(self.lower), len(divisible))
             if number == 0:
                 return

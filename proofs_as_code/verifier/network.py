@@ -66,6 +66,10 @@ class Network:
 
     def range(self, p: Poly) -> tuple[fmpq, fmpq]:
         """Bounds: sharp for a monomial times a polynomial in one clipped z, added up over such parts."""
+        if p.keys() <= {()}:
+            return p.get((), fmpq(0)), p.get((), fmpq(0))
+        if p.ends is not None:
+            return p.ends
         if (key := frozenset(p.items())) not in self.ranges:
             parts: dict[Any, dict[int, fmpq]] = {}
             for m, c in sorted(p.items(), key=lambda item: -len(item[0])):
@@ -83,7 +87,8 @@ class Network:
                     ends = min(corners), max(corners)
                 low, high = low + ends[0], high + ends[1]
             self.ranges[key] = low, high
-        return self.ranges[key]
+        p.ends = self.ranges[key]
+        return p.ends
 
     def extremes(self, powers: dict[int, fmpq], i: int) -> tuple[fmpq, fmpq]:
         """Bounds of a polynomial in one unknown, from its ends and all its critical points."""
@@ -121,11 +126,13 @@ class Network:
         return Poly.of(item for p, _ in parts for item in p.items()), error
 
     def times(self, a: Value, b: Value) -> Value:
-        (p, d), (q, e), known = a, b, keeps(self.unit, a) or keeps(self.unit, b)
-        error = d * self.size(q) + self.size(p) * e + d * e
-        if not known and (p or d) and (q or e) and spread(self.unit, (p * q, d + e)) > 1 / self.unit:
-            error += self.unit * (self.size(p) + d) * (self.size(q) + e) + TINY[self.unit]
-        return p * q, error
+        (p, d), (q, e), unit = a, b, self.unit
+        if not (p or d) or not (q or e):  # 0 times what is finite
+            return Poly(), 0.0
+        error, whole = d * self.size(q) + self.size(p) * e + d * e, p * q
+        if not (keeps(unit, a) or keeps(unit, b)) and spread(unit, (whole, d + e)) > 1 / unit:
+            error += unit * (self.size(p) + d) * (self.size(q) + e) + TINY[unit]
+        return whole, error
 
     def functional(self, weights: list[float], values: list[Value], bias: float = 0.0) -> Value:
         terms = [(v * number(w), e * abs(w)) for w, (v, e) in zip(weights, values, strict=True) if w]
@@ -194,13 +201,17 @@ class Network:
             heard = np.flatnonzero((sizes > 0) @ (v != 0).any(axis=0))
             if heard.size == 0:
                 continue
+            rows = np.flatnonzero(q.any(axis=1) & k.any(axis=1)).tolist()  # the others add 0 to a score
             hull = right[0][heard].min(0), right[1][heard].max(0)
+            asked: dict[tuple[int, bool], list[Value]] = {}  # a token's rows of Q or K, once for all of its pairs
             hears = np.flatnonzero(~(top(left, hull) < 0))
             for i, j in np.argwhere(~(top(left[:, hears, None], right[:, None, heard]) < 0)):
                 target, source, score = hears[i], self.state[heard[j]], (Poly(), 0.0)
-                for q_row, k_row in zip(q.tolist(), k.tolist(), strict=True):
-                    term = self.times(self.functional(q_row, self.state[target]), self.functional(k_row, source))
-                    score = self.add([score, term])
+                for token, matrix, own in ((target, q, True), (heard[j], k, False)):
+                    if (token, own) not in asked:
+                        asked[token, own] = [self.functional(matrix[r].tolist(), self.state[token]) for r in rows]
+                for left_row, right_row in zip(asked[target, True], asked[heard[j], False], strict=True):
+                    score = self.add([score, self.times(left_row, right_row)])
                 for r in np.flatnonzero(v.any(axis=1)):
                     term = self.relu(score, self.functional(v[r].tolist(), source))
                     parts.setdefault((target, r), [self.state[target][r]]).append(term)

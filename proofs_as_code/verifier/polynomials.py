@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from flint import fmpq
@@ -18,7 +19,12 @@ SMALLEST = {2.0**-53: fmpq(1, 2**1074), 2.0**-24: fmpq(1, 2**149)}  # number > 0
 
 
 class Poly(dict[tuple[int, ...], fmpq]):
-    """Non-zero coefficients by monomial, the sorted tuple of the numbers of its unknowns."""
+    """Non-zero coefficients by monomial, the sorted tuple of the numbers of its unknowns; never changed once made.
+
+    ends: what a network has found to be its range, None before.
+    """
+
+    ends: tuple[fmpq, fmpq] | None = None
 
     @staticmethod
     def of(terms: Iterable[tuple[tuple[int, ...], Any]]) -> Poly:
@@ -40,6 +46,7 @@ class Poly(dict[tuple[int, ...], fmpq]):
 Value = tuple[Poly, float]  # and a bound of the difference of the computed value
 
 
+@lru_cache(1 << 16)
 def rational(value: float) -> fmpq:
     return fmpq(*float(value).as_integer_ratio())
 
@@ -76,4 +83,4 @@ def spread(unit: float, *parts: Value) -> float:
 
 def keeps(unit: float, value: Value) -> bool:
     """Whether a product with this number is exact for every float: 1, 2, 4, ..., up to its sign."""
-    return spread(unit, value) <= 1 and abs(value[0].get((), fmpq(0))) >= 1
+    return value[0].keys() == {()} and spread(unit, value) <= 1 and abs(value[0].get((), fmpq(0))) >= 1
