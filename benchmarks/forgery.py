@@ -217,9 +217,8 @@ def a_tree(genuine: Genuine, rng: Random) -> Document:
     document = copy.deepcopy(genuine.document)
     tree, axes = document["tree"], len(document["manifold"]["lower"])
     place = int(rng.integers(len(tree)))
-    other = draw(
-        [tree[:place], tree + tree, tree[::-1], tree[:place] + "." + tree[place:], ".", "0..", "", f"{axes}..", "²"], rng
-    )
+    more = tree[:place] + "." + tree[place:]
+    other = draw([tree[:place], tree + tree, tree[::-1], more, ".", "0..", "", f"{axes}..", "²"], rng)
     turned = "".join(symbol if symbol == "." else str((int(symbol) + 1) % axes) for symbol in tree)
     document["tree"] = draw([other, f"{axes - 1}{tree}{tree}", turned], rng)
     if rng.random() < 0.7:

@@ -204,7 +204,7 @@ def certify_command(
     max_cells: Annotated[int, typer.Option(help="Most cells.")] = 200_000,
     as_json: AsJson = False,
 ) -> Answer:
-    """Prove a bound of a saved network's error; check it with `python -m proofs_as_code verify`."""
+    """Prove a bound of a saved network's error; check it with `python -m proofs_as_code verify` (integer codes)."""
     files = {} if out is None else {"certificate": output_file(out, "out", besides=(file,))}
     net = construct.load(file)
     if net.manifold is None:

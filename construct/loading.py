@@ -17,7 +17,8 @@ import torch
 
 from construct import manifolds
 from construct.boxes import centred
-from construct.certificates.certificate import Certificate, certificate_of
+from construct.certificates.certificate import ANGLES, Certificate, certificate_of
+from construct.certificates.extraction.codes import angles
 from construct.compact import geometry as compact_geometry
 from construct.documents import at_place
 from construct.errors import InputError
@@ -207,5 +208,5 @@ def _certificate(saved: Saved) -> Certificate | None:
     """The certificate in the file, its digest checked; nothing is proved again."""
     if saved.certificate is None:
         return None
-    document = saved.certificate
-    return _built(lambda: certificate_of(document), "certificate")
+    document, unverifiable = saved.certificate, ANGLES if angles(saved.weights.hidden0) else None
+    return _built(lambda: certificate_of(document, unverifiable), "certificate")

@@ -159,6 +159,7 @@ def certificate_record(certificate: Certificate) -> dict[str, Any]:
         "seconds": certificate.seconds,
         "digest": certificate.document["digest"],
         "network_sha256": certificate.document["network"]["sha256"],
+        "unverifiable": certificate.unverifiable,
     }
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,7 +15,11 @@ from construct import cli, targets
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.expressions import exp, sin, sqrt, tanh, variables
 from construct.manifolds import Circle, Cube, Helix, ParametricManifold, Sphere, Torus, TrefoilKnot
+from proofs_as_code.verifier import verify
 from tests.transformer.networks import certificate_of
+
+Code = Literal["integer", "trigonometric"]
+CODES: tuple[Code, ...] = ("integer", "trigonometric")
 
 exp_sin = targets.target("exp_sin")
 x, y, z = variables(3)
@@ -57,6 +61,38 @@ def test_piecewise_linear_networks_of_rough_targets_are_certified(name: str, bet
     target = targets.target(name)
     net = construct.approximate(target, Circle(), epsilon=epsilon, smoothness=beta, bound="rigorous")
     assert construct.measure(net, target, Circle(), seed=5).sup <= certificate_of(net).bound <= epsilon
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_the_independent_verifier_cannot_check_says_so(tmp_path: Path, code: Code) -> None:
+    """A trigonometric code: proved here, refused there, and both say why."""
+    net = construct.approximate(exp_sin, Circle(), charts=4, degree=1, position_code=code)
+    certificate = construct.certify(net, exp_sin, Circle(), tolerance=3.0)
+    words = "the independent verifier cannot check trigonometric codes"
+    assert certificate.unverifiable == (words if code == "trigonometric" else None)
+    assert (words in repr(certificate)) == (code == "trigonometric")
+    net.save(tmp_path / "net.safetensors")
+    certificate.save(tmp_path / "net.json")
+    report = verify(tmp_path / "net.safetensors", tmp_path / "net.json")
+    assert report.holds == (code == "integer"), report.reason
+    assert report.holds or report.reason == (
+        "network: expected a code of integers, whose gates close exactly, got a trigonometric code, which this "
+        "verifier cannot check"
+    )
+    arguments = ["certify", str(tmp_path / "net.safetensors"), "--target", "exp_sin", "--tolerance", "3"]
+    said, record = (CliRunner().invoke(cli.app, [*arguments, *more]).stdout for more in ([], ["--json"]))
+    assert (words in " ".join(said.split())) == (code == "trigonometric")
+    assert json.loads(record)["certificate"]["unverifiable"] == certificate.unverifiable
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_loaded_network_knows_whether_its_certificate_can_be_verified(tmp_path: Path, code: Code) -> None:
+    net = construct.approximate(exp_sin, Circle(), epsilon=0.5, bound="rigorous", position_code=code)
+    net.save(tmp_path / "net.safetensors")
+    again = construct.load(tmp_path / "net.safetensors").certificate
+    assert net.certificate is not None and again is not None and again == net.certificate
+    assert again.unverifiable == net.certificate.unverifiable
+    assert (again.unverifiable is None) == (code == "integer")
 
 
 def test_tolerance_brings_the_bound_near_the_measured_error(circle_net: construct.Network) -> None:

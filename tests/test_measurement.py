@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from construct.errors import InputError
+from construct.expressions import exp, variables
 from construct.manifolds import Circle, Cube, FlatTorus, Manifold, Sphere
 from construct.measurement import Measurement, measure, search_sup
+from construct.measurement.features import MOST_CELLS, narrow_features
 
 Error = Callable[[torch.Tensor], torch.Tensor]
 
@@ -151,3 +153,19 @@ def test_a_net_of_the_wrong_shape_is_refused() -> None:
 def test_a_bad_target_is_refused(target: Error) -> None:
     with pytest.raises(InputError, match=r"^target: expected"):
         measure(lambda x: x[..., 0], target, Circle(), samples=10)
+
+
+@pytest.mark.parametrize("dim", [4, 5, 6])
+def test_narrow_features_are_found_in_more_dimensions(dim: int) -> None:
+    """A bump of width 0.02 and height 1, of which random points and a net see nothing."""
+    centre, cube = [0.31, -0.42, 0.17, 0.53, -0.24, 0.11], Cube(dim)
+    squares = [(x - c) ** 2 for x, c in zip(variables(dim), centre, strict=False)]
+    bump = exp(-sum(squares[1:], squares[0]) / (2 * 0.02**2))
+    hidden = measure(zero, lambda x: bump(x), cube, 1000, rounds=0)  # a function without an expression
+    seen = measure(zero, bump, cube, 1000, rounds=0)
+    assert hidden.sup < 0.01 and 0.2 < seen.sup <= 1
+    assert len(narrow_features(bump, cube, cube.size)) <= MOST_CELLS
+
+
+def zero(x: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(x), dtype=torch.float64)

@@ -76,7 +76,8 @@ def test_linear_combinations_contain_exact_ones() -> None:
     found = combined(weights, shift, parameters(at, at))
     for row, t, one in zip(weights, shift, found, strict=True):
         for n, point in enumerate(at):
-            exact = sum((Fraction(a) * Fraction(b) for a, b in zip(row.tolist(), point.tolist(), strict=True)), Fraction(t))
+            terms = (Fraction(a) * Fraction(b) for a, b in zip(row.tolist(), point.tolist(), strict=True))
+            exact = sum(terms, Fraction(float(t)))
             assert Fraction(one.lower[n]) <= exact <= Fraction(one.upper[n])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -19,6 +19,8 @@ from construct.documents import parsed
 from construct.errors import InputError
 from construct.storage import read_whole, shortened, write_atomically
 from construct.validation import invalid
+
+ANGLES = "the independent verifier cannot check trigonometric codes"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Certificate:
         seconds: what the proof took.
         kind: "rigorous".
         document: the JSON object that `save` writes.
+        unverifiable: why `python -m proofs_as_code verify` will refuse this certificate, although it is true; None
+            where no reason is known. It takes the network: `certify` and `construct.load` say it, `load_certificate`
+            does not.
     """
 
     bound: float
@@ -44,6 +49,7 @@ class Certificate:
     seconds: float
     kind: str
     document: dict[str, Any]
+    unverifiable: str | None = field(default=None, compare=False)
 
     @property
     def ratio(self) -> float:
@@ -66,7 +72,8 @@ class Certificate:
     def __repr__(self) -> str:
         return (
             f"Certificate({self.kind}: sup |T - f| <= {self.bound:.4g} on {self.document['manifold']['text']}; "
-            f"measured {self.measured:.4g}, {self.cells:,} cells, {self.seconds:.1f} s)"
+            f"measured {self.measured:.4g}, {self.cells:,} cells, {self.seconds:.1f} s"
+            f"{'' if self.unverifiable is None else f'; {self.unverifiable}'})"
         )
 
 
@@ -84,7 +91,7 @@ def load_certificate(path: str | PathLike[str]) -> Certificate:
         raise invalid("path", f"a certificate of format {FORMAT}", got=f"{shortened(str(path))} ({error})") from error
 
 
-def certificate_of(document: object) -> Certificate:
+def certificate_of(document: object, unverifiable: str | None = None) -> Certificate:
     """The certificate of a JSON object, whose form and digest are checked; raises as `load_certificate`."""
     found = checked(document)
     return Certificate(
@@ -96,4 +103,5 @@ def certificate_of(document: object) -> Certificate:
         seconds=found["seconds"],
         kind=found["kind"],
         document=found,
+        unverifiable=unverifiable,
     )

@@ -17,10 +17,11 @@ import torch
 from flint import arb
 
 from construct.certificates.cells import ORDERS, CellBounds, rounded_up
-from construct.certificates.certificate import Certificate, certificate_of
+from construct.certificates.certificate import ANGLES, Certificate, certificate_of
 from construct.certificates.charts import NetworkCharts, charts_of
 from construct.certificates.document import CLAIM, DEEPEST, FORMAT, LARGEST, RIGOROUS, depth, digest
 from construct.certificates.extraction import extract
+from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.polynomials import PRECISION
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
@@ -57,6 +58,10 @@ def certify(
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
     times one polynomial (or spline) per chart. On every cell of a subdivision of the parameter box, |P_n - f| is
     bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
+
+    Networks with a trigonometric code are proved here only, what their gates let through as a part of the error: the
+    independent verifier takes exact gates alone, those of integer codes, and refuses their certificates, which say so
+    (`Certificate.unverifiable`).
 
     Args:
         net: a network of the compact construction, in float64 or float32; weights may have been read from a file.
@@ -103,7 +108,8 @@ def certify(
         "measured": {"sup": measured.sup, "samples": measured.samples, "seed": seed},
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return certificate_of({**document, "digest": digest(document)})
+    unverifiable = ANGLES if has_trigonometric_code(weights) else None
+    return certificate_of({**document, "digest": digest(document)}, unverifiable)
 
 
 # -- arguments ---------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ What `Expression.ball` proves on one box in ball arithmetic, this proves of thou
 expression is defined its value is in [lower, upper], and wherever it is differentiable its derivatives are in
 [down, up]. Assumed are IEEE 754 to nearest, and that numpy's exp, sin, cos, tanh and powers are off by at most
 `ULPS` / 2 units in the last place (numpy states 4 for the least accurate ones that it has); results below the normal
-range may be flushed to zero by those functions, not by sums and products. After a sum, product or quotient the ends go to the next
-float outwards, after a function by `SLACK` times their size.
+range may be flushed to zero by those functions, not by sums and products. After a sum or a product the ends go to the
+next float outwards, after a function by `SLACK` times their size.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where an expression varies: cells of the manifold's parameters, finer where the function may be steeper.
 
-On every cell the variation is bounded by an interval of the values, and by the derivatives times the sides. The cells
+On every cell the variation is bounded by an enclosure of the values, and of the derivatives times the sides. The cells
 that may vary most are halved until there are enough, so that in the end all vary by about as little. A spike that no
 sample would meet is seen from the outside: the intervals on the cells about it are wide.
 """
@@ -21,10 +21,10 @@ from construct.manifolds import Formula, Manifold
 
 MOST_CELLS = 4096
 HALVED = 128  # cells at once
-FIRST_CELLS = {1: 64, 2: 16, 3: 8}
+FIRST_CELLS = {1: 64, 2: 16, 3: 8, 4: 4, 5: 3, 6: 2}  # along each parameter
 FINEST = 2.0**-44  # of the box: no cell is halved further
 FLAT = 1e-280  # a variation that is owed to the rounding of enclosures alone
-LARGEST_DIMENSION = 3
+LARGEST_DIMENSION = 6
 FINER = 4.0
 """A length scale is resolved by so many radii."""
 
@@ -32,7 +32,8 @@ FINER = 4.0
 def narrow_features(target: Any, manifold: Manifold, radius: float) -> Tensor:
     """Points (m, k) in canonical coordinates, at the middles of the cells that are smaller than `radius`.
 
-    None (m = 0) for a target without an expression, a manifold without a formula, or d > 3; and for a target whose
+    Cells are at most `MOST_CELLS` whatever d is, so that in more dimensions fewer features are found, and less of each.
+    None (m = 0) for a target without an expression, a manifold without a formula, or d > 6; and for a target whose
     stated length scale the radius resolves already.
     """
     scale = getattr(target, "length_scale", None)

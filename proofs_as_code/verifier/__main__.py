@@ -2,7 +2,8 @@
 
 Prints "verified", what was proved (the function, the points, the bound, the arithmetic, digests of both files), and
 apart from it what was not checked; or "refused" with the reason. --semantic-only: by mathematics alone, whatever the
-digests are. Exit codes: 0 verified; 1 refused; 2 bad usage.
+digests are. Networks with a trigonometric code are refused, as they are beyond what is checked here. Exit codes: 0
+verified; 1 refused; 2 bad usage.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ rows of a score added in order, other sums in any.
 3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
    is halved up to `MORE` times, so nothing need be as sharp here as where the certificate was made.
 
-Nothing of `construct` is used. What cannot be shown, or is not understood, refuses the certificate.
+Gates must close exactly, as those of integer codes do: a trigonometric code is refused, in these words, whatever its
+certificate says. Nothing of `construct` is used. What cannot be shown, or is not understood, refuses the certificate.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from proofs_as_code.verifier.statement import statement
 from proofs_as_code.verifier.weights import Weights, digest, read
 
 MORE, ABOUT = 6, "the one that the certificate is about"
+CODES = "a code of integers, whose gates close exactly", "a trigonometric code, which this verifier cannot check"
 
 
 class Cells:
@@ -184,6 +186,7 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     weights, manifold = Weights.of(tensors), proof.manifold
     require(weights.dtype() == proof.dtype, "arithmetic.dtype", f"{weights.dtype()}, as the weights have", proof.dtype)
     with np.errstate(all="ignore"):  # infinities and NaN are below no limit
+        require(not weights.angles(), "network", *CODES)
         network = Network(weights, manifold.frame, manifold.offset, proof.box, UNITS[proof.dtype])
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))

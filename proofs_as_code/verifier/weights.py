@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from proofs_as_code.verifier.documents import Fields, integer, items, parsed, re
 PROGRAM = "program"  # what the weights were compiled from: not looked at
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U8": "|u1"}
 MOST_HEADER, MOST_ENTRIES = 1 << 26, 1 << 40
+ABOUT_ONE = 2.0**-20  # cos^2 + sin^2 - 1, as far as float32 rounds them
 
 
 class Block(NamedTuple):
@@ -74,6 +76,17 @@ class Weights(NamedTuple):
         names = {array.dtype.name for array in (self.hidden0, *heads, *layers)}
         require(len(names) == 1, "network", "weights of one dtype", ", ".join(sorted(names)))
         return names.pop()
+
+    def angles(self) -> bool:
+        """Whether two rows that neither the input nor a block writes are cos and sin of some angle at every token: a
+        trigonometric code, whose gates close up to rounding only."""
+        written = np.arange(self.hidden0.shape[1]) == 0
+        for _, _, value, layers in self.blocks:
+            written |= value.any(axis=(0, 2))
+            for weight, bias in layers[-1:]:
+                written |= weight.any(axis=1) | (bias != 0)
+        pairs = combinations(self.hidden0.T[~written].astype(float), 2)
+        return any(bool((abs(c * c + s * s - 1) < ABOUT_ONE).all() and ((c % 1) + (s % 1)).any()) for c, s in pairs)
 
 
 def read(file: bytes) -> tuple[dict[str, np.ndarray], int | None]:
