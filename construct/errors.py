@@ -45,7 +45,7 @@ class EpsilonNotReached(ConstructError, RuntimeError):
 
     Attributes:
         best: the smallest sup error that was reached, `inf` when no candidate could be evaluated at all.
-        plan: what reached it (`construct.planning.BestPlan`: sizes, error, how the error is known, approximator), or
+        plan: what reached it (`construct.history.BestPlan`: sizes, error, how the error is known, approximator), or
             None. `construct.network_of(plan.approximator)` is its network.
     """
 

@@ -21,6 +21,7 @@ from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
 from construct.compact.program import compact_program
 from construct.errors import EpsilonNotReached
+from construct.history import BestPlan, History
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
@@ -30,15 +31,7 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
 from construct.paper.program import paper_program
-from construct.planning import (
-    DEFAULT_BUDGET,
-    BestPlan,
-    History,
-    not_reached,
-    offer,
-    stoppable,
-    tightened,
-)
+from construct.planning import DEFAULT_BUDGET, not_reached, offer, stoppable, tightened
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, silent, watching

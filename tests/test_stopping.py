@@ -19,11 +19,12 @@ import construct
 from construct import BudgetExceeded, EpsilonNotReached, PlanningInterrupted, TimeoutReached, baselines
 from construct import progress as progress_module
 from construct.errors import DeadlinePassed
+from construct.history import BestPlan
 from construct.local import PolynomialSpace, least_residuals
 from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
 from construct.obstacle import find_obstacle, least_error
 from construct.paper import planner as paper_planner
-from construct.planning import BestPlan, Search, offer, slow_decay, stoppable
+from construct.planning import Search, offer, slow_decay, stoppable
 from construct.problem import Problem, Sizes
 from construct.progress import watching
 from construct.rounding import rounding_floor

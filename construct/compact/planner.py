@@ -29,16 +29,10 @@ from construct.compact.counting import (
 )
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
+from construct.history import History
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
 from construct.obstacle import HOPELESS, predicted
-from construct.planning import (
-    REFINEMENTS,
-    History,
-    Search,
-    growth,
-    over_budget,
-    slow_decay,
-)
+from construct.planning import REFINEMENTS, Search, growth, over_budget, slow_decay
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
