@@ -225,6 +225,7 @@ class Search:
 
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error, measured on points of its own, and plan."""
+        self._measure_best()
         best = self.problem.best_measured()
         best, plan = self.best_error if best == math.inf else best, self.best_plan
         if plan is not None and plan.error == self.problem.best.error:
@@ -240,6 +241,14 @@ class Search:
             return BudgetExceeded(message(self.limit, expected, self.budget), best, plan)
         who = f"{self.subject} reaches in {len(self.trials)} trials"
         return not_reached(self.problem, best, who, plan=plan, reason=self.reason)
+
+    def _measure_best(self) -> None:
+        """Measure the best plan, if nothing was: a fit says little of what is between its nodes."""
+        plan = self.best_plan
+        if plan is None or self.problem.best.function is not None or not callable(plan.approximator):
+            return
+        found = self.problem.search(plan.approximator)
+        self.best_plan = replace(plan, error=found.sup, kind="measured")
 
     def given_up(self, reason: str) -> EpsilonNotReached:
         """What to raise when there is no use in going on; the budget has nothing to do with it."""
