@@ -24,7 +24,6 @@ REFINEMENTS = 3  # in a row, before a decay is judged
 HOPELESS = 4.0  # of epsilon: an error that is predicted, not bounded, has to be this far above it
 ZOOM_DEGREE = 3  # of the fits on the way, which only have to find the place and the order
 MOST_HALVINGS = 40
-MOST_BEYOND = 8  # halvings below the smallest chart, to tell what is narrow from what is rough
 ROUNDING = 1e-12  # of max |f| on a ball: a bound below that says nothing
 CORE = 1.02  # radius over core radius of a ball that is a chart of no cover
 DENSITY = {1: 4.0, 2: 1.5}  # of the nodes: the more, the closer the bound is to the error
@@ -74,7 +73,8 @@ class Obstacle:
         if self.order < FLAT:
             return f"{refined}: the target has a jump or noise there, or smoothness= is too optimistic"
         if self.rough:
-            return f"{refined}: the target is less smooth there (order {self.order:.1f}) than smoothness= says"
+            less = f"the target is less smooth there (order {self.order:.1f}) than smoothness= says"
+            return f"{refined}: {less}, or has narrower features"
         return (
             f"the smallest charts that may be had, of radius {self.smallest:.2g}, with polynomials of degree "
             f"{self.degree} leave an error of about {self.least:.2g} near x = {where}"
@@ -120,13 +120,10 @@ def find_obstacle(
         least = least_error(problem, x, smallest / 2, full)[0]
         if not least > problem.wanted:
             return None
-    # beyond, where what is smooth has vanished and the order shows; a narrow feature of a smooth target shows it late
-    for beyond in range(1, MOST_BEYOND + 1):
+    for _ in range(REFINEMENTS):  # beyond, where what is smooth has vanished and the order shows
         size /= 2
         error, x = least_error(problem, x, size, low)
         errors.append(error)
-        if beyond >= REFINEMENTS and observed_order(errors, 2.0) >= SLOW * order:
-            break
     first, last = errors[-1 - REFINEMENTS], errors[-1]
     return Obstacle(x, smallest, degree, least, size, observed_order(errors, 2.0), order, first, last)
 
