@@ -290,7 +290,7 @@ def test_the_plain_module_is_measured_in_parts(monkeypatch):
 
 
 @pytest.mark.parametrize("manifold", [CIRCLE, Sphere(2)], ids=lambda m: m.name)
-def test_nan_is_seen_at_every_point_looked_at_and_nowhere_else(manifold) -> None:
+def test_nan_is_seen_at_every_point_looked_at_and_nowhere_else(manifold):
     """Whatever asks for a value (survey, fits, searches, claim), NaN is refused there; between, it cannot be seen."""
     seen = list[torch.Tensor]()
 
