@@ -36,6 +36,7 @@ LAYERS = (
     "local",
     "problem",
     "obstacle",
+    "history",
     "planning",
     "rounding",
     "transformer",
@@ -59,6 +60,7 @@ LAYERS = (
     "plotting",
     "report",
     FACE,
+    "requests",
     "cli",
     "__main__",
 )
@@ -68,7 +70,7 @@ ONLY_IN = {
     "flint": {"expressions", "certificates"},
     "kan": {"baselines"},
     "matplotlib": {"plotting"},
-    "rich": {"display", "planning", "report", "cli"},  # display: every long call shows its progress on a terminal
+    "rich": {"display", "history", "report", "cli"},  # display: every long call shows its progress on a terminal
     "safetensors": {"files"},
     "sklearn": {"baselines"},
     "typer": {"cli"},
