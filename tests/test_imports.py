@@ -51,6 +51,7 @@ LAYERS = (
     "files",
     "origin",
     "export",
+    "inputs",
     "ownership",
     "network",
     "loading",
