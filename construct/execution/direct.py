@@ -85,10 +85,9 @@ def _heard(query: Tensor, key: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 def _bound(factor: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The largest `sum_r factor_r other_r` (n, l) for low <= other <= high, factor (r, n, l), bounds (r, n, 1)."""
-    terms = torch.maximum(factor * low, factor * high)
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+    total = torch.maximum(factor[0] * low[0], factor[0] * high[0])
+    for f, a, b in zip(factor[1:], low[1:], high[1:], strict=True):
+        total = torch.maximum(torch.addcmul(total, f, a), torch.addcmul(total, f, b))
     return total
 
 
@@ -107,8 +106,11 @@ def _added(query: Tensor, key: Tensor, value: Tensor, target: Tensor, source: Te
         t = heard.token[heard.first[item] + number.div(across, rounding_mode="floor")]
         s = speaking.token[speaking.first[item] + number % across]
         mine, its = item * tokens + t, item * tokens + s
-        score = _sum(query.flatten(1)[:, mine] * key.flatten(1)[:, its])
-        out = out.index_add(0, place[item] + t, (torch.relu(score) * value.flatten(1)[:, its]).T)
+        q, k = query.flatten(1)[:, mine], key.flatten(1)[:, its]
+        score = q[0] * k[0]
+        for row in range(1, len(q)):
+            score.addcmul_(q[row], k[row])
+        out = out.index_add(0, place[item] + t, (torch.relu_(score) * value.flatten(1)[:, its]).T)
     many = (sizes >= FEWEST_TOGETHER).nonzero()[:, 0]
     many = many[sizes[many].argsort(descending=True)]  # of like sizes together
     for item in many.split(max(1, SCORES_AT_ONCE // tokens**2)) if many.numel() else ():
@@ -117,10 +119,10 @@ def _added(query: Tensor, key: Tensor, value: Tensor, target: Tensor, source: Te
         q, k = query.flatten(1)[:, mine], key.flatten(1)[:, its]
         score = q[0, :, :, None] * k[0, :, None]
         for row in range(1, len(q)):
-            score = score + q[row, :, :, None] * k[row, :, None]
+            score.addcmul_(q[row, :, :, None], k[row, :, None])
         values = torch.where(real_s, value.flatten(1)[:, its], 0.0).permute(1, 2, 0)
         where = torch.where(real_t, place[item][:, None] + t, points * tokens)
-        out = out.index_add(0, where.flatten(), (torch.relu(score) @ values).flatten(0, 1))
+        out = out.index_add(0, where.flatten(), (torch.relu_(score) @ values).flatten(0, 1))
     return out[:-1].reshape(points, tokens, -1)
 
 
@@ -147,14 +149,6 @@ class _Some:
         number = torch.arange(int(self.count[item].max()), device=item.device)
         place = self.first[item][:, None] + number
         return self.token[place.clamp_max(len(self.token) - 1)], number < self.count[item][:, None]
-
-
-def _sum(terms: Tensor) -> Tensor:
-    """The sum of the rows of (r, n), from the first to the last."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
 
 
 def direct_block(block: Block) -> DirectBlock:
