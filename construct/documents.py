@@ -37,7 +37,7 @@ def parsed(text: str | bytes, name: str) -> Any:
         plain = text if isinstance(text, str) else text.decode("utf-8")
         return json.loads(plain, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise invalid(name, "a JSON document", got=f"{type(error).__name__}: {_plain(str(error))}") from None
+        raise invalid(name, "a JSON document", got=f"{type(error).__name__}: {error}") from None
 
 
 def written(document: object, name: str) -> str:
@@ -49,7 +49,7 @@ def written(document: object, name: str) -> str:
     try:
         return json.dumps(document, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
-        raise invalid(name, "what a JSON document can hold", got=_plain(str(error))) from None
+        raise invalid(name, "what a JSON document can hold", got=str(error)) from None
 
 
 def record(data: object, name: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
@@ -221,11 +221,6 @@ def _told(text: str) -> tuple[str, str, str]:
     field, _, rest = text.partition(": expected ")
     expected, _, got = rest.partition(", got ")
     return field, expected, got
-
-
-def _plain(text: str) -> str:
-    """A text of others, fit for a terminal."""
-    return text if text.isprintable() else repr(text)
 
 
 def _leaves(data: object, name: str) -> tuple[list[Any], tuple[int, ...]]:

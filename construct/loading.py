@@ -128,9 +128,10 @@ def _pairs(weights: Weights) -> int:
 
 
 def _same(compiled: Weights, saved: Weights) -> bool:
-    """Whether all numbers are equal, so that the bounds of one are those of the other."""
-    pairs = zip(tensors(compiled), tensors(saved), strict=True)
-    return all(np.array_equal(one, other) for (_, one), (_, other) in pairs)
+    """Whether all numbers are the same, the signs of zeros, too (a digest is of those), so that the bounds of one are
+    those of the other."""
+    pairs = [(one, other) for (_, one), (_, other) in zip(tensors(compiled), tensors(saved), strict=True)]
+    return all(np.array_equal(one, other) and (np.signbit(one) == np.signbit(other)).all() for one, other in pairs)
 
 
 # -- the manifold -----------------------------------------------------------------------------------------------------

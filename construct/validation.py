@@ -43,8 +43,15 @@ def is_strided(x: Tensor) -> bool:
 
 
 def message(name: str, expected: str, given: object = _NOTHING, *, got: str | None = None) -> str:
-    """`name: expected ..., got ...`; `given` is described, `got` is taken as it stands."""
-    return f"{name}: expected {expected}, got {described(given) if got is None else got}"
+    """`name: expected ..., got ...`; `given` is described, `got` is taken as it stands, its escape sequences apart."""
+    return printable(f"{name}: expected {expected}, got {described(given) if got is None else got}")
+
+
+def printable(text: str) -> str:
+    """A text fit for a terminal: characters that are not printable as Python escapes, new lines as they are."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def invalid(name: str, expected: str, given: object = _NOTHING, *, got: str | None = None) -> InputError:

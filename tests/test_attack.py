@@ -106,7 +106,7 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
     "KeyError": (lambda net, x, **o: _raise(KeyError("k")), cases.RAW),
     "no dialect": (lambda net, x, **o: _raise(construct.InputError("wrong")), cases.DIALECT),
     "another's argument": (lambda net, x, **o: _raise(invalid("spacing", "a number", 1)), cases.DIALECT),
-    "an escape": (lambda net, x, **o: _raise(invalid("x", "a number", got="\x1b[31m")), cases.ESCAPE),
+    "an escape": (lambda net, x, **o: _raise(construct.InputError("x: expected a number, got \x1b[31m")), cases.ESCAPE),
     "refused": (lambda net, x, **o: _raise(invalid("x", "points", x)), cases.TURNED_AWAY),
     "hang": (_hang, cases.HANG),
     "writes": (lambda net, x, **o: net.transformer(x.mul_(0.5)), cases.STATE),
@@ -324,7 +324,7 @@ def test_faults_of_the_command_line_are_found(
     assert outcome(surface, **words).kind == cases.RIGHT
     monkeypatch.setattr(construct, "load", lambda path: _raise(TypeError("t")))
     assert outcome(surface, **words).kind == cases.RAW
-    monkeypatch.setattr(construct, "load", lambda path: _raise(invalid("path", "a\x1b[31m", path)))
+    monkeypatch.setattr(construct, "load", lambda path: _raise(construct.InputError("path: expected a\x1b[31m")))
     assert outcome(surface, **words).kind == cases.ESCAPE
     monkeypatch.setattr(
         construct, "load", lambda path: Path("net.safetensors").write_bytes(b"") or _raise(invalid("p", "a", 1))
@@ -402,3 +402,4 @@ def test_a_few_cases_of_every_surface(tmp_path: Path) -> None:
     assert [row["cases"] for row in rows] == [3] * len(types) + [3 * len(types)]
     assert all(row["cases"] == row["right"] + row["refused"] + row["findings"] for row in rows)
     assert log.tallies.keys() == {surface.name for surface in types}
+    assert rows[-1]["findings"] == 0, list(log.groups())

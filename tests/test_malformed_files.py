@@ -368,6 +368,19 @@ def test_a_program_that_is_dear_to_compile_is_checked_before_it_is_shown(content
     assert "program: expected one of (blocks" in refusal(program_of(content, lambda p: p["stages"].pop()), tmp_path)
 
 
+def test_signs_of_zeros_are_those_of_the_file(content, tmp_path):
+    """-0.0 equals 0.0 and has another digest: the network that is loaded is the file's, to the bit."""
+    value = taken_apart(content)[0]["blocks.0.attention.value"]
+    changed = np.where(value == 0, -0.0, value)
+    net = loaded(forged(content, {"blocks.0.attention.value": changed}), tmp_path)
+    found = net.transformer.state_dict()["blocks.0.attention.value"].numpy()
+    assert (changed.view(np.int64) == found.view(np.int64)).all() and (
+        value.view(np.int64) != found.view(np.int64)
+    ).any()
+    x = Circle().sample(5, seed=0)
+    assert torch.equal(net(x), NETWORK(x))
+
+
 @pytest.mark.parametrize("code", ["integer", "trigonometric"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_last_bits_of_cosines_do_not_matter_and_those_of_integers_do(code, dtype, tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import construct
 from construct import validation
 from construct.errors import InputError, OffManifoldError
 
@@ -135,3 +137,16 @@ def test_refuses(check: Callable[[], object], text: str) -> None:
     with pytest.raises(InputError) as caught:
         check()
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("text", ["a\x1b[31mb", "bell\x07", "\x9b2J", "\u202edraw", "carriage\rreturn"])
+def test_no_message_moves_the_cursor(text: str, tmp_path: Path) -> None:
+    """Whatever a name or a value holds: what a terminal would obey is spelled out, the rest stands as it was."""
+    said = [str(validation.invalid("x", "a number", got=text)), str(validation.invalid(text, "a number", 1))]
+    for read in (construct.load, construct.load_certificate):
+        (tmp_path / text).write_bytes(b"no network")
+        with pytest.raises(InputError) as caught:
+            read(tmp_path / text)
+        said.append(str(caught.value))
+    assert all(one.isprintable() for one in said)
+    assert said[0] == f"x: expected a number, got {ascii(text)[1:-1]}"

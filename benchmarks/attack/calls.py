@@ -178,7 +178,11 @@ class Calls(Surface):
         if form == "meta":
             return plain.to("meta")
         if form == "nested":
-            return torch.nested.nested_tensor([plain, plain]) if plain.dtype.is_floating_point and plain.ndim else plain
+            if not plain.dtype.is_floating_point or not plain.ndim:
+                return plain
+            with warnings.catch_warnings():  # torch's own word about nested tensors is no finding
+                warnings.simplefilter("ignore")
+                return torch.nested.nested_tensor([plain, plain])
         if form == "inference":
             with torch.inference_mode():
                 return plain.clone()

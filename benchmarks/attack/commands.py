@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -190,9 +191,18 @@ class Commands(Surface):
             return Outcome(RAW, f"traceback printed: {err.strip().splitlines()[-1][:80]}", err[-300:])
         after = self.contents()
         changed = {n for n in before if n in after and before[n] != after[n]} | (set(after) - self.kept)
+        for name in changed & before.keys():
+            (self.folder / name).write_bytes(before[name])
+        changed -= self.asked(words)
         if changed:
             return Outcome(LEFT_OVER, f"{command}: {sorted(changed)}")
         return self.judge(case, command, words, code, out, err)
+
+    @staticmethod
+    def asked(words: list[str]) -> set[str]:
+        """Files that the words say are to be written, and do not say are to be read."""
+        written = {name for option, name in itertools.pairwise(words) if option in ("--out", "--onnx", "--plot")}
+        return {name for name in written if words.count(name) == 1}
 
     def contents(self) -> dict[str, bytes]:
         """Inputs of the commands, which none of them may change."""

@@ -95,7 +95,7 @@ class Saving(Surface):
 
     def judge(self, case: Case, path: Any, folder: pathlib.Path, before: dict[str, bytes]) -> Outcome:
         """What was saved is there, whole, and nothing else."""
-        relative = case["path"] == "odd" and isinstance(path, str) and 0 < len(path) < 200 and path.isprintable()
+        relative = case["path"] == "odd" and isinstance(path, str) and 0 < len(path) < 200 and "\0" not in path
         if case["path"] not in GOOD and not relative:
             return Outcome(FALSE, f"path: {case['path']}", repr(path)[:100])
         name = folder / os.fspath(path)

@@ -161,9 +161,13 @@ class Program:
         for number, stage in enumerate(self.stages, 1):
             progress(f"block {number}: {stage.name}", None)
             heads = self._heads(stage, state, dtype, tolerance)
-            pairs, middle = attention_bounds(heads.query, heads.key, heads.value, state)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused just below
+                pairs, middle = attention_bounds(heads.query, heads.key, heads.value, state)
+            _check_bounds(middle, number, dtype)
             ffn = self._ffn(stage, middle, dtype)
-            after, changed = feed_forward_bounds(list(ffn.layers), middle)
+            with np.errstate(over="ignore", invalid="ignore"):
+                after, changed = feed_forward_bounds(list(ffn.layers), middle)
+            _check_bounds(after, number, dtype)
             blocks.append((heads, ffn))
             bounds.append(BlockBounds(pairs, changed, state, after))
             state = after
@@ -287,6 +291,13 @@ def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
             low, high = int(side.numbers.min()), int(side.numbers.max()) + side.pair
             if low < 0 or high >= layout.count:
                 raise invalid(f"rule of stage {stage!r}", f"tokens in 0..{layout.count - 1}", got=f"{low}..{high}")
+
+
+def _check_bounds(state: Intervals, block: int, dtype: torch.dtype) -> None:
+    """Bounds of the hidden state that are no numbers prove nothing of any pair of tokens."""
+    if not (np.isfinite(state.lower).all() and np.isfinite(state.upper).all()):
+        expected = f"a dtype that holds the numbers of block {block}"
+        raise PrecisionError(message("dtype", expected, got=f"{dtype}; their bounds overflow float64"))
 
 
 def _check_overflow(weights: Weights, dtype: torch.dtype) -> None:

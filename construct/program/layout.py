@@ -147,7 +147,7 @@ class TokenLayout:
             inside = offset[(offset >= 0) & (offset < group.size)]
             if not inside.size:
                 continue
-            indices = np.unravel_index(inside, group.shape)
+            indices = np.unravel_index(inside, group.shape) if group.shape else ()
             words = []
             for axis, index, size in zip(group.axes, indices, group.shape, strict=False):
                 fixed = size > 1 and (index == index[0]).all()

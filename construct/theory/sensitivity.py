@@ -56,7 +56,7 @@ def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     States are bounded by float64 intervals with outward widening (`execution.bounds`); logarithms are rounded up.
 
     Raises:
-        InputError: radius is negative or not finite.
+        InputError: radius is negative or not finite, or the weights are so large that bounds of the states overflow.
     """
     if not real(radius, "radius") >= 0.0:
         raise invalid("radius", "a finite real number >= 0", radius)
@@ -67,10 +67,14 @@ def network_log_lipschitz(net: Boxed, radius: float = 0.0) -> float:
     for block in formula.stack:
         heads, ffn = block_weights(block)
         query, key, value, layers = heads.query, heads.key, heads.value, list(ffn.layers)
-        _, middle = attention_bounds(query, key, value, state)
+        with np.errstate(over="ignore", invalid="ignore"):
+            _, middle = attention_bounds(query, key, value, state)
+            after, _ = feed_forward_bounds(layers, middle)
+        if not all(np.isfinite(side).all() for side in (middle.lower, middle.upper, after.lower, after.upper)):
+            raise invalid("net", "weights whose states are bounded by numbers", got="bounds that overflow float64")
         change = _heads(query, key, value, _log(state.magnitude()), change, log_eta)
         change = _feed_forward(layers, _log(middle.magnitude()), change, log_eta)
-        state, _ = feed_forward_bounds(layers, middle)
+        state = after
     return float(change[formula.output[1]]) + ROUNDING
 
 

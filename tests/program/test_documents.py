@@ -212,3 +212,11 @@ def test_every_number_of_a_gadget_has_a_reader():
     for gadget in GADGETS.values():
         for parameter in inspect.signature(gadget.build).parameters.values():
             assert parameter.kind is not parameter.KEYWORD_ONLY or parameter.annotation in NUMBERS
+
+
+def test_groups_without_an_axis_have_a_name() -> None:
+    """A group of shape () holds one token, as a product of no factors says; a document may have one."""
+    layout = TokenLayout((TokenGroup("x", (2,), ("j",)), TokenGroup("c", ())))
+    assert (
+        layout.count == 3 and layout.named(np.array([2])) == "c" and layout.named(np.array([0, 1, 2])) == "x[j] and c"
+    )

@@ -259,6 +259,15 @@ def test_numbers_that_overflow_the_dtype_are_refused():
         small("integer", 1e37).compile(np.full(1, 1e3), torch.float32)
 
 
+@pytest.mark.parametrize("value", [1e300, 1.7e308])
+def test_numbers_whose_bounds_overflow_are_refused_without_a_warning(value):
+    """10^300 times 10^10 is no number of float64: neither infinite bounds nor a raw RuntimeWarning."""
+    layout = small().layout
+    rule = act(layout.tokens("out"), layout.tokens("x"), {("1", "a"): 1.0}, {("b", "1"): value})
+    with pytest.raises(PrecisionError, match="dtype: expected a dtype that holds the numbers of block 1"):
+        Program(layout, {}, (Stage("only", (rule,)),)).compile(np.full(1, 1e10), torch.float64)
+
+
 @pytest.mark.parametrize(
     ("build", "text"),
     [

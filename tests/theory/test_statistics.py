@@ -151,10 +151,10 @@ def test_random_nets_stay_within_the_class_constant():
         log_lambda = class_log_lipschitz(2, 2, 4, 3, 2, kappa, max(1.0, 2 * max(states)))
         x = torch.from_numpy(rng.uniform(-0.5, 0.5, size=(50, 2)))
         before = net(x)
-        with torch.no_grad():
+        with net.edit():
             for p in net.parameters():
                 p += 1e-4 * torch.from_numpy(rng.choice([-1.0, 1.0], size=p.shape))
-        assert float((net(x) - before).abs().max()) <= math.exp(log_lambda) * 1e-4
+        assert 0.0 < float((net(x) - before).abs().max()) <= math.exp(log_lambda) * 1e-4
 
 
 # -- covering number ------------------------------------------------------------------------------
@@ -202,6 +202,15 @@ def test_network_constant_bounds_the_gradient(seed):
         assert gradient_sum(net, x) <= math.exp(log_lambda)
 
 
+def test_a_network_whose_states_overflow_has_no_constant():
+    net = random_network(0)
+    with net.edit():
+        for p in net.parameters():
+            p *= 1e200
+    with pytest.raises(InputError, match="net: expected weights whose states are bounded by numbers"):
+        network_log_lipschitz(net)
+
+
 @pytest.mark.parametrize("radius", [1e-6, 1e-2, 0.3])
 def test_finite_moves_are_bounded(radius):
     for seed in range(5):
@@ -210,11 +219,11 @@ def test_finite_moves_are_bounded(radius):
         x = torch.tensor([[0.5, -0.5], [0.0, 0.2], [-0.5, -0.5]], dtype=torch.float64)
         before = net(x)
         generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
+        with net.edit():
             for p in net.parameters():
                 p += radius * (2 * torch.randint(0, 2, p.shape, generator=generator).double() - 1)
         net.execution = "dense"
-        assert float((net(x) - before).abs().max()) <= claimed
+        assert 0.0 < float((net(x, outside="evaluate") - before).abs().max()) <= claimed
 
 
 def test_network_constant_grows_with_the_radius_and_is_below_that_of_the_class():
