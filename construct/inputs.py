@@ -19,7 +19,7 @@ ON_MANIFOLD = {torch.float64: 1e-8, torch.float32: 1e-4}
 """The dtypes of networks, and how far from M a point of them may be."""
 
 
-def check_points(x: Tensor, ambient: int, dtype: torch.dtype, device: torch.device) -> None:
+def check_input(x: Tensor, ambient: int, dtype: torch.dtype, device: torch.device) -> None:
     """Refuse what is no finite tensor (..., D) of a network's dtype on its device, and float32 where torch multiplies
     matrices in fewer bits.
 

@@ -53,8 +53,8 @@ MOST_TRIES = 4  # plans for a box
 PLAN = 1 << 19
 """Heads times tokens times points that take, evaluated directly, as long as to make a plan.
 
-Measured on one core of a laptop-class CPU: a plan for a larger box takes 0.05 to 0.2 s (circle and sphere, epsilon 1e-2
-and 1e-4), direct evaluation 0.15 to 0.4 microseconds for each head and token. Larger: plans come later, and a few
+Measured, CPU seconds of one core: a plan for a larger box takes 0.05 to 0.2 s (circle and sphere, epsilon 1e-2
+and 1e-4), direct evaluation 0.1 to 0.6 microseconds for each head and token. Larger: plans come later, and a few
 points outside never wait for one; smaller: many points outside are fast sooner."""
 ENTRIES_AT_ONCE = 1 << 20
 
