@@ -72,6 +72,7 @@ def test_what_is_left_out_is_most(monkeypatch):
 
     def counted(query, key):
         target, source = heard(query, key)
+        assert target is not None and source is not None
         looked.append((int((target.sum(1) * source.sum(1)).sum()), target.shape[0] * target.shape[1] ** 2))
         return target, source
 
