@@ -23,7 +23,7 @@ class Claim:
             "rigorous": a proved bound, over `samples` cells that cover M.
         samples: points or cells.
         resolution: of a measured claim the covering radius of the points looked at, in the unit of x: features smaller
-            than that are not seen. None: rigorous, or unknown.
+            than that are not seen, regions where the target is NaN among them. None: rigorous, or unknown.
         seeds: of the measurements.
         read: from a file. Nobody has measured or proved it again since, and `str` says so.
         weights: SHA-256 of the weights that it speaks of (`Network.digest`); empty: not bound yet.

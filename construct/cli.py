@@ -26,17 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 import construct
-from construct import manifolds, plotting, report, targets
+from construct import plotting, report, targets
 from construct.errors import ConstructError
 from construct.manifolds import Manifold
 from construct.measurement import Measurement
-from construct.storage import opened, writable_place, write_atomically
-from construct.validation import finite_points, integer, invalid, one_of, positive_integer
+from construct.requests import build_manifold, load_points, output_file, output_files, stated_smoothness, usable_device
+from construct.storage import write_atomically
+from construct.validation import integer, invalid, one_of, positive_integer
 
 DEFAULT_EPSILON = 1e-3
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-PICTURES = (".pdf", ".png", ".svg")
-MOST_POINTS = 2**36  # bytes of a file of points
 PIPE_WIDTH = 200  # columns where there is no terminal to fit: no row is wrapped
 INTERRUPTED = 130
 LARGEST_SEED = 2**63 - 1
@@ -304,89 +303,7 @@ def targets_command() -> Answer:
     return Answer([report.targets_table()], {})
 
 
-# -- what goes in -------------------------------------------------------------------------------------
-
-
-def build_manifold(name: str, dim: int | None, ambient: int | None, options: Sequence[str]) -> Manifold:
-    """The named manifold; `options`: `key=number`, `translation=` or `rotation=` a JSON list. Raises `InputError`."""
-    arguments: dict[str, Any] = {}
-    if dim is not None:
-        arguments["dim"] = dim
-    if ambient is not None:
-        arguments["ambient"] = ambient
-    for entry in options:
-        key, _, text = entry.partition("=")
-        value = _number(text, lists=key in ("translation", "rotation"))
-        if not key.isidentifier() or value is None:
-            raise invalid("option", "key=number, translation=[numbers] or rotation=[[numbers], ...]", entry)
-        if key in arguments:
-            raise invalid("option", "each argument once", got=f"{key!r} again in {entry!r}")
-        arguments[key] = value
-    return manifolds.manifold(one_of(name, "manifold", manifolds.manifold_names()), **arguments)
-
-
-def usable_device(device: str, dtype: torch.dtype) -> str:
-    """A device that computes in this dtype here. Raises `InputError` for any other."""
-    try:
-        torch.ones(1, dtype=dtype, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise invalid("device", f"a torch device of this machine with {dtype}", device) from error
-    return device
-
-
-def stated_smoothness(target: Callable[..., Any]) -> float | None:
-    """The Hölder exponent that a target states, None where it is smooth or says nothing."""
-    return target.smoothness if isinstance(target, targets.Target) and not target.smooth else None
-
-
-def load_points(path: Path, ambient: int) -> torch.Tensor:
-    """Points (..., D) of a .npy file, float64. Raises `InputError` where there are none."""
-    with opened(path, most=MOST_POINTS, name="points") as (stream, _):
-        try:
-            x = np.lib.format.read_array(stream, allow_pickle=False)
-        except (OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, OverflowError) as error:
-            raise invalid("points", "a .npy file of numbers", got=f"{path} ({error})") from error
-    if x.dtype.kind not in "fiu":
-        raise invalid("points", "an array of real numbers", x)
-    return finite_points(torch.from_numpy(x.astype(np.float64)), "points", ambient)
-
-
-def _number(text: str, *, lists: bool = False) -> int | float | list[Any] | None:
-    for kind in (json.loads,) if lists else (int, float):
-        with contextlib.suppress(ValueError, RecursionError):
-            found = kind(text)
-            return found if isinstance(found, list) == lists else None
-    return None
-
-
 # -- what comes out -----------------------------------------------------------------------------------
-
-
-def output_file(path: Path, name: str, *, endings: Sequence[str] = (), besides: Sequence[Path] = ()) -> Path:
-    """A path that can be written. Raises `InputError` for any other, before work is done for it.
-
-    Args:
-        endings: allowed ones, none: any.
-        besides: files that the same command reads or writes.
-    """
-    whole = writable_place(path, name)
-    if endings and path.suffix.lower() not in endings:
-        raise invalid(name, f"a name that ends in one of {endings}", got=str(path))
-    if whole in [os.path.realpath(other) for other in besides]:
-        raise invalid(name, "a file that is not used otherwise", got=str(path))
-    return path
-
-
-def output_files(out: Path | None, plot: Path | None, bound: str) -> dict[str, Path]:
-    """The files that `approximate` is to write, by what they hold."""
-    files = {}
-    if out is not None:
-        files["network"] = output_file(out, "out")
-        if bound == "rigorous":
-            files["certificate"] = output_file(out.with_suffix(".json"), "out", besides=(out,))
-    if plot is not None:
-        files["figure"] = output_file(plot, "plot", endings=PICTURES, besides=tuple(files.values()))
-    return files
 
 
 def write_files(

@@ -14,7 +14,10 @@ class ConstructError(Exception):
 
 
 class InputError(ConstructError, ValueError):
-    """An argument has the wrong shape, type, range or a non-finite entry."""
+    """An argument has the wrong shape, type, range or a non-finite entry.
+
+    Of a target: at a point where it was evaluated. Regions of NaN below the resolution of a claim are not seen.
+    """
 
 
 class OutsideWarning(UserWarning):
@@ -44,8 +47,8 @@ class EpsilonNotReached(ConstructError, RuntimeError):
     """The requested accuracy cannot be met.
 
     Attributes:
-        best: the smallest sup error that was reached, `inf` when no candidate could be evaluated at all.
-        plan: what reached it (`construct.planning.BestPlan`: sizes, error, how the error is known, approximator), or
+        best: the smallest sup error that was reached, `inf` when none was measured: then the message says so.
+        plan: what reached it (`construct.history.BestPlan`: sizes, error, how the error is known, approximator), or
             None. `construct.network_of(plan.approximator)` is its network.
     """
 

@@ -48,7 +48,7 @@ from construct.documents import (
     written,
 )
 from construct.errors import InputError
-from construct.planning import History, Trial
+from construct.history import History, Trial
 from construct.problem import Sizes
 from construct.program.compile import Program
 from construct.storage import FileName, opened, shortened, write_atomically

@@ -73,7 +73,8 @@ class Obstacle:
         if self.order < FLAT:
             return f"{refined}: the target has a jump or noise there, or smoothness= is too optimistic"
         if self.rough:
-            return f"{refined}: the target is less smooth there (order {self.order:.1f}) than smoothness= says"
+            less = f"the target is less smooth there (order {self.order:.1f}) than smoothness= says"
+            return f"{refined}: {less}, or has narrower features"
         return (
             f"the smallest charts that may be had, of radius {self.smallest:.2g}, with polynomials of degree "
             f"{self.degree} leave an error of about {self.least:.2g} near x = {where}"

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from construct import manifolds
+from construct.history import History
 from construct.manifolds import Manifold
-from construct.planning import History
 from construct.problem import Sizes
 from construct.program.compile import Program
 from construct.program.layout import TokenLayout

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from construct.history import History
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
-from construct.planning import History
 from construct.targets import evaluate_target
 from construct.validation import invalid
 

@@ -104,7 +104,7 @@ class Problem:
             return
         jump = found.jumps[0]
         expected = f"a continuous function for epsilon = {self.epsilon:g}"
-        got = f"{jump}, of which every network misses {jump.height / 2:.6g} on one side"
+        got = f"{jump}, of which every network misses {jump.height / 2:.6g} on one side; no network was measured"
         raise EpsilonNotReached(message("target", expected, got=got), math.inf)
 
     @property

@@ -21,6 +21,7 @@ from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
 from construct.compact.program import compact_program
 from construct.errors import EpsilonNotReached
+from construct.history import BestPlan, History
 from construct.inputs import known_device
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
@@ -31,15 +32,7 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
 from construct.paper.program import paper_program
-from construct.planning import (
-    DEFAULT_BUDGET,
-    BestPlan,
-    History,
-    not_reached,
-    offer,
-    stoppable,
-    tightened,
-)
+from construct.planning import DEFAULT_BUDGET, not_reached, offer, stoppable, tightened
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, silent, watching
@@ -105,7 +98,9 @@ def approximate(
 
     Args:
         target: f, from points (n, D) to values (n,), torch or numpy; evaluated on the manifold only. The "paper"
-            construction differentiates it, so it must be made of torch operations there.
+            construction differentiates it, so it must be made of torch operations there. Its values are checked where
+            it is evaluated: a NaN, infinity or jump in a region below the `resolution` of the claim is not seen,
+            whatever epsilon is.
         manifold: M.
         epsilon: sup error asked for. The measured error of the network returned is at most epsilon, on points that
             planning has not seen. May be left out when sizes are given by hand.
@@ -135,8 +130,8 @@ def approximate(
         `.certificate` (None when measured).
 
     Raises:
-        InputError: an argument of the wrong kind or range, a target with a wrong shape, NaN or complex values, or a
-            `resolution` that takes more than 4 million points.
+        InputError: an argument of the wrong kind or range, a target with a wrong shape, NaN or complex values at a
+            point looked at, or a `resolution` that takes more than 4 million points.
         EpsilonNotReached, BudgetExceeded, TimeoutReached: epsilon cannot be met; `.best` is the smallest error found,
             `.plan` what has it (None: nothing was fitted), the text says why there is none better. At once where the
             target jumps by more than twice epsilon.

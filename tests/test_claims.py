@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 import construct
 from construct import EpsilonNotReached, InputError, measurement, problem, report, theorem
@@ -283,3 +284,43 @@ def test_the_plain_module_is_measured_in_parts(monkeypatch):
     found = construct.measure(net.transformer, exp_sin_on_circle, CIRCLE, samples=2000, rounds=1, starts=2)
     assert net.claim is not None and 0 < found.sup <= net.claim.bound * (1 + 1e-9)
     assert max(held) <= ENTRIES_AT_ONCE["cpu"] < 2000 * net.architecture.heads * net.architecture.tokens**2
+
+
+# -- regions of NaN ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("manifold", [CIRCLE, Sphere(2)], ids=lambda m: m.name)
+def test_nan_is_seen_at_every_point_looked_at_and_nowhere_else(manifold):
+    """Whatever asks for a value (survey, fits, searches, claim), NaN is refused there; between, it cannot be seen."""
+    seen = list[torch.Tensor]()
+
+    def looked_at(x):
+        seen.append(x.detach().to(torch.float64).reshape(-1, manifold.ambient))
+        return exp_sin(x)
+
+    def hole(centre, radius):
+        return lambda x: torch.where((x - centre.to(x)).norm(dim=-1) < radius, math.nan, exp_sin(x))
+
+    net = construct.approximate(looked_at, manifold, 3.0, progress=False)
+    points = torch.cat(seen)
+    last = torch.cat(seen[-3:])[-1]  # of the claim
+    for point in (*points[torch.linspace(0, len(points) - 1, 3).long()], last):
+        with pytest.raises(InputError, match=r"^target: expected finite values"):
+            construct.approximate(hole(point, 1e-12), manifold, 3.0, progress=False)
+    free = manifold.sample(4000, 77)
+    gaps = torch.from_numpy(cKDTree(points.numpy()).query(free.numpy())[0])
+    radius = 0.9 * float(gaps.max())
+    net = construct.approximate(hole(free[gaps.argmax()], radius), manifold, 3.0, progress=False)
+    assert net.claim is not None and net.claim.resolution is not None and net.claim.resolution > radius
+    assert f"features below {net.claim.resolution:.2g} are not seen" in str(net.claim)
+
+
+def test_what_is_not_seen_is_said() -> None:
+    for text in (construct.approximate.__doc__, InputError.__doc__, construct.Claim.__doc__):
+        assert text is not None and "NaN" in text and "resolution" in text
+
+
+def test_a_jump_that_nobody_measured_says_so() -> None:
+    with pytest.raises(EpsilonNotReached, match=r"no network was measured$") as caught:
+        construct.approximate(lambda x: torch.sign(x[..., 0] - 0.1), CIRCLE, 0.1)
+    assert caught.value.best == math.inf and caught.value.plan is None

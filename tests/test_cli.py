@@ -21,11 +21,12 @@ from typer.testing import CliRunner, Result
 import construct
 from construct import manifolds, targets
 from construct.architecture import Architecture
-from construct.cli import app, build_manifold
+from construct.cli import app
 from construct.errors import InputError
 from construct.manifolds import Circle, Sphere
 from construct.problem import Sizes
 from construct.report import MEANINGS, json_text, progress_bar
+from construct.requests import build_manifold
 from tests.transformer.networks import random_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -325,6 +326,39 @@ def test_no_command_writes_over_what_it_reads(circle_file: Path, tmp_path: Path)
     assert circle_file.read_bytes() == before
 
 
+@pytest.mark.parametrize("spelling", ["relative", "dotted", "roundabout", "symbolic", "hard"])
+def test_a_file_is_known_under_every_spelling(
+    spelling: str, circle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before any work: the target does not even exist. The contents are what they were."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    net, points = tmp_path / "net.safetensors", tmp_path / "x.npy"
+    net.write_bytes(circle_file.read_bytes())
+    np.save(points, np.zeros((1, 4)))
+
+    def spelt(path: Path) -> str:
+        link = tmp_path / f"link-{path.name}"
+        if spelling == "symbolic":
+            link.symlink_to(path)
+        elif spelling == "hard":
+            link.hardlink_to(path)
+        names = {"relative": path.name, "dotted": f"./{path.name}", "roundabout": f"sub/../{path.name}"}
+        return names.get(spelling, str(link))
+
+    before = {path: path.read_bytes() for path in (net, points)}
+    other, other_points = spelt(net), spelt(points)
+    for argument, *command in (
+        ("out", "certify", net, "--target", "no_such_target", "--out", other),
+        ("out", "certify", other, "--target", "no_such_target", "--out", net),
+        ("out", "evaluate", net, "--points", points, "--out", other),
+        ("out", "evaluate", net, "--points", points, "--out", other_points),
+        ("onnx", "export", net, "--onnx", other),
+    ):
+        assert f"error: {argument}: expected a file that is not used otherwise" in refused(*command)
+    assert before == {path: path.read_bytes() for path in before}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -490,5 +524,6 @@ def test_no_public_function_has_the_name_of_one_of_the_library() -> None:
         return {node.name for node in found if not node.name.startswith("_")}
 
     face = ROOT / "construct"
-    others = [path for path in face.rglob("*.py") if path.name != "cli.py"]
-    assert public(face / "cli.py").isdisjoint(set().union(*map(public, others)))
+    faces = [face / name for name in ("cli.py", "requests.py")]
+    others = [path for path in face.rglob("*.py") if path not in faces]
+    assert set().union(*map(public, faces)).isdisjoint(set().union(*map(public, others)))

@@ -13,7 +13,7 @@ from construct import documents
 from construct.claim import Claim
 from construct.documents import READERS, record_of
 from construct.errors import InputError
-from construct.planning import Trial
+from construct.history import Trial
 from construct.problem import Sizes
 from construct.validation import described, positive_real, real
 

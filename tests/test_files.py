@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 import construct
 from construct.certificates.weights import weights_digest
 from construct.errors import InputError
+from construct.history import History, Trial
 from construct.manifolds import Circle, ParametricManifold
-from construct.planning import History, Trial
 from tests.transformer.networks import certificate_of, circle_network, exp_sin, sphere_network
 
 

@@ -36,6 +36,7 @@ LAYERS = (
     "local",
     "problem",
     "obstacle",
+    "history",
     "planning",
     "rounding",
     "transformer",
@@ -60,6 +61,7 @@ LAYERS = (
     "plotting",
     "report",
     FACE,
+    "requests",
     "cli",
     "__main__",
 )
@@ -69,7 +71,7 @@ ONLY_IN = {
     "flint": {"expressions", "certificates"},
     "kan": {"baselines"},
     "matplotlib": {"plotting"},
-    "rich": {"display", "planning", "report", "cli"},  # display: every long call shows its progress on a terminal
+    "rich": {"display", "history", "report", "cli"},  # display: every long call shows its progress on a terminal
     "safetensors": {"files"},
     "sklearn": {"baselines"},
     "typer": {"cli"},

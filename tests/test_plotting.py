@@ -12,8 +12,8 @@ import construct
 from construct import targets
 from construct.atlas import atlas_for
 from construct.errors import InputError
+from construct.history import History
 from construct.manifolds import Circle, FlatTorus, Helix, Manifold, Sphere
-from construct.planning import History
 from construct.plotting import figure, history_figure
 
 TARGET = targets.target("exp_sin")

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from construct.errors import EpsilonNotReached
+from construct.history import History
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, measure
-from construct.planning import History, Search, stoppable
+from construct.planning import Search, stoppable
 from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent, watching
 from construct.validation import finite_points, integer, invalid, positive_integer

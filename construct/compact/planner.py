@@ -29,16 +29,10 @@ from construct.compact.counting import (
 )
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
+from construct.history import History
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
 from construct.obstacle import HOPELESS, predicted
-from construct.planning import (
-    REFINEMENTS,
-    History,
-    Search,
-    growth,
-    over_budget,
-    slow_decay,
-)
+from construct.planning import REFINEMENTS, Search, growth, over_budget, slow_decay
 from construct.problem import Problem, Sizes
 from construct.validation import invalid
 
@@ -182,6 +176,7 @@ class CompactPlanner:
         while True:
             candidates = self.polynomial_candidates(atlases, later)
             if not candidates:
+                self._explain()
                 return
             yield candidates
             # no candidate of this round was settled: what fits on its nodes is above epsilon between them
@@ -190,6 +185,12 @@ class CompactPlanner:
                 last = f"the last {NO_SETTLING} rounds of candidates lowered the measured error nowhere"
                 raise self.search.given_up(f"{last}: the target has noise, or features between the nodes of every fit")
             self.outlook.look_closer(candidates[-1].atlas)
+
+    def _explain(self) -> None:
+        """Say why there is no candidate, and have a plan to show, where it is not the budget that refused one."""
+        if self.search.fewest_refused is None:
+            self.outlook.reach()
+            self.search.reason = self.outlook.needed()
 
     def polynomial_candidates(self, waiting: deque[Atlas], later: Iterator[Atlas]) -> list[Candidate]:
         """For growing atlases the smallest degree that fits; stops when more charts only cost more.
@@ -234,10 +235,14 @@ class CompactPlanner:
     def smallest_degree(self, atlas: Atlas, cheapest: int | None) -> Candidate | None:
         """Smallest total degree whose fit is within epsilon on every chart, or None."""
         dim, highest = self.problem.manifold.dim, self.highest_degree
+        first = 0  # the worst chart takes at least that degree
         for degrees in self.outlook.degree_groups():
             top = degrees[-1]
+            if top < first:
+                continue
             if cheapest is not None and nonzeros(atlas, PolynomialSpace(dim, degrees[0])) > cheapest:
                 return None
+            degrees = range(max(degrees[0], first), top + 1)
             found = self._sweep(atlas, degrees)
             sups = found.sups
             for degree, sup, fitted in zip(degrees, sups, found.fits, strict=True):
@@ -251,6 +256,10 @@ class CompactPlanner:
             self._record(atlas, PolynomialSpace(dim, degrees[best]), sups[best], None, found)
             if predicted(sups, highest - top) > HOPELESS * self.epsilon:
                 return None
+            beyond = self.outlook.degree_beyond(atlas, top)
+            if beyond is None:
+                return None
+            first = beyond
         return None
 
     def _sweep(self, atlas: Atlas, degrees: range) -> Sweep:

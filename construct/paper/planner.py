@@ -15,12 +15,13 @@ import numpy as np
 from torch import Tensor
 
 from construct.atlas import Atlas
+from construct.history import History
 from construct.obstacle import find_obstacle
 from construct.paper.grid import MOST_DEGREE, TaylorApproximator
 from construct.paper.layout import layout_without_target
 from construct.paper.program import program_of, ramp_doublings
 from construct.paper.taylor import paper_atlas, taylor_approximator, taylor_degree
-from construct.planning import History, Search, over_budget
+from construct.planning import Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.validation import integer, invalid
 

@@ -15,9 +15,9 @@ import construct
 from construct import expressions as e
 from construct import manifolds
 from construct.atlas import atlas_for
-from construct.cli import build_manifold
 from construct.errors import InputError, PrecisionError
 from construct.manifolds import Circle, Cube, Helix, KleinBottle, Manifold, Placed, Product, Sphere, Torus
+from construct.requests import build_manifold
 from proofs_as_code.verifier.verification import verify
 
 FAMILIES: dict[str, Callable[[], Manifold]] = {

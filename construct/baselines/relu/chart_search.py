@@ -16,9 +16,10 @@ from construct.baselines.relu.charts import ChartsNetwork, networked
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.compact.planner import TRIM, CompactPlanner, sizes_of
 from construct.errors import EpsilonNotReached, InputError
+from construct.history import History
 from construct.local import PiecewiseApproximator, PolynomialSpace, fit_charts, sweep
 from construct.measurement import Measurement, measure
-from construct.planning import MARGIN, History, Search
+from construct.planning import MARGIN, Search
 from construct.problem import Problem, Sizes
 from construct.progress import Progress, silent
 from construct.targets import evaluate_target
