@@ -23,8 +23,9 @@ from construct.compact import geometry as compact_geometry
 from construct.documents import at_place
 from construct.errors import InputError
 from construct.files import FORMAT, Saved, SavedOrigin, read_saved
+from construct.inputs import ON_MANIFOLD, known_device
 from construct.manifolds import Manifold
-from construct.network import ON_MANIFOLD, Network, known_device
+from construct.network import Network
 from construct.origin import Construction, Origin, StatedProgram
 from construct.paper import layout as paper_layout
 from construct.program.compile import Program

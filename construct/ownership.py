@@ -6,6 +6,17 @@ Open, it evaluates the public module, whose numbers are compared, all of them, w
 
 Doors: `requires_grad_()` opens and `requires_grad_(False)` seals; `edit()` is open while it lasts; `load_state_dict`
 and `.to` change the weights and leave the network as it was, sealed or open.
+
+What a call pays for this, before it evaluates anything (measured, one core, 10^3 to 10^6 parameters):
+
+- sealed: 0.3 microseconds, whatever the size;
+- sealed, the first call after somebody asked for `net.transformer`: about 0.08 microseconds for each parameter *tensor*
+  (which object stands in its place, not its numbers): 4 in 5 blocks, 27 in 50. `torch.func.functional_call` puts others
+  there in silence, so that they have to be looked at; a network of which nobody asks for the module never pays it, and
+  later calls take 0.3;
+- open: every number is compared, 0.15 ms for 10^3 parameters in 5 blocks, 0.3 for 10^5, 3 for 10^6. Nothing less is
+  right: torch counts the changes of a tensor (`_version`), but not those through `.data`, `.numpy()` or memory that is
+  shared with another tensor, and a plan of other weights would be wrong in silence.
 """
 
 from __future__ import annotations

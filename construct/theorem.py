@@ -22,10 +22,11 @@ from construct.compact.geometry import input_box
 from construct.compact.program import compact_program
 from construct.errors import EpsilonNotReached
 from construct.history import BestPlan, History
+from construct.inputs import known_device
 from construct.local import PiecewiseApproximator
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
-from construct.network import Approximator, Network, PositionCodeName, known_device
+from construct.network import Approximator, Network, PositionCodeName
 from construct.origin import Construction, Origin
 from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator

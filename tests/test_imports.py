@@ -52,6 +52,7 @@ LAYERS = (
     "files",
     "origin",
     "export",
+    "inputs",
     "ownership",
     "network",
     "loading",

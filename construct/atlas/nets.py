@@ -12,6 +12,7 @@ from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
 from construct.manifolds.tangent_nets import ordered, thinned
+from construct.progress import tick
 from construct.validation import invalid
 
 WALKED = 20_000  # points of a curve that is walked along
@@ -48,6 +49,7 @@ class NetLadder:
     def _net(self, level: int) -> tuple[Tensor, float] | None:
         """None where it would be too large."""
         while len(self._nets) <= level:
+            tick()
             if self._ended:
                 return None
             try:

@@ -4,11 +4,12 @@ Bounds propagated from a larger box say next to nothing after a few blocks: what
 bound larger. What the points do is milder by far. So a plan for a larger box is made of *assumed* bounds: hulls of the
 states that sample points have before each block, widened. The pairs of a block are proved for its hull, and each point
 is checked, block by block, to be in the hulls as it is evaluated: on points that pass, the plan leaves out nothing. The
-others become samples of a wider plan, a few times, then of a plan for them alone; what is left, and points that are too
-far off, are evaluated densely.
+others become samples of a wider plan, a few times, then of a plan for them alone; what is left, points that are too far
+off, and few points at all are evaluated directly (`direct`).
 
-Cost: a plan costs about what the plan of the box costs (`MOST_CANDIDATES` bounds it), and is kept. Then a point costs a
-few times what a point inside does; never more than the dense formula and the plans that were tried.
+Cost: a plan costs about what the plan of the box costs (`MOST_CANDIDATES` bounds it), and is kept; it is made when the
+points that were evaluated directly have cost as much. Then a point costs a few times what a point inside does. From
+about 50 times the box on a tenth of all scores is positive, and no plan is worth while: a point costs what that takes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.execution.bounds import input_intervals, propagate_block
-from construct.execution.cost import dense_multiply_adds
-from construct.execution.dense import dense_values
+from construct.execution.direct import Direct
 from construct.execution.inside import scaled, spread_over, times_outside
 from construct.execution.pairs import TooManyPairs
 from construct.execution.plans import (
@@ -40,7 +40,7 @@ from construct.transformer.module import Block, Transformer
 from construct.transformer.weights import BlockBounds, HeadPairs, Intervals
 
 FACTORS = (2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 2.0**14)
-"""Larger boxes, as factors of the box. Points that are in none of them are evaluated densely."""
+"""Larger boxes, as factors of the box. Points that are in none of them are evaluated directly."""
 
 SAMPLES = 192  # of the larger box
 MOST_ROWS = 64  # points of the caller that join the samples at a time
@@ -50,7 +50,12 @@ MOST_CANDIDATES = 1 << 14  # pairs that a plan may ask for, besides `PER_PAIR` f
 PER_PAIR = 8
 FEW = 1 << 11  # pairs up to which a plan on proved bounds is the cheaper one
 MOST_TRIES = 4  # plans for a box
-PLAN = 1 << 25  # multiply-adds of the dense formula that take as long as to make a plan, about 0.1 s
+PLAN = 1 << 19
+"""Heads times tokens times points that take, evaluated directly, as long as to make a plan.
+
+Measured, CPU seconds of one core: a plan for a larger box takes 0.05 to 0.2 s (circle and sphere, epsilon 1e-2
+and 1e-4), direct evaluation 0.1 to 0.6 microseconds for each head and token. Larger: plans come later, and a few
+points outside never wait for one; smaller: many points outside are fast sooner."""
 ENTRIES_AT_ONCE = 1 << 20
 
 
@@ -102,8 +107,9 @@ class Surroundings:
     """
 
     def __init__(self, net: Transformer, box: Tensor, inside: int) -> None:
-        self.net, self.box, self.dense = net, box, dense_multiply_adds(net)
+        self.net, self.box, self.direct = net, box, Direct(net)
         self.inside, self.most = inside, MOST_CANDIDATES + PER_PAIR * inside
+        self._hopeless: set[float] = set()  # boxes of which not even a few points could be planned for
         self._plans: dict[float, AssumedPlan] = {}
         self._tries, self._rows = dict.fromkeys(FACTORS, 0), dict.fromkeys(FACTORS, 0)
 
@@ -113,9 +119,7 @@ class Surroundings:
         which = torch.bucketize(times_outside(x, self.box), torch.tensor(FACTORS, dtype=x.dtype, device=x.device))
         for number in which.unique().tolist():
             index = (which == number).nonzero()[:, 0]
-            found = (
-                self._of_box(FACTORS[number], x[index]) if number < len(FACTORS) else dense_values(self.net, x[index])
-            )
+            found = self._of_box(FACTORS[number], x[index]) if number < len(FACTORS) else self.direct.forward(x[index])
             out = out.index_put((index,), found)
         return out
 
@@ -129,21 +133,24 @@ class Surroundings:
             if left.numel() and not self._wider(factor, x[left].detach()):
                 break
         for part in left.split(MOST_ROWS):
-            plan = self._plan(factor, x[part].detach()) if self._worth(len(part)) else None
+            hopeful = factor not in self._hopeless and self._worth(len(part))
+            plan = self._plan(factor, x[part].detach()) if hopeful else None
             if plan is not None:
                 out, part = _evaluated(plan, self.net, x, out, part)
+            elif hopeful:
+                self._hopeless.add(factor)
             if part.numel():
-                out = out.index_put((part,), dense_values(self.net, x[part]))
+                out = out.index_put((part,), self.direct.forward(x[part]))
         return out
 
     def _worth(self, rows: int) -> bool:
-        """Whether a plan costs less than to evaluate points densely."""
-        return rows * self.dense > PLAN
+        """Whether a plan costs less than to evaluate points directly."""
+        return rows * self.direct.entries > PLAN
 
     def _wider(self, factor: float, x: Tensor) -> bool:
         """Whether there is a new plan for the box, in which points like these have been considered.
 
-        Points are evaluated densely until that has cost as much as a plan does: so it is never much dearer than either.
+        Points are evaluated directly until that has cost as much as a plan: so it is never much dearer than either.
         """
         self._rows[factor] += x.shape[0]
         if self._tries[factor] >= MOST_TRIES or not self._worth(self._rows[factor]):

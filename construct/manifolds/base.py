@@ -22,6 +22,7 @@ from construct.boxes import check_resolved, ends
 from construct.errors import OffManifoldError
 from construct.manifolds.embedding import isometry, mapped_box
 from construct.manifolds.formula import Formula
+from construct.progress import tick
 from construct.validation import (
     finite_points,
     floating_dtype,
@@ -249,6 +250,7 @@ class Manifold(ABC):
         """Structured covers with proved chord radii: more and more centres, smaller and smaller radii."""
         smallest = math.inf
         for centres, radius in self._covers():
+            tick()
             if radius < smallest:
                 smallest = radius
                 yield StructuredCover(self.embed(centres), radius)

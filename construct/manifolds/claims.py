@@ -19,6 +19,7 @@ from construct.errors import ConstructError, InputError
 from construct.manifolds.base import Manifold, Reach
 from construct.manifolds.newton import bending, jacobian
 from construct.manifolds.reach import federer_bound, federer_quotients
+from construct.progress import tick
 from construct.validation import invalid, positive_real
 
 ESTIMATE = "estimate"
@@ -114,6 +115,7 @@ def estimated_reach(point: Map, basis: Map, moved: Callable[[Tensor, Tensor], Te
     best = federer_quotients(point(p), basis(p), point(q), closest)
     size = 0.1
     for _ in range(_ROUNDS):
+        tick()
         n = len(p) * _TRIES
         steps = size * torch.randn(2, n, p.shape[1], generator=generator, dtype=torch.float64)
         near = torch.rand(n, 1, generator=generator, dtype=torch.float64) < 0.2  # some q close to p: curvature
@@ -133,6 +135,7 @@ def _smallest_pairs(points: Tensor, bases: Tensor, closest: float) -> tuple[Tens
     """Numbers of the points (n, D) of the pairs with the smallest quotients."""
     values, partners = [], []
     for i in range(0, len(points), 100):
+        tick()
         quotient = federer_quotients(points[i : i + 100, None], bases[i : i + 100, None], points[None], closest)
         value, partner = quotient.min(1)
         values.append(value)
@@ -152,6 +155,7 @@ def estimated_speeds(speeds: Callable[[Tensor], Tensor], low: Tensor, high: Tens
         best = grid[largest[:, i].topk(min(8, len(grid))).indices]
         value, size = largest[:, i].max(), 0.05
         for _ in range(12):
+            tick()
             steps = size * (high - low) * torch.randn(16 * len(best), d, generator=generator, dtype=torch.float64)
             tried = (best.repeat(16, 1) + steps).clamp(low, high)
             values = speeds(tried)[:, i]

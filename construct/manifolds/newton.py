@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from construct.progress import tick
+
 POLISH = 7
 """Differentiated steps, hence the highest order of derivative that is right."""
 
@@ -170,6 +172,7 @@ def nearest_parameters(p: Parametrisation, x: Tensor, u: Tensor, lower: Tensor, 
     u = u.clamp(lower, upper)
     active = torch.arange(len(u), device=u.device)
     for _ in range(_MOST_STEPS):
+        tick()
         v = u[active]
         step = _newton_step(p, x[active], v, lower, upper)
         step = step / (step.abs() / cap).amax(-1, keepdim=True).clamp_min(1.0)
@@ -218,6 +221,7 @@ def invert_chart(
     )
     active = torch.arange(len(u), device=u.device)
     for station in [*range(1, _CONTINUATION), *[_CONTINUATION] * _MOST_STEPS]:
+        tick()
         point, j = p.jacobian(u[active])
         frame = normal[active].mT
         chord[active] = inverse(frame @ j)

@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from construct.arrays import Float, Int
 from construct.manifolds.base import KINDS, Manifold, Reach, StructuredCover, tangent_vector
 from construct.manifolds.formula import Formula
 from construct.manifolds.registry import factor
+from construct.progress import tick
 from construct.validation import invalid
 
 MOST_CENTRES = 4096
@@ -99,14 +102,26 @@ class Product(Manifold):
         return _pairs(first.points, second.points), math.hypot(first.radius, second.radius)
 
     def _covers(self) -> Iterator[tuple[Tensor, float]]:
+        """Products of the factors' covers, more and more centres with smaller and smaller radii.
+
+        Of the n^2 pairs of covers only those are looked at whose product is affordable, about n log n.
+        """
+
         def affordable(factor: Manifold) -> list[StructuredCover]:
             return list(itertools.takewhile(lambda cover: len(cover.centres) <= MOST_CENTRES, factor.covers()))
 
-        products = itertools.product(affordable(self.first), affordable(self.second))
-        options = [(len(a[0]) * len(b[0]), math.hypot(a[1], b[1]), a[0], b[0]) for a, b in products]
-        for n, radius, a, b in sorted(options, key=lambda option: option[:2]):
-            if n <= MOST_CENTRES:
-                yield _pairs(a, b), radius
+        first, second = affordable(self.first), affordable(self.second)
+        (counts, radii), (others, other_radii) = _sizes(first), _sizes(second)
+        fitting = np.searchsorted(others, MOST_CENTRES // counts, side="right")  # the first so many of the second
+        i = np.repeat(np.arange(len(first)), fitting)
+        j = np.arange(len(i)) - np.repeat(np.cumsum(fitting) - fitting, fitting)
+        number, radius = counts[i] * others[j], np.hypot(radii[i], other_radii[j])
+        order = np.lexsort((radius, number))
+        before = np.minimum.accumulate(radius[order])
+        for k in order[np.r_[True, before[1:] < before[:-1]]]:
+            tick()
+            a, b = first[i[k]], second[j[k]]
+            yield _pairs(a.centres, b.centres), math.hypot(a.radius, b.radius)
 
     def _chart_inverse(self, centre: Tensor, frame: Tensor, y: Tensor) -> Tensor:
         """The parts of the tangent vector frame y in the two factors, each inverted in its own chart."""
@@ -124,6 +139,12 @@ class Product(Manifold):
     def _point(self, u: Tensor) -> Tensor:
         d = self.first.dim
         return torch.cat([self.first.point(u[..., :d]), self.second.point(u[..., d:])], dim=-1)
+
+
+def _sizes(covers: list[StructuredCover]) -> tuple[Int, Float]:
+    """Numbers of centres, rising, and radii of covers, (n,) each."""
+    counts = np.array([len(cover.centres) for cover in covers], dtype=np.int64)
+    return counts, np.array([cover.radius for cover in covers], dtype=np.float64)
 
 
 def _pairs(a: Tensor, b: Tensor) -> Tensor:

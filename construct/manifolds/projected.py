@@ -27,6 +27,7 @@ from construct.manifolds.claims import (
 from construct.manifolds.detached import detached
 from construct.manifolds.embedding import LARGEST_AMBIENT
 from construct.manifolds.tangent_nets import TangentNets
+from construct.progress import tick
 from construct.validation import invalid, positive_integer
 
 _SEEDS = 4096
@@ -190,6 +191,7 @@ class ProjectedManifold(Manifold, registered=False):
         bases, chords = f.clone(), torch.eye(d).to(f).expand(len(f), d, d).clone()
         active = torch.arange(len(x), device=x.device)
         for station in range(1, _MOST_STEPS):
+            tick()
             share = (station * longest / length[active].clamp_min(1e-300)).clamp_max(1.0)
             missing = share * target[active] - newton.apply(f[active].mT, x[active] - c[active])
             step = newton.apply(chords[active], missing)

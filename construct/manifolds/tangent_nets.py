@@ -28,6 +28,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from construct.manifolds.base import LARGEST_NET, grid
+from construct.progress import tick
 from construct.validation import invalid
 
 SHARE = 0.25  # rho, of the reach
@@ -38,6 +39,7 @@ APART = 0.6  # distance of two points of P, of rho - eta
 OVERLAPPING = 0.25  # of rho: below it nets are not thinned
 THIN = 0.6  # of the spacing
 MOST_COARSE = 100_000
+AROUND = 8  # neighbours that a walk along a curve looks at first
 AT_ONCE = 2**22  # numbers in one evaluation of project
 
 Map = Callable[[Tensor], Tensor]
@@ -137,6 +139,7 @@ class TangentNets:
         ambient = points.shape[1]
         rows = max(1, AT_ONCE // (len(w) * ambient))
         for start in range(0, len(points), rows):
+            tick()
             chunk = slice(start, start + rows)
             flat = (points[chunk].unsqueeze(1) + torch.einsum("md,nDd->nmD", w, bases[chunk])).reshape(-1, ambient)
             found = torch.cat([self.project(part) for part in flat.split(max(1, AT_ONCE // ambient))])
@@ -161,6 +164,7 @@ def thinned(points: Tensor, apart: float) -> Tensor:
     tree, free, chosen = cKDTree(array), np.ones(len(array), dtype=bool), []
     for i in range(len(array)):
         if free[i]:
+            tick()
             chosen.append(i)
             free[tree.query_ball_point(array[i], apart)] = False
     return points[torch.tensor(chosen)]
@@ -170,6 +174,8 @@ def ordered(points: Tensor, apart: float) -> list[Tensor]:
     """Points (n, D) of curves, no farther than `apart` from their neighbours, walked along: one list a component."""
     array, left = points.numpy(), set(range(len(points)))
     tree, walks = cKDTree(array), []
+    count = min(AROUND, len(array))
+    around = tree.query(array, k=[*range(1, count + 1)], distance_upper_bound=apart)[1].tolist()  # nearest first
     while left:
         sides: list[list[int]] = []
         start = next(iter(left))
@@ -177,10 +183,15 @@ def ordered(points: Tensor, apart: float) -> list[Tensor]:
         for _ in range(2):
             walk = [start]
             while True:
-                near = [i for i in tree.query_ball_point(array[walk[-1]], apart) if i in left]
+                tick()
+                last = walk[-1]
+                near = [i for i in around[last] if i in left][:1]
+                if not near and around[last][-1] < len(array):  # there may be more of them
+                    more = [i for i in tree.query_ball_point(array[last], apart) if i in left]
+                    near = sorted(more, key=lambda i: float(((array[i] - array[last]) ** 2).sum()))[:1]
                 if not near:
                     break
-                walk.append(min(near, key=lambda i: float(((array[i] - array[walk[-1]]) ** 2).sum())))
+                walk += near
                 left.discard(walk[-1])
             sides.append(walk)
         order = [*sides[1][:0:-1], *sides[0]]

@@ -9,7 +9,7 @@ import torch
 import construct
 from construct.errors import InputError, OutsideWarning
 from construct.execution import executor, outside
-from construct.execution.dense import dense_values
+from construct.execution.direct import Direct
 from construct.execution.inside import scaled, times_outside, within
 from construct.manifolds import Circle
 from tests.transformer.networks import circle_network, exp_sin, random_network, sphere_network
@@ -72,30 +72,50 @@ def test_a_plan_whose_assumptions_fail_is_not_used(monkeypatch):
     assert ((net(x, outside="evaluate") - want).abs() <= 1e-11 * want.abs() + 1e-11).all()
 
 
-def test_dense_work_is_bounded(monkeypatch):
-    """Of thousands of points, dense evaluation sees few, and plans are made a few times."""
+def test_work_without_a_plan_is_bounded(monkeypatch):
+    """Of thousands of points few are evaluated directly, and plans are made a few times; one point waits for none."""
     net = sphere_network()
     plans: list[int] = []
     rows: list[int] = []
-    made = outside.assumed_plan
+    made, evaluated = outside.assumed_plan, Direct.forward
 
     def counted_plan(*args):
         plans.append(1)
         return made(*args)
 
-    def counted_values(n, x):
+    def counted_values(self, x):
         rows.append(len(x))
-        return dense_values(n, x)
+        return evaluated(self, x)
 
     monkeypatch.setattr(outside, "assumed_plan", counted_plan)
-    monkeypatch.setattr(outside, "dense_values", counted_values)
+    monkeypatch.setattr(Direct, "forward", counted_values)
     x = net.manifold.sample(4000, seed=2)
+    for factor in (3.6, 5.0, 9.0, 70.0, 500.0, 6371.0):
+        net(torch.cat([x[:500], factor * x[-1:]]), outside="evaluate")
+    assert not plans and rows == 6 * [1]
+    rows.clear()
     for factor in (2.2, 3.0, 3.9):
         net(factor * x, outside="evaluate")
     assert sum(rows) <= 200 and len(plans) <= 12 + 4000 // outside.MOST_ROWS // 4
     count = len(plans)
     net(3.0 * x, outside="evaluate")
     assert len(plans) <= count + 8
+
+
+def test_no_plans_are_tried_again_and_again_where_there_are_none(monkeypatch):
+    """Far outside, where a plan would have too many pairs, giving up is remembered."""
+    monkeypatch.setattr(outside, "PLAN", 0)
+    plans: list[int] = []
+    monkeypatch.setattr(outside, "assumed_plan", lambda *args: plans.append(1))
+    net = circle_network()
+    x = 100 * net.manifold.sample(300, seed=0)
+    net(x, outside="evaluate")
+    count = len(plans)
+    for _ in range(5):
+        found = net(x, outside="evaluate")
+    assert len(plans) == count <= 6
+    want = dense(net, x)
+    assert ((found - want).abs() <= 1e-11 * want.abs() + 1e-11).all()
 
 
 def test_warn_raise_evaluate():

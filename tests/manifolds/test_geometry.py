@@ -15,7 +15,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from construct import manifolds
-from construct.errors import InputError
+from construct.atlas.nets import NetLadder
+from construct.errors import DeadlinePassed, InputError
 from construct.manifolds import (
     Circle,
     Cube,
@@ -34,9 +35,11 @@ from construct.manifolds import (
     Torus,
     TrefoilKnot,
     newton,
+    product,
     sphere_covers,
 )
 from construct.manifolds.parametrised import Parametrised
+from construct.progress import watching
 
 FAMILIES: list[Callable[[], Parametrised]] = [
     Torus,
@@ -443,3 +446,45 @@ class TestProperties:
     def test_every_family_has_defaults(self, name: str, seed: int) -> None:
         manifold = manifolds.manifold(name)
         assert bool(manifold.contains(manifold.sample(3, seed), tolerance=1e-10).all())
+
+
+@pytest.mark.parametrize(
+    "first, second", [(Cube(1), Cube(1)), (Cube(2), Circle()), (Sphere(), Circle()), (FlatTorus(2), Cube(1))]
+)
+def test_covers_of_a_product_are_the_best_of_all_pairs(first, second, monkeypatch):
+    """Against every pair of covers: no other has as few centres and as small a radius; and those that are too large
+    are never looked at."""
+    monkeypatch.setattr(product, "MOST_CENTRES", 150)
+    sides = [[cover for cover in side.covers() if len(cover.centres) <= 150] for side in (first, second)]
+    pairs = [(len(a.centres) * len(b.centres), math.hypot(a.radius, b.radius)) for a in sides[0] for b in sides[1]]
+    pairs = sorted(pair for pair in pairs if pair[0] <= 150)
+    best = [pair for k, pair in enumerate(pairs) if all(pair[1] < before[1] for before in pairs[:k])]
+    assert [(len(cover.centres), cover.radius) for cover in Product(first, second).covers()] == best
+
+
+def test_long_loops_of_manifolds_look_at_the_clock():
+    """A clock that only the ticks turn: covers, nets and walks of fine grids end soon after the time is up."""
+
+    class Turned:
+        looks = 0
+
+        def __call__(self):
+            self.looks += 1
+            return float(self.looks)
+
+    def to_circle(x):
+        return x / x.norm(dim=-1, keepdim=True)
+
+    own = ProjectedManifold(to_circle, 1, 2, 1.0, [1.0, 1.0])
+    ladder = NetLadder(own)
+    for work in (
+        lambda: list(Product(Cube(1), Cube(1)).covers()),
+        lambda: list(Cube(1).covers()),
+        lambda: own.net(1e-4),
+        lambda: ladder.walks,
+        lambda: ProjectedManifold(to_circle, 1, 2, "estimate", [1.0, 1.0]),
+    ):
+        clock = Turned()
+        with pytest.raises(DeadlinePassed), watching(False, 12.0, clock=clock):
+            work()
+        assert clock.looks < 40
