@@ -174,6 +174,10 @@ class Manifold(ABC):
         """(D,), bounds of |x_j| on M."""
         return self.box.abs().amax(0)
 
+    def rounding(self, dtype: torch.dtype = torch.float64) -> float:
+        """How far from M its points may lie for their coordinates' rounding: 16 units in the last place."""
+        return 16 * torch.finfo(dtype).eps * float(self.largest_coordinates.norm())
+
     def embed(self, y: Tensor) -> Tensor:
         """The point frame @ y + offset of R^D, (..., k) -> (..., D)."""
         return self.directions(y) + self.offset.to(y) if self.embedded else y
@@ -209,12 +213,13 @@ class Manifold(ABC):
         return self.embed(self._project(self.restrict(finite_points(x, "x", self.ambient))))
 
     def contains(self, x: Tensor, tolerance: float = 1e-8) -> Tensor:
-        """Whether x is within `tolerance` of M, (..., D) -> bool (...)."""
-        tolerance = positive_real(tolerance, "tolerance")
+        """Whether x is within `tolerance`, and the rounding of its coordinates, of M, (..., D) -> bool (...)."""
+        tolerance = positive_real(tolerance, "tolerance") + self.rounding()
         return (finite_points(x, "x", self.ambient) - self.project(x)).norm(dim=-1) <= tolerance
 
     def require(self, x: Tensor, name: str = "x", tolerance: float = 1e-6) -> Tensor:
-        """x itself; raises OffManifoldError unless all of its points are within `tolerance` of M."""
+        """x itself; raises OffManifoldError unless all of its points are within `tolerance`, and rounding, of M."""
+        tolerance += self.rounding()
         distance = (finite_points(x, name, self.ambient) - self.project(x)).norm(dim=-1)
         if not bool((distance <= tolerance).all()):
             got = f"a point at distance {float(distance.max()):.3g}"
