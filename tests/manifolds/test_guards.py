@@ -293,6 +293,7 @@ def test_networks_on_manifolds_of_any_size(size):
         construct.approximate(lambda x, s=s: torch.sin(x[..., 0] / s), manifolds.Circle(s), epsilon=1e-2)
         for s in (size, 1.0)
     )
+    assert found.claim is not None and unit.claim is not None and found.manifold is not None
     assert found.claim.bound == pytest.approx(unit.claim.bound, rel=1e-3)
     x = found.manifold.sample(50, seed=1)
     assert float((found(x, check=True) - torch.sin(x[..., 0] / size)).abs().max()) <= 1e-2
