@@ -23,6 +23,7 @@ from benchmarks.attack.cases import (
     REFUSED,
     RIGHT,
     TURNED_AWAY,
+    WRONG,
     Case,
     Outcome,
     Surface,
@@ -144,12 +145,14 @@ class Certifying(Surface):
             flat[place] *= rng.choice((1 + 1e-12, 1 + 1e-3, 2.0, -1.0, 1e5, 1e-300, float("nan")))
 
     def verified(self, net: construct.Network, certificate: Any) -> Outcome:
-        """What was proved is verified by the independent checker."""
+        """What was proved is verified by the independent checker, or says beforehand that it cannot be."""
         network, document = self.folder / "net.safetensors", self.folder / "net.json"
         net.save(network)
         certificate.save(document)
         report = verify(network, document)
         if report.holds:
+            return Outcome(RIGHT) if certificate.unverifiable is None else Outcome(WRONG, "unverifiable, and verified")
+        if certificate.unverifiable is not None and "cannot check" in report.reason:
             return Outcome(RIGHT)
         return Outcome(TURNED_AWAY, f"a true certificate, {report.reason.split(':')[0]}", report.reason[:300])
 
