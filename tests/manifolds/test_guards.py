@@ -297,3 +297,22 @@ def test_networks_on_manifolds_of_any_size(size):
     assert found.claim.bound == pytest.approx(unit.claim.bound, rel=1e-3)
     x = found.manifold.sample(50, seed=1)
     assert float((found(x, check=True) - torch.sin(x[..., 0] / size)).abs().max()) <= 1e-2
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_manifolds_answer_without_gradients(mode):
+    """Newton's method takes its second derivatives by reverse mode, which `torch.inference_mode` knows nothing of."""
+    ellipse = ParametricManifold(
+        lambda u: torch.cat([2 * torch.cos(u), torch.sin(u)], -1),
+        [0.0],
+        [2 * math.pi],
+        [True],
+        reach=0.5,
+        lipschitz=[2.0],
+    )
+    x = ellipse.sample(5, seed=0)
+    want = ellipse.project(1.01 * x)
+    with mode():
+        inside = ellipse.sample(5, seed=0)
+        assert torch.equal(ellipse.project(1.01 * inside), want) and ellipse.project(inside[:0]).shape == (0, 2)
+        assert bool(ellipse.contains(inside).all())
