@@ -15,11 +15,33 @@ from dataclasses import dataclass, field
 
 from flint import arb, fmpq
 
+from construct.validation import invalid
+
 Monomial = tuple[int, ...]  # numbers of quantities, sorted, with repetition
 
 PRECISION = 96  # bits, enough to know signs to 2^-70 of the size
 FLAT = 2.0**-70  # a sign is "known" up to this share of the size of the polynomial
 COARSE = 2.0**-8
+MOST_BITS = 1 << 14  # of the numerator or denominator of a coefficient: blocks that square double them
+MOST_TERMS, MOST_PAIRS, MOST_DEGREE = 1 << 16, 1 << 20, 256  # of a polynomial; of terms in a product
+
+
+def bounded(value: fmpq) -> fmpq:
+    """A coefficient within the limit: a sum or product of two such ones has at most twice as many bits.
+
+    Raises:
+        InputError: it is longer.
+    """
+    if value.height_bits() > MOST_BITS:
+        raise invalid("net", f"a formula whose coefficients have at most {MOST_BITS} bits", got="one with longer ones")
+    return value
+
+
+def _check_product(pairs: int, degree: int) -> None:
+    """Refuse a product before it is computed."""
+    if pairs > MOST_PAIRS or degree > MOST_DEGREE:
+        expected = f"a formula of degree at most {MOST_DEGREE}, with products of at most {MOST_PAIRS} terms"
+        raise invalid("net", expected, got=f"degree {degree}, {pairs} terms")
 
 
 def rational(value: float) -> fmpq:
@@ -33,7 +55,9 @@ class Polynomial:
     __slots__ = ("known_range", "terms")
 
     def __init__(self, terms: Mapping[Monomial, fmpq] | None = None) -> None:
-        self.terms: dict[Monomial, fmpq] = {m: c for m, c in (terms or {}).items() if c != 0}
+        self.terms: dict[Monomial, fmpq] = {m: bounded(c) for m, c in (terms or {}).items() if c != 0}
+        if len(self.terms) > MOST_TERMS:
+            raise invalid("net", f"a formula of at most {MOST_TERMS} terms a register", got=f"{len(self.terms)}")
         self.known_range: tuple[Quantities, tuple[arb, arb]] | None = None  # kept by `Quantities.range`
 
     @staticmethod
@@ -47,6 +71,10 @@ class Polynomial:
     @property
     def is_constant(self) -> bool:
         return not self.terms or (len(self.terms) == 1 and () in self.terms)
+
+    @property
+    def degree(self) -> int:
+        return max(map(len, self.terms), default=0)
 
     def value(self) -> fmpq:
         """The constant term."""
@@ -69,7 +97,7 @@ class Polynomial:
         small, large = (self, other) if len(self.terms) < len(other.terms) else (other, self)
         out = dict(large.terms)
         for m, c in small.terms.items():
-            out[m] = out[m] + c if m in out else c
+            out[m] = bounded(out[m] + c if m in out else c)
         return Polynomial(out)
 
     def __sub__(self, other: Polynomial) -> Polynomial:
@@ -77,12 +105,14 @@ class Polynomial:
 
     def __mul__(self, other: Polynomial | fmpq) -> Polynomial:
         if not isinstance(other, Polynomial):
-            return Polynomial({m: c * other for m, c in self.terms.items()})
+            bounded(other)
+            return Polynomial({m: bounded(c * other) for m, c in self.terms.items()})
+        _check_product(len(self.terms) * len(other.terms), self.degree + other.degree)
         out: dict[Monomial, fmpq] = {}
         for m, c in self.terms.items():
             for n, d in other.terms.items():
                 key = _merge(m, n)
-                out[key] = out[key] + c * d if key in out else c * d
+                out[key] = bounded(out[key] + c * d if key in out else c * d)
         return Polynomial(out)
 
     def quantities(self) -> set[int]:
@@ -115,7 +145,7 @@ def total(parts: Iterable[Polynomial]) -> Polynomial:
     out: dict[Monomial, fmpq] = {}
     for part in parts:
         for m, c in part.terms.items():
-            out[m] = out[m] + c if m in out else c
+            out[m] = bounded(out[m] + c if m in out else c)
     return Polynomial(out)
 
 

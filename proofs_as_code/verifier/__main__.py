@@ -8,6 +8,7 @@ verified; 1 refused; 2 bad usage.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def run(arguments: list[str]) -> int:
+    """`main` for a shell: nobody has to read on, and the exit code is the verdict in any case that is known."""
+    code = 1  # of a verdict that nobody heard
+    try:
+        code = main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
+    return code
+
+
 def is_file(path: str) -> bool:
     """Whether there is a file of this name; there is none of a name that no file can have."""
     try:
@@ -57,4 +69,4 @@ def refuse(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))

@@ -25,17 +25,39 @@ Form = dict[Key, tuple[fmpq, fmpq]]  # real and imaginary parts of the coefficie
 Move = tuple[int, fmpq]  # u -> s u + t pi
 
 MOST_TERMS, MOST_POWER = 400, 16
+MOST_BITS, MOST_ATOMS, MOST_WORK = 1 << 12, 64, 1 << 20  # of a number; in one term; terms that are added, all in all
 STAY: Move = (1, fmpq(0))
 
 
 class Unknown(Exception):
-    """Too long for a normal form."""
+    """Too long for a normal form: more terms, bits, atoms or work than the limits below."""
+
+
+class Budget:
+    """What all normal forms of one statement may cost, and their atoms: each is known by its number, so that none is
+    written out within another."""
+
+    def __init__(self) -> None:
+        self.work, self.atoms = 0, dict[Any, int]()
+
+    def spend(self, terms: int) -> None:
+        self.work += terms
+        if self.work > MOST_WORK:
+            raise Unknown
+
+
+def bounded(value: fmpq) -> fmpq:
+    """A number of at most MOST_BITS bits: a sum or product of two such ones is never longer than twice that."""
+    if value.height_bits() > MOST_BITS:
+        raise Unknown
+    return value
 
 
 class Forms:
     """Normal forms of steps with the parameters moved; `met`: the frequencies of each parameter."""
 
-    def __init__(self, moves: list[Move]) -> None:
+    def __init__(self, moves: list[Move], budget: Budget) -> None:
+        self.budget = budget
         self.moves, self.d = moves, len(moves)
         self.met: list[set[Any]] = [set() for _ in moves]
         self.none: Key = ((fmpq(0),) * (self.d + 1), (0,) * (self.d + 1), ())
@@ -44,6 +66,7 @@ class Forms:
         """The form of the last step, as something to compare."""
         out: list[Form] = []
         for head, *rest in steps:
+            self.budget.spend(1)
             if head == "const":
                 out.append({self.none: (fmpq(*float(rest[0]).as_integer_ratio()), fmpq(0))} if rest[0] else {})
                 if type(rest[0]) is int and rest[0]:
@@ -65,7 +88,7 @@ class Forms:
                 out.append(self.wave(head, out[rest[0]]))
             elif head == "div" and list(out[rest[1]]) == [self.none] and out[rest[1]][self.none][1] == 0:
                 inverse = 1 / out[rest[1]][self.none][0]
-                out.append({key: (a * inverse, b * inverse) for key, (a, b) in out[rest[0]].items()})
+                out.append({key: (bounded(a * inverse), bounded(b * inverse)) for key, (a, b) in out[rest[0]].items()})
             else:
                 inner = [comparable(out[place]) for place in (rest[:1] if head == "pow" else rest)]
                 if head == "abs":  # |-a| = |a|
@@ -80,27 +103,33 @@ class Forms:
         return self.none[0], tuple(int(i == place) for i in range(self.d + 1)), ()
 
     def add(self, a: Form, b: Form) -> Form:
+        self.budget.spend(len(a) + len(b))
         out = dict(a)
         for key, (re, im) in b.items():
             old = out.get(key, (fmpq(0), fmpq(0)))
-            out[key] = old[0] + re, old[1] + im
+            out[key] = bounded(old[0] + re), bounded(old[1] + im)
         return {key: c for key, c in out.items() if c[0] != 0 or c[1] != 0}
 
     def multiply(self, a: Form, b: Form) -> Form:
         out: Form = {}
         if len(a) * len(b) > MOST_TERMS * 10:
             raise Unknown
+        self.budget.spend(len(a) * len(b))
         for (q, p, atoms), (re, im) in a.items():
             for (r, s, others), (x, y) in b.items():
-                frequencies = [u + v for u, v in zip(q, r, strict=True)]
-                c = re * x - im * y, re * y + im * x
+                if len(atoms) + len(others) > MOST_ATOMS:
+                    raise Unknown
+                frequencies = [bounded(u + v) for u, v in zip(q, r, strict=True)]
+                c = bounded(re * x - im * y), bounded(re * y + im * x)
                 turn = frequencies[-1] * 2  # e^(i pi / 2) is i
                 whole = int(turn.p // turn.q)
                 frequencies[-1] = (turn - whole) / 2
                 for _ in range(whole % 4):
                     c = -c[1], c[0]
                 powers = tuple(u + v for u, v in zip(p, s, strict=True))
-                key = tuple(frequencies), powers, tuple(sorted((*atoms, *others), key=repr))
+                if any(power.bit_length() > MOST_BITS for power in powers):
+                    raise Unknown
+                key = tuple(frequencies), powers, tuple(sorted((*atoms, *others)))
                 out = self.add(out, {key: c})
         return out
 
@@ -128,41 +157,54 @@ class Forms:
         return out
 
     def atom(self, *what: Any) -> Form:
-        return {(self.none[0], self.none[1], (what,)): (fmpq(1), fmpq(0))}
+        number = self.budget.atoms.setdefault(what, len(self.budget.atoms))
+        return {(self.none[0], self.none[1], (number,)): (fmpq(1), fmpq(0))}
 
 
 def comparable(form: Form) -> tuple[Any, ...]:
     return tuple(sorted(((*map(str, q), "|", *p, "|", *a), str(re), str(im)) for (q, p, a), (re, im) in form.items()))
 
 
-def forms(formula: list[Steps], moves: list[Move]) -> list[tuple[Any, ...]]:
-    maker = Forms(moves)
+def forms(formula: list[Steps], moves: list[Move], budget: Budget) -> list[tuple[Any, ...]]:
+    maker = Forms(moves, budget)
     return [maker.of(steps) for steps in formula]
 
 
-def periods_of(formula: list[Steps], d: int) -> list[fmpq | None]:
+def periods_of(formula: list[Steps], d: int, budget: Budget) -> list[fmpq | None]:
     """The period of each parameter in units of pi, from the frequencies that occur; None where there is none."""
-    maker, out = Forms([STAY] * d), list[fmpq | None]()
+    maker, out = Forms([STAY] * d, budget), list[fmpq | None]()
     whole = [maker.of(steps) for steps in formula]
     for i, met in enumerate(maker.met):
         if not met:
             out.append(None)
             continue
-        denominator = math.lcm(*(q for _, q in met))
+        denominator = 1
+        for _, q in met:
+            denominator = math.lcm(denominator, q)
+            if denominator.bit_length() > MOST_BITS:
+                raise Unknown
         common = math.gcd(*(p * (denominator // q) for p, q in met))
         periods = [fmpq(2 * denominator, common * part) for part in (1, 2, 3, 4, 6, 8)]  # squares have half of them
-        kept = [p for p in periods if forms(formula, [(1, p) if j == i else STAY for j in range(d)]) == whole]
+        shifts = [[(1, p) if j == i else STAY for j in range(d)] for p in periods]
+        kept = [p for p, moves in zip(periods, shifts, strict=True) if forms(formula, moves, budget) == whole]
         out.append(min(kept, default=None))
     return out
 
 
 def coverings(formula: list[Steps], lower: list[float], upper: list[float]) -> list[tuple[bool, str]]:
     """For each parameter: whether its part of the box has the points for all real values, and why, in words."""
-    d, out = len(lower), list[tuple[bool, str]]()
     try:
-        periods, whole = periods_of(formula, d), forms(formula, [STAY] * d)
+        return proved_coverings(formula, lower, upper, Budget())
     except Unknown:
-        return [(False, "an interval of a formula whose periods are not known")] * d
+        return [(False, "an interval of a formula whose periods are not known")] * len(lower)
+
+
+def proved_coverings(
+    formula: list[Steps], lower: list[float], upper: list[float], budget: Budget
+) -> list[tuple[bool, str]]:
+    """The same; raises Unknown."""
+    d, out = len(lower), list[tuple[bool, str]]()
+    periods, whole = periods_of(formula, d, budget), forms(formula, [STAY] * d, budget)
     closed = [False] * d
     for i in reversed(range(d)):
         period = periods[i]
@@ -173,7 +215,7 @@ def coverings(formula: list[Steps], lower: list[float], upper: list[float]) -> l
         if width >= length:
             closed[i] = True
             out.append((True, f"a full period, {period} pi"))
-        elif any(forms(formula, moves) == whole for moves in symmetries(i, periods, closed, lower, upper)):
+        elif any(forms(formula, moves, budget) == whole for moves in symmetries(i, periods, closed, lower, upper)):
             closed[i] = True
             out.append((True, f"half of the period {period} pi, of which the other half has the same points"))
         else:

@@ -17,11 +17,16 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from flint import arb_poly, fmpq, fmpq_poly
+from flint import fmpq
 
 from proofs_as_code.verifier.documents import LARGEST, require
 from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps, nearest, number, rational, spread
+from proofs_as_code.verifier.ranges import bounded, extremes
 from proofs_as_code.verifier.weights import Weights
+
+
+MOST_LOOKS, LOOKS_A_TERM = 1 << 40, 1 << 10  # a product of two terms counts as many looks
+MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 
 
 class Unknown(NamedTuple):
@@ -46,6 +51,7 @@ class Network:
     """
 
     def __init__(self, weights: Weights, frame: Any, offset: Any, box: Any, unit: float) -> None:
+        self.looked = 0
         self.unit, self.ranges, self.numbers, self.inputs = unit, {}, {}, []  # type: ignore[var-annotated]
         self.middle = [(rational(low) + rational(high)) / 2 for low, high in box]
         halves = [(rational(high) - rational(low)) / 2 for low, high in box]
@@ -83,23 +89,16 @@ class Network:
             for (rest, z), powers in parts.items():
                 ends = (powers[0], powers[0]) if z is None else self.extremes(powers, z)
                 for i in set(rest):
-                    corners = [a * b for a in ends for b in self.extremes({rest.count(i): fmpq(1)}, i)]
+                    corners = [bounded(a * b) for a in ends for b in self.extremes({rest.count(i): fmpq(1)}, i)]
                     ends = min(corners), max(corners)
-                low, high = low + ends[0], high + ends[1]
+                low, high = bounded(low + ends[0]), bounded(high + ends[1])
             self.ranges[key] = low, high
         p.ends = self.ranges[key]
         return p.ends
 
     def extremes(self, powers: dict[int, fmpq], i: int) -> tuple[fmpq, fmpq]:
-        """Bounds of a polynomial in one unknown, from its ends and all its critical points."""
-        p, (_, low, high, _) = fmpq_poly([powers.get(k, 0) for k in range(max(powers) + 1)]), self.unknowns[i]
-        values = [p(low), p(high)]
-        roots: list[Any] = p.derivative().complex_roots() if p.degree() > 1 else []
-        for root, _ in roots:
-            if not (root.imag > 0 or root.imag < 0 or root.real < low or root.real > high):
-                ball: Any = arb_poly(p)(root.real)
-                values += [ball.lower().fmpq(), ball.upper().fmpq()]
-        return min(values), max(values)
+        """Bounds of a polynomial in one unknown."""
+        return extremes(powers, self.unknowns[i].low, self.unknowns[i].high)
 
     def size(self, p: Poly) -> float:
         return above(max(map(abs, self.range(p))))
@@ -110,6 +109,11 @@ class Network:
         if self.numbers.setdefault(key, len(self.unknowns)) == len(self.unknowns):
             self.unknowns.append(Unknown(kind, low, high, of))
         return Poly({(self.numbers[key],): fmpq(1)})
+
+    def look(self, numbers: int) -> None:
+        """Count the numbers that were looked at, and the terms that were multiplied."""
+        self.looked += numbers
+        require(self.looked <= MOST_LOOKS, "network", f"at most {MOST_LOOKS} numbers to be looked at", "more")
 
     def kinds(self, p: Poly) -> set[str]:
         return {self.unknowns[i].kind for m in p for i in m}
@@ -129,12 +133,14 @@ class Network:
         (p, d), (q, e), unit = a, b, self.unit
         if not (p or d) or not (q or e):  # 0 times what is finite
             return Poly(), 0.0
+        self.look(LOOKS_A_TERM * len(p) * len(q))
         error, whole = d * self.size(q) + self.size(p) * e + d * e, p * q
         if not (keeps(unit, a) or keeps(unit, b)) and spread(unit, (whole, d + e)) > 1 / unit:
             error += unit * (self.size(p) + d) * (self.size(q) + e) + TINY[unit]
         return whole, error
 
     def functional(self, weights: list[float], values: list[Value], bias: float = 0.0) -> Value:
+        self.look(len(weights) + LOOKS_A_TERM * sum(len(v) for w, (v, _) in zip(weights, values, strict=True) if w))
         terms = [(v * number(w), e * abs(w)) for w, (v, e) in zip(weights, values, strict=True) if w]
         return self.add([*terms, (number(bias), 0.0)])
 
@@ -189,6 +195,8 @@ class Network:
             up, down = np.maximum(w, 0).T, np.minimum(w, 0).T
             return np.stack([low @ up + high @ down - widen, high @ up + low @ down + widen])
 
+        self.look(len(self.state) * width * (1 + len(query)))
+
         def top(q: Any, k: Any) -> np.ndarray:
             corners = np.stack([a * b for a in q for b in k])
             return (corners.max(0) + margin * abs(corners).max(0) + floor).sum(-1)
@@ -205,7 +213,13 @@ class Network:
             hull = right[0][heard].min(0), right[1][heard].max(0)
             asked: dict[tuple[int, bool], list[Value]] = {}  # a token's rows of Q or K, once for all of its pairs
             hears = np.flatnonzero(~(top(left, hull) < 0))
-            for i, j in np.argwhere(~(top(left[:, hears, None], right[:, None, heard]) < 0)):
+            self.look(hears.size * heard.size * width)
+            slab = max(1, MOST_AT_ONCE // (heard.size * width))
+            acting = (
+                np.argwhere(~(top(left[:, hears[n : n + slab], None], right[:, None, heard]) < 0)) + (n, 0)
+                for n in range(0, hears.size, slab)
+            )
+            for i, j in (pair for pairs in acting for pair in pairs):
                 target, source, score = hears[i], self.state[heard[j]], (Poly(), 0.0)
                 for token, matrix, own in ((target, q, True), (heard[j], k, False)):
                     if (token, own) not in asked:

@@ -14,6 +14,9 @@ from typing import Any
 
 from flint import fmpq
 
+from proofs_as_code.verifier.documents import require
+from proofs_as_code.verifier.ranges import MOST_DEGREE, MOST_PAIRS, MOST_TERMS, bounded
+
 TINY = {2.0**-53: 2.0**-1000, 2.0**-24: 2.0**-140}  # by unit round-off
 SMALLEST = {2.0**-53: fmpq(1, 2**1074), 2.0**-24: fmpq(1, 2**149)}  # number > 0: all are multiples of it
 
@@ -30,10 +33,14 @@ class Poly(dict[tuple[int, ...], fmpq]):
     def of(terms: Iterable[tuple[tuple[int, ...], Any]]) -> Poly:
         out: dict[tuple[int, ...], fmpq] = {}
         for m, c in terms:
-            out[m] = out.get(m, 0) + c
+            out[m] = bounded(out[m] + c if m in out else c)
+            require(len(out) <= MOST_TERMS, "network", f"polynomials of at most {MOST_TERMS} terms", "longer ones")
         return Poly({m: c for m, c in out.items() if c != 0})
 
     def __mul__(self, other: Poly) -> Poly:
+        require(len(self) * len(other) <= MOST_PAIRS, "network", f"products of at most {MOST_PAIRS} terms", "more")
+        degree = max(map(len, self), default=0) + max(map(len, other), default=0)
+        require(degree <= MOST_DEGREE, "network", f"polynomials of degree at most {MOST_DEGREE}", str(degree))
         return Poly.of((tuple(sorted(m + n)), c * d) for m, c in self.items() for n, d in other.items())
 
     def __add__(self, other: Poly) -> Poly:

@@ -30,6 +30,7 @@ CLAIM = (
 )
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 MOST_PARAMETERS, MOST_COORDINATES, MOST_CELLS = 3, 10_000, 50_000_000
+MOST_OPEN = 10_000  # cells that wait while the tree is walked
 
 
 class Manifold(NamedTuple):
@@ -123,7 +124,7 @@ def tree_is_whole(tree: str, dimension: int) -> bool:
     """Whether a text is one binary tree in preorder: an axis for a cell that is divided, a point for a leaf."""
     open_cells = 1
     for symbol in tree:
-        if not open_cells or symbol not in ".012"[: 1 + dimension]:
+        if not 0 < open_cells <= MOST_OPEN or symbol not in ".012"[: 1 + dimension]:
             return False
         open_cells += -1 if symbol == "." else 1
     return open_cells == 0

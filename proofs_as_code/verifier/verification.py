@@ -36,6 +36,7 @@ from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
 from proofs_as_code.verifier.statement import statement
 from proofs_as_code.verifier.weights import Weights, digest, read
 
+MOST_TABLE, MOST_MONOMIALS = 1 << 16, 1 << 24  # coefficients of one local function; of all quadratic forms
 MORE, ABOUT = 6, "the one that the certificate is about"
 CODES = "a code of integers, whose gates close exactly", "a trigonometric code, which this verifier cannot check"
 
@@ -47,6 +48,9 @@ class Cells:
         manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
         self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
         self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
+        forms_in_all = len(proof.manifold.frame) + 4 * len(network.charts)
+        size = (k + 1) * (k + 2) // 2 * forms_in_all
+        require(size <= MOST_MONOMIALS, "canonical_box", f"at most {MOST_MONOMIALS} coefficients of forms", str(size))
         self.monomials = [(), *((i,) for i in range(k)), *((i, j) for i in range(k) for j in range(i, k))]
         forms = {i: self.unknowns[i].of[0] for chart in self.charts for i in (chart.weight[0], *chart.z)}
         quadratic = {m for p in forms.values() for m in p} <= set(self.monomials)
@@ -133,6 +137,7 @@ class Cells:
             knots[j] = i, a, b, [[v / 2 for v in jets.add(jet, jets.abs(jet))] for jet in arguments]
         for names, terms in chart.groups.items():
             n = 1 + max(map(sum, terms))
+            require(n ** len(z) <= MOST_TABLE, "network", f"local functions of at most {MOST_TABLE} coefficients", "more")
             table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
             for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
                 step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]

@@ -19,6 +19,7 @@ from proofs_as_code.verifier.documents import Fields, integer, items, parsed, re
 PROGRAM = "program"  # what the weights were compiled from: not looked at
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U8": "|u1"}
 MOST_HEADER, MOST_ENTRIES = 1 << 26, 1 << 40
+MOST_WIDTH = 64  # of the hidden state
 ABOUT_ONE = 2.0**-20  # cos^2 + sin^2 - 1, as far as float32 rounds them
 
 
@@ -56,6 +57,7 @@ class Weights(NamedTuple):
 
         hidden0 = take("hidden0", None, None)
         tokens, w = hidden0.shape
+        require(w <= MOST_WIDTH, "hidden0", f"at most {MOST_WIDTH} rows", str(w))
         token, row = take("readout", 2, dtype="int64").tolist()
         require(0 <= token < tokens and 0 <= row < w, "readout", f"a place in {hidden0.shape}", f"({token}, {row})")
         while f"blocks.{len(blocks)}.attention.query" in rest:
