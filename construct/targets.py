@@ -293,6 +293,8 @@ def _as_tensor(values: Any, x: Tensor) -> Tensor:
         if not is_strided(values):
             raise invalid("target", READABLE, values)
         return values
+    if np.ma.is_masked(values):
+        raise invalid("target", "values", got=f"a numpy array with {np.ma.count_masked(values)} of them masked")
     if isinstance(values, np.ndarray | np.generic):
         try:
             return torch.from_numpy(np.array(values, order="C"))

@@ -246,6 +246,10 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
             r"function of x with shape \(5, 3\) and dtype torch.float64, got one that raised IndexError",
         ),
         (lambda x: x.no_such_method(), "AttributeError"),
+        (
+            lambda x: np.ma.masked_array(x.numpy()[..., 0], mask=[0, 1, 1, 0, 0]),
+            "expected values, got a numpy array with 2 of them masked",
+        ),
         (lambda x: [0.0] * 5, r"expected a torch tensor or a numpy array, got \[0.0"),
         (3.0, "expected a callable"),
     ],
@@ -344,3 +348,11 @@ def test_odd_but_right_targets_are_taken() -> None:
     values += 1  # not the storage of x
     torch.testing.assert_close(x, points(6, 2), rtol=0, atol=0)
     assert not evaluate_target(lambda x: x @ weight, x).requires_grad
+
+
+@pytest.mark.parametrize("size", [1e301, 1.7e308])
+def test_values_whose_fits_would_overflow_are_refused(size: float) -> None:
+    with pytest.raises(InputError, match=r"^target: expected values of at most 1e\+300, .*, got"):
+        construct.approximate(
+            lambda x: size * torch.tanh(100 * x[..., 0]), construct.manifolds.Cube(1), charts=5, degree=2
+        )

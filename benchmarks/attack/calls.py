@@ -90,7 +90,7 @@ class Calls(Surface):
 
     name = "net"
     share = 932_900
-    limit = 10.0
+    limit = 20.0
     chunk = 500
     optional = frozenset({"outside", "context", "layout", "check", "execution", "second", "gradient"})
     contexts: ClassVar[tuple[str, ...]] = ("no_grad", "inference_mode", "autocast bfloat16", "autocast float16")

@@ -26,10 +26,11 @@ nodes only.
 """
 MEMORY_BYTES = 2**28
 """Size of the basis matrices held at a time; Q and the weighted copy make it about four times that."""
+LARGEST_VALUE = 1e300
 
 
 def check_values(values: Tensor, mask: Tensor) -> None:
-    """Refuse target values that are not finite on a node.
+    """Refuse target values that are not finite on a node, or so large that coefficients may overflow.
 
     Raises:
         InputError: naming `target`.
@@ -38,6 +39,11 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     if bool(bad.any()):
         got = f"{int(bad.sum())} of {int(mask.sum())} that are NaN or infinite"
         raise invalid("target", "finite values on the manifold", got=got)
+    largest = float(values.abs().amax())
+    if largest > LARGEST_VALUE:
+        raise invalid(
+            "target", f"values of at most {LARGEST_VALUE:.0e}, so that fits do not overflow", got=f"{largest:.3e}"
+        )
 
 
 def _check_shapes(space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor) -> None:

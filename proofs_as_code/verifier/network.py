@@ -24,7 +24,6 @@ from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps,
 from proofs_as_code.verifier.ranges import bounded, extremes
 from proofs_as_code.verifier.weights import Weights
 
-
 MOST_LOOKS, LOOKS_A_TERM = 1 << 40, 1 << 10  # a product of two terms counts as many looks
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 
