@@ -9,6 +9,7 @@ import pytest
 import torch
 from flint import arb
 
+import construct
 from construct import targets
 from construct.errors import InputError, OffManifoldError
 from construct.expressions import sin, variables
