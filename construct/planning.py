@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from construct.errors import BudgetExceeded, DeadlinePassed, EpsilonNotReached, PlanningInterrupted, TimeoutReached
 from construct.history import BestPlan, History, Trial
+from construct.obstacle import log_ratio
 from construct.problem import Problem, Sizes
 from construct.progress import Watch, current
 from construct.validation import message
@@ -286,7 +287,7 @@ def slow_decay(errors: Sequence[float], sizes: Sequence[float], order: float) ->
     low, high = sizes[-1 - REFINEMENTS], sizes[-1]
     if high < LONG * low or not last > 0 or not math.isfinite(first):
         return None
-    observed = math.log(first / last) / math.log(high / low)
+    observed = log_ratio(first, last) / math.log(high / low)
     if observed >= SLOW * order:
         return None
     return f"lowered the error from {first:.2g} to {last:.2g}, where order {order:.2g} was expected"

@@ -98,7 +98,7 @@ def certify(
             frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
             bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
             found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
-        _check_finite(found, manifold, max_cells)
+        _check_finite(found, bounds, manifold, max_cells)
         measured = measure(net, expression, manifold, seed=seed)
     proof = _proof(box, bounds, found, error)
     _check_measured(measured, proof["bound"])
@@ -210,9 +210,13 @@ def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, 
     return epsilon / LOCAL_MARGIN - error
 
 
-def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> None:
-    """Refuse a subdivision on which nothing is proved."""
+def _check_finite(found: Subdivision, bounds: CellBounds, manifold: Manifold, max_cells: int) -> None:
+    """Refuse a subdivision on which nothing is proved: for the target, where it is to blame, or for the network."""
     if found.stuck is not None:
+        if not bounds.target_is_finite(found.stuck):
+            expected = f"a function whose values ball arithmetic proves to be finite everywhere on {manifold!r}"
+            where = f"near u = {found.stuck.lower}, parameters of the manifold's formula"
+            raise invalid("target", expected, got=f"one that is divided by 0, undefined or unbounded {where}")
         raise invalid(
             "net",
             f"a partition of unity that covers {manifold!r} and a bounded target",

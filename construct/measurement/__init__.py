@@ -1,12 +1,13 @@
 """What is measured of an error: samples of the manifold, how finely they lie, and a search for the worst point."""
 
-from construct.measurement.covers import cover_of
+from construct.measurement.covers import MOST_POINTS, cover_of
 from construct.measurement.measure import Measuring, absolute_error, cover_for, measure
 from construct.measurement.search import Measurement, search_sup
 from construct.measurement.seeds import derived_seed
 from construct.measurement.survey import Jump, Survey, survey
 
 __all__ = [
+    "MOST_POINTS",
     "Jump",
     "Measurement",
     "Measuring",
