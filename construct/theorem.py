@@ -138,7 +138,7 @@ def approximate(
             target jumps by more than twice epsilon.
         PlanningInterrupted: Ctrl-C, a `KeyboardInterrupt` with `.best` and `.plan`.
         PrecisionError: the dtype cannot hold the position code or the gates, or the values of an `Expression` in
-            float64 are off by more than a thousandth of epsilon (compared with ball arithmetic at some hundred points).
+            float64 are off by more than a hundredth of epsilon (compared with ball arithmetic at some hundred points).
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
@@ -228,10 +228,10 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
         found, reserve, seeds = measured_for_claim(net, problem)
         problem.check_exact(found.worst_point[None], found.sup)
         missed = problem.epsilon is not None and found.sup > problem.epsilon
-        error = found.sup if missed else found.sup + reserve  # attained, or what keeps it from being claimed
-        if error < best:
-            best, plan = error, _plan(net, error)
-        offer(_plan(net, error if missed else found.sup))  # better or worse: what is known of this one is its claim
+        reached_here = found.sup if missed else found.sup + reserve  # attained, or what keeps it from being claimed
+        if reached_here < best:
+            best, plan = reached_here, _plan(net, reached_here)
+        offer(_plan(net, found.sup))  # better or worse: what is known of this one is its claim
         if problem.epsilon is None or found.sup + reserve <= problem.epsilon:
             return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples, found.resolution, seeds))
         seen = _looked_closer(problem, found.worst_point, best, plan)
