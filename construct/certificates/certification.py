@@ -234,7 +234,7 @@ def _check_finite(found: Subdivision, bounds: CellBounds, manifold: Manifold, ma
 
 
 def _check_measured(measured: Measurement, bound: float, target: Expression) -> None:
-    """A proof that is contradicted by what runs is about another arithmetic, of the target or of the network: nothing is
+    """A proof that is contradicted by what runs is about another arithmetic, the target's or the network's: nothing is
     certified."""
     if not measured.sup <= bound:
         check_exact(

@@ -53,8 +53,8 @@ def measure(
     measurement's `resolution`, both sides of every jump of the target that is found, the narrow features of an
     `Expression`, and what the search finds from there. A target with a `length_scale` gets a net of a quarter of that,
     if it takes no more than 8 times as many points. `resolution` asks for a net of that covering radius, in the
-    unit of x, at its price in points. `progress` is as in `construct.approximate`. `exact`: compare an `Expression` with
-    ball arithmetic, and refuse one whose float64 values are those of another function.
+    unit of x, at its price in points. `progress` is as in `construct.approximate`. `exact`: whether to compare an
+    `Expression` with ball arithmetic, and to refuse one whose float64 values are those of another function.
 
     Raises:
         InputError: a `net` or `target` that cannot be called; a `manifold` that is none, or in another space than the
