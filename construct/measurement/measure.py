@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from construct.devices import on_cpu
 from construct.manifolds import Manifold, Net
 from construct.measurement.covers import MOST_POINTS, cover_of
 from construct.measurement.exactness import INEXACT_SHARE, check_exact, exactness_points
@@ -31,6 +32,7 @@ class InParts(Protocol):
     def in_parts(self, x: Tensor) -> Tensor: ...
 
 
+@on_cpu
 def measure(
     net: Callable[[Tensor], Tensor],
     target: Callable[..., Any],
