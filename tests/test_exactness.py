@@ -128,3 +128,10 @@ def test_what_rounding_changes_little_is_approximated(f: Expression, epsilon: fl
     net = construct.approximate(f, CIRCLE, epsilon=epsilon)
     assert net.claim is not None and net.claim.bound <= epsilon
     assert construct.measure(net, f, CIRCLE).sup <= 1.1 * epsilon
+
+
+def test_a_real_value_beyond_float64_is_told_without_inf() -> None:
+    f = (x0 * 1e-200) ** 2 * 1e300 * 1e300 * 1e300  # 0 in float64, 1e500 x0^2 in truth
+    with pytest.raises(PrecisionError, match=r"^target: .* got 0 in float64 and more than 1\.8e308") as caught:
+        construct.approximate(f, CIRCLE, epsilon=0.1)
+    assert "inf" not in str(caught.value)

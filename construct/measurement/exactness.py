@@ -7,6 +7,7 @@ written down: `(x + 1e16) - 1e16` is x, but in float64 off by up to 1.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -55,7 +56,12 @@ def check_exact(target: Any, points: Tensor, allowed: float, of: str) -> None:
     place = ", ".join(f"{v:.6g}" for v in found.point[:8].tolist()) + (", ..." if len(found.point) > 8 else "")
     expected = f"an expression whose values in float64 are those of the function, up to {of}"
     got = (
-        f"{found.computed:.9g} in float64 and {found.exact:.9g} in ball arithmetic at x = ({place}), {found.size:.3g} "
-        "apart: rounding makes another function of it; write it without the loss, or as a function of its own"
+        f"{found.computed:.9g} in float64 and {_said(found.exact)} in ball arithmetic at x = ({place}), "
+        f"{_said(found.size, 3)} apart: rounding makes another function of it; write it without the loss, or as a function of its own"
     )
     raise PrecisionError(message("target", expected, got=got))
+
+
+def _said(value: float, digits: int = 9) -> str:
+    """A number; one beyond float64 by its bound."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else "more than 1.8e308 in magnitude"
