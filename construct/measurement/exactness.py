@@ -57,7 +57,8 @@ def check_exact(target: Any, points: Tensor, allowed: float, of: str) -> None:
     expected = f"an expression whose values in float64 are those of the function, up to {of}"
     got = (
         f"{found.computed:.9g} in float64 and {_said(found.exact)} in ball arithmetic at x = ({place}), "
-        f"{_said(found.size, 3)} apart: rounding makes another function of it; write it without the loss, or as a function of its own"
+        f"{_said(found.size, 3)} apart: rounding makes another function of it; "
+        "write it without the loss, or as a function of its own"
     )
     raise PrecisionError(message("target", expected, got=got))
 
