@@ -29,7 +29,7 @@ import construct
 from construct import plotting, report, targets
 from construct.errors import ConstructError
 from construct.manifolds import Manifold
-from construct.measurement import Measurement
+from construct.measurement import MOST_POINTS, Measurement
 from construct.requests import build_manifold, load_points, output_file, output_files, stated_smoothness, usable_device
 from construct.storage import write_atomically
 from construct.validation import integer, invalid, one_of, positive_integer
@@ -166,7 +166,7 @@ def approximate_command(
     space, function = build_manifold(manifold, dim, ambient, option or []), targets.load_target(target)
     if plot is not None:
         plotting.require(space)
-    positive_integer(samples, "samples")
+    positive_integer(samples, "samples", maximum=MOST_POINTS)
     sizes: dict[str, Any] = {"charts": charts, "cells": cells, "degree": degree}
     if epsilon is None and all(size is None for size in sizes.values()):
         epsilon = DEFAULT_EPSILON

@@ -133,16 +133,26 @@ def predicted(sups: Sequence[float], degrees: int) -> float:
 
     sups: errors of the degrees so far, one after another.
     """
-    if len(sups) < 4:
+    if len(sups) < 4 or not sups[-1] > 0:
         return 0.0
-    rate = min((sups[-1] / sups[-4]) ** (1 / 3), 1.0)
+    rate = math.exp(min(log_ratio(sups[-1], sups[-4]) / 3, 0.0))
     return float(sups[-1] * rate**degrees)
+
+
+def log_ratio(a: float, b: float) -> float:
+    """log(a / b) of two numbers >= 0, however small or large: inf where b vanishes or a is infinite, -inf where a
+    vanishes and b does not; 0 of two infinite ones, which say nothing."""
+    if a == b == math.inf:
+        return 0.0
+    if b <= 0:
+        return math.inf
+    return -math.inf if a <= 0 else math.log(a) - math.log(b)
 
 
 def observed_order(errors: list[float], ratio: float) -> float:
     """Order of the last three refinements, each by that ratio; inf where the error vanishes."""
     first, last = errors[-1 - REFINEMENTS], errors[-1]
-    return math.inf if last <= 0 or first <= 0 else math.log(first / last) / (REFINEMENTS * math.log(ratio))
+    return math.inf if last <= 0 or first <= 0 else log_ratio(first, last) / (REFINEMENTS * math.log(ratio))
 
 
 def least_error(problem: Problem, centre: Tensor, radius: float, space: PolynomialSpace) -> tuple[float, Tensor]:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from torch import Tensor
+
 from construct.errors import BudgetExceeded, DeadlinePassed, EpsilonNotReached, PlanningInterrupted, TimeoutReached
 from construct.history import BestPlan, History, Trial
-from construct.problem import Problem, Sizes
+from construct.obstacle import log_ratio
+from construct.problem import KEPT_OFFERS, Problem, Sizes
 from construct.progress import Watch, current
 from construct.validation import message
 
@@ -286,7 +289,7 @@ def slow_decay(errors: Sequence[float], sizes: Sequence[float], order: float) ->
     low, high = sizes[-1 - REFINEMENTS], sizes[-1]
     if high < LONG * low or not last > 0 or not math.isfinite(first):
         return None
-    observed = math.log(first / last) / math.log(high / low)
+    observed = log_ratio(first, last) / math.log(high / low)
     if observed >= SLOW * order:
         return None
     return f"lowered the error from {first:.2g} to {last:.2g}, where order {order:.2g} was expected"
@@ -298,8 +301,25 @@ def slow_decay(errors: Sequence[float], sizes: Sequence[float], order: float) ->
 def offer(plan: BestPlan) -> None:
     """Keep a plan with the work that is going on, for whoever is told that it was stopped."""
     watch = current()
-    if watch.best is None or plan.rank < watch.best.rank:
-        watch.best = plan
+    known = [p for p in watch.offers if p.approximator is plan.approximator and plan.approximator is not None]
+    kept = [p for p in watch.offers if p not in known]
+    for other in known:  # one plan: of two errors of the same kind the larger one is nearer to the truth
+        plan = min(plan, other, key=lambda p: (p.rank[0], -p.error))
+    watch.offers = sorted([*kept, plan], key=lambda p: p.rank)[:KEPT_OFFERS]
+
+
+def refute(problem: Problem, points: Tensor) -> None:
+    """Raise the errors of all plans that are kept to what they are at points (n, D) that planning had not seen."""
+    watch = current()
+    watch.offers = sorted((looked_at(problem, plan, points) for plan in watch.offers), key=lambda p: p.rank)
+
+
+def looked_at(problem: Problem, plan: BestPlan, points: Tensor) -> BestPlan:
+    """A plan with the error that it has at points (n, D), where that is larger than what was known."""
+    if not callable(plan.approximator) or plan.kind == "proved":
+        return plan
+    error = float(problem.error(plan.approximator)(points).nan_to_num(nan=math.inf).max())
+    return replace(plan, error=error, kind="measured") if error > plan.error else plan
 
 
 @contextlib.contextmanager
@@ -314,11 +334,11 @@ def stoppable(watch: Watch, subject: str) -> Iterator[None]:
     except DeadlinePassed as passed:
         if passed.watch is not watch:
             raise  # the deadline of somebody around
-        plan: BestPlan | None = watch.best
+        plan: BestPlan | None = next(iter(watch.offers), None)
         text = message("timeout", f"{passed.expected} for {subject}", got=f"{watch.timeout:g} s; {_best(plan)}")
         raise TimeoutReached(text, math.inf if plan is None else plan.error, plan) from None
     except KeyboardInterrupt as stopped:
-        plan = watch.best
+        plan = next(iter(watch.offers), None)
         if plan is None and isinstance(stopped, PlanningInterrupted):
             raise  # a search within this one knows more
         text = f"{subject} was interrupted; {_best(plan)}"
@@ -334,7 +354,7 @@ def not_reached(
 ) -> EpsilonNotReached:
     """What to raise when epsilon is missed: `who` says what reached the best error, `reason` why there is no better."""
     expected = f"an error that {who} on {problem.manifold!r}"
-    got = f"{problem.asked:g}; {_reached(best, plan)}{'; ' if reason else ''}{reason}"
+    got = f"{problem.asked:g}; {reached(best, plan)}{'; ' if reason else ''}{reason}"
     return EpsilonNotReached(message("epsilon", expected, got=got), best, plan)
 
 
@@ -349,11 +369,12 @@ def over_budget(
 ) -> BudgetExceeded:
     """What to raise when `what` needs more parameters than there may be; `limit` is the argument that said so."""
     expected = f"at least {needed:,}, the parameters of {what}"
-    reached = f"; {_reached(best, plan)}" if math.isfinite(best) else ""
-    return BudgetExceeded(message(limit, expected, got=f"{budget:,}{reached}"), best, plan)
+    so_far = f"; {reached(best, plan)}" if math.isfinite(best) else ""
+    return BudgetExceeded(message(limit, expected, got=f"{budget:,}{so_far}"), best, plan)
 
 
-def _reached(best: float, plan: BestPlan | None) -> str:
+def reached(best: float, plan: BestPlan | None) -> str:
+    """The best error that a search that failed has reached, in words."""
     if not math.isfinite(best):
         return "nothing could be measured"
     kind = f" ({plan.kind})" if plan is not None and plan.error == best else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,12 +12,17 @@ from torch import Tensor
 from construct.errors import EpsilonNotReached
 from construct.manifolds import Manifold, Net
 from construct.measurement import (
+    INEXACT_SHARE,
+    Jump,
     Measurement,
     Measuring,
     Survey,
     absolute_error,
+    check_exact,
     cover_for,
     derived_seed,
+    exactness_points,
+    jumps_near,
     search_sup,
     survey,
 )
@@ -29,20 +34,40 @@ Target = Callable[..., Any]
 
 SEARCH_SAMPLES = 20_000
 MOST_ROWS = 64
+INEXACT = 1e-2  # of epsilon: what rounding may change in the values of an expression
+KEPT_OFFERS = 8  # of the best plans: those that may take the place of one that is refuted
 MOST_SEED = 2**63 - 1  # what torch's generators take
 
 
 @dataclass
 class Best:
-    """The function with the smallest error in a search, and that error; what it is elsewhere is not known yet."""
+    """The functions with the smallest errors in a search, the best first; what these are elsewhere is not known yet.
 
-    error: float = math.inf
-    function: Callable[[Tensor], Tensor] | None = None
+    More than one, since the best of them may turn out to be worse at a point that is looked at later.
+    """
+
+    offers: list[tuple[float, Callable[[Tensor], Tensor]]] = field(default_factory=list)
+
+    @property
+    def error(self) -> float:
+        return self.offers[0][0] if self.offers else math.inf
+
+    @property
+    def function(self) -> Callable[[Tensor], Tensor] | None:
+        return self.offers[0][1] if self.offers else None
 
     def offer(self, error: float, function: Callable[[Tensor], Tensor]) -> None:
-        """Keep a function if its error is smaller."""
-        if error < self.error:
-            self.error, self.function = error, function
+        """Keep a function if its error is among the smallest; of one that is there the larger error."""
+        known = [max(error, e) for e, other in self.offers if other is function]
+        others = [entry for entry in self.offers if entry[1] is not function]
+        if math.isfinite(error) or known:
+            others.append((max([error, *known]), function))
+        self.offers = sorted(others, key=lambda entry: entry[0])[:KEPT_OFFERS]
+
+    def refute(self, error_at: Callable[[Callable[[Tensor], Tensor]], float]) -> None:
+        """Raise every error to what it is at points where it was not looked at; `error_at` gives the largest there."""
+        raised = [(max(error, error_at(function)), function) for error, function in self.offers]
+        self.offers = sorted(raised, key=lambda entry: entry[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +90,7 @@ class Problem:
         InputError: an argument of the wrong kind or range, or a target with a wrong shape, NaN or complex values, or
             whose value at a point is not always the same.
         EpsilonNotReached: the target jumps by more than twice epsilon.
+        PrecisionError: an `Expression` of which float64 makes another function.
     """
 
     target: Target
@@ -96,16 +122,38 @@ class Problem:
             cover = self.cover
             found = survey(self.target, self.manifold, None if cover is None else cover.radius)
             object.__setattr__(self, "survey", found)
+            self.check_exact(exactness_points(self.manifold, found.watched, self.seed))  # rounding makes jumps, too
             self._check_jumps(found)
 
     def _check_jumps(self, found: Survey) -> None:
-        """A network is continuous: on one side of a jump it misses at least half of it."""
-        if self.epsilon is None or not found.jumps or found.jumps[0].height / 2 <= self.epsilon:
-            return
-        jump = found.jumps[0]
-        expected = f"a continuous function for epsilon = {self.epsilon:g}"
-        got = f"{jump}, of which every network misses {jump.height / 2:.6g} on one side; no network was measured"
-        raise EpsilonNotReached(message("target", expected, got=got), math.inf)
+        if (said := self.too_high(found.jumps)) is not None:
+            raise EpsilonNotReached(f"{said}; no network was measured", math.inf)
+
+    def too_high(self, jumps: Sequence[Jump]) -> str | None:
+        """What is to be said of the highest of these jumps, if it is above twice the epsilon that was asked for: a
+        network is continuous, and on one side of it misses at least half."""
+        if self.asked is None or not jumps or jumps[0].height / 2 <= self.asked:
+            return None
+        expected = f"a continuous function for epsilon = {self.asked:g}"
+        got = f"{jumps[0]}, of which every network misses {jumps[0].height / 2:.6g} on one side"
+        return message("target", expected, got=got)
+
+    def check_exact(self, points: Tensor, measured: float = math.inf) -> None:
+        """Refuse a target of which rounding makes another function, at points (n, D); measured: an error that is to be
+        told of it.
+
+        Raises:
+            PrecisionError: the values of an expression are off by more than a small share of epsilon, or, where no
+                epsilon is asked for, of the error.
+        """
+        if self.asked is not None:
+            check_exact(self.target, points, INEXACT * self.asked, f"{INEXACT:g} epsilon")
+        elif measured < math.inf:
+            check_exact(self.target, points, INEXACT_SHARE * measured, f"{INEXACT_SHARE:g} of the measured error")
+
+    def jumps_near(self, point: Tensor) -> tuple[Jump, ...]:
+        """The jumps of the target about a point (D,) of M, the highest first."""
+        return jumps_near(self.target, self.manifold, point)
 
     @property
     def cover(self) -> Net | None:
@@ -119,8 +167,10 @@ class Problem:
         return self.survey.watched
 
     def watching(self, points: Tensor) -> Problem:
-        """The same problem, with more points (n, D) that every search looks at."""
+        """The same problem, with more points (n, D) that every search looks at; what was the best before is looked at
+        there, too."""
         assert self.survey is not None
+        self.best.refute(lambda function: float(self.error(function)(points).nan_to_num(nan=math.inf).max()))
         return replace(self, survey=self.survey.watching(points))
 
     @property

@@ -46,7 +46,8 @@ class Watch:
 
     Attributes:
         timeout: seconds that the work may take, None: any.
-        best: the best that the work has so far, for whoever is told that it was stopped.
+        offers: the best that the work has so far, the best first, for whoever is told that it was stopped. More than
+            one, since the best may be refuted by what is seen later.
         seconds_left: until the deadline, inf without one.
     """
 
@@ -61,7 +62,7 @@ class Watch:
     ) -> None:
         """repeats: whether the reporter is told the share done of a stage that it knows already."""
         self.timeout, self.outer = timeout, outer
-        self.best: Any = None
+        self.offers: list[Any] = []
         self._report, self._repeats = report, repeats
         self._clock = now if clock is None else clock
         self._start = self._told = self._clock()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import math
 import operator
 import warnings
@@ -26,9 +27,9 @@ from torch import Tensor
 
 from construct.errors import ConstructError, InputError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
-from construct.validation import invalid, is_strided, one_of
+from construct.validation import described, invalid, is_strided, one_of, positive_real
 
-__all__ = ["Target", "check_target", "evaluate_target", "load_target", "target", "target_names"]
+__all__ = ["Target", "check_target", "evaluate_target", "length_scale_of", "load_target", "target", "target_names"]
 
 READABLE_DTYPES = (torch.float32, torch.float64)
 READABLE = "real values of float32 or float64"
@@ -36,6 +37,33 @@ HINT = "for a function of one point use torch.func.vmap(f)"
 REPEATED, REPEATED_SINGLE = 1e-9, 1e-4
 """How far two calls may differ by rounding, of the largest value, in float64 and float32."""
 WEIERSTRASS_TERMS = 24
+SCALES = (1e-100, 1e100)  # of lengths: beyond, their powers leave the range of float64
+
+
+def length_scale_of(target: Any) -> float | None:
+    """The `length_scale` that a target states, in the unit of x; None where it states none.
+
+    Raises:
+        InputError: it is no number in `SCALES`, or reading it raises.
+    """
+    expected = f"a length_scale that is None or a finite number from {SCALES[0]:g} to {SCALES[1]:g}"
+    try:
+        stated = target.length_scale
+    except AttributeError as error:  # of a property that fails on its way, or because there is none
+        if inspect.getattr_static(target, "length_scale", None) is None:
+            return None
+        raise invalid("target", expected, got=f"one that raised {_said(error)}") from error
+    except Exception as error:
+        raise invalid("target", expected, got=f"one that raised {_said(error)}") from error
+    if stated is None:
+        return None
+    try:
+        scale = positive_real(stated, "length_scale")
+    except InputError:
+        scale = math.nan
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise invalid("target", expected, got=f"length_scale = {described(stated)}")
+    return scale
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,7 @@ class Target:
     def __post_init__(self) -> None:
         if not self.smoothness > 0:
             raise invalid("smoothness", "a number > 0", self.smoothness)
+        length_scale_of(self)
 
     @property
     def smooth(self) -> bool:

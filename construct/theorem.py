@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from construct.certificates import certify, exact_target
 from construct.certificates.weights import weights_digest
@@ -33,7 +34,7 @@ from construct.paper import planner as paper_planner
 from construct.paper.grid import TaylorApproximator
 from construct.paper.layout import paper_input_box
 from construct.paper.program import paper_program
-from construct.planning import DEFAULT_BUDGET, not_reached, offer, stoppable, tightened
+from construct.planning import DEFAULT_BUDGET, looked_at, not_reached, offer, reached, refute, stoppable, tightened
 from construct.problem import Problem, Sizes
 from construct.program.codes import CODES
 from construct.progress import Progress, silent, watching
@@ -138,7 +139,8 @@ def approximate(
             `.plan` what has it (None: nothing was fitted), the text says why there is none better. At once where the
             target jumps by more than twice epsilon.
         PlanningInterrupted: Ctrl-C, a `KeyboardInterrupt` with `.best` and `.plan`.
-        PrecisionError: the dtype cannot hold the position code or the gates.
+        PrecisionError: the dtype cannot hold the position code or the gates, or the values of an `Expression` in
+            float64 are off by more than a hundredth of epsilon (compared with ball arithmetic at some hundred points).
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
@@ -222,19 +224,40 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
             net = _built(planned, choices)
         except EpsilonNotReached as error:
             if best < error.best:
-                error.best, error.args = best, (f"{error}; a network that was measured before had {best:.3g}",)
+                text = f"{error}; a network that was measured before had {best:.3g}"
+                error.best, error.plan, error.args = best, plan, (text,)
             raise
         problem.progress("measuring", None)
         found, reserve, seeds = measured_for_claim(net, problem)
-        if found.sup + reserve < best:
-            best, plan = found.sup + reserve, _plan(net, found.sup)
-            offer(plan)
+        problem.check_exact(found.worst_point[None], found.sup)
+        missed = problem.epsilon is not None and found.sup > problem.epsilon
+        reached_here = found.sup if missed else found.sup + reserve  # attained, or what keeps it from being claimed
+        if reached_here < best:
+            best, plan = reached_here, _plan(net, reached_here)
+        offer(_plan(net, found.sup))  # better or worse: what is known of this one is its claim
         if problem.epsilon is None or found.sup + reserve <= problem.epsilon:
             return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples, found.resolution, seeds))
-        if net.dtype != torch.float64 and found.sup > HOPELESS * problem.epsilon:
+        seen = _looked_closer(problem, found.worst_point, best, plan)
+        if found.sup == math.inf or (net.dtype != torch.float64 and found.sup > HOPELESS * problem.epsilon):
             break  # what the dtype rounds, no plan mends
-        planned = tightened(planned, problem.epsilon, found.sup + reserve).watching(found.worst_point[None])
+        refute(problem, seen)
+        if plan is not None:
+            plan = looked_at(problem, plan, seen)
+            best = plan.error
+        planned = tightened(planned, problem.epsilon, found.sup + reserve).watching(seen)
     raise _missed(problem, best, choices, plan)
+
+
+def _looked_closer(problem: Problem, worst: Tensor, best: float, plan: BestPlan | None) -> Tensor:
+    """The place (D,) where a claim failed, and both sides of the jumps of the target about it: points (n, D).
+
+    Raises:
+        EpsilonNotReached: one of them is higher than 2 epsilon, which no plan mends; `best` and `plan` go with it.
+    """
+    jumps = problem.jumps_near(worst)
+    if (said := problem.too_high(jumps)) is not None:
+        raise EpsilonNotReached(f"{said}; {reached(best, plan)}", best, plan)
+    return torch.stack([worst, *(side for jump in jumps for side in (jump.left, jump.right))])
 
 
 def measured_for_claim(net: Network, problem: Problem) -> tuple[Measurement, float, tuple[int, ...]]:

@@ -139,6 +139,11 @@ class CellBounds:
         worst, seen = self._worst(y, partition, cutoffs, coordinates)
         return Bound(rounded_up(worst), seen, axis, tuple(cutoffs))
 
+    def target_is_finite(self, cell: Cell) -> bool:
+        """Whether the target has a finite enclosure on a cell."""
+        y = points_on(self.space, self.formula, cell.lower, cell.upper)
+        return bool(self._target(y.spread)[0].is_finite())
+
     # -- stages ------------------------------------------------------------------------------------
 
     def _longest(self, y: CellPoints) -> int:

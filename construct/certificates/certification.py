@@ -29,7 +29,7 @@ from construct.devices import on_cpu
 from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
-from construct.measurement import Measurement, measure
+from construct.measurement import Measurement, check_exact, measure
 from construct.progress import Progress, watching
 from construct.targets import Target
 from construct.validation import invalid, message, one_of, positive_integer, positive_real
@@ -83,7 +83,7 @@ def certify(
         EpsilonNotReached: the bound of what gates and rounding lose is above epsilon already (float32, huge networks).
         BudgetExceeded: no finite bound with `max_cells` cells.
         PrecisionError: the network as it runs here is further from the target than what was proved of the dense formula
-            in IEEE arithmetic.
+            in IEEE arithmetic; or, named as the target's, its float64 values are too far from the real ones.
     """
     start = time.perf_counter()
     one_of(kind, "kind", (RIGOROUS,))
@@ -100,10 +100,10 @@ def certify(
             frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
             bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
             found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
-        _check_finite(found, manifold, max_cells)
-        measured = measure(net, expression, manifold, seed=seed)
+        _check_finite(found, bounds, manifold, max_cells)
+        measured = measure(net, expression, manifold, seed=seed, exact=False)
     proof = _proof(box, bounds, found, error)
-    _check_measured(measured, proof["bound"])
+    _check_measured(measured, proof["bound"], expression)
     document = {
         **_statement(net, weights, expression, manifold, formula),
         **proof,
@@ -212,9 +212,13 @@ def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, 
     return epsilon / LOCAL_MARGIN - error
 
 
-def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> None:
-    """Refuse a subdivision on which nothing is proved."""
+def _check_finite(found: Subdivision, bounds: CellBounds, manifold: Manifold, max_cells: int) -> None:
+    """Refuse a subdivision on which nothing is proved: for the target, where it is to blame, or for the network."""
     if found.stuck is not None:
+        if not bounds.target_is_finite(found.stuck):
+            expected = f"a function whose values ball arithmetic proves to be finite everywhere on {manifold!r}"
+            where = f"near u = {found.stuck.lower}, parameters of the manifold's formula"
+            raise invalid("target", expected, got=f"one that is divided by 0, undefined or unbounded {where}")
         raise invalid(
             "net",
             f"a partition of unity that covers {manifold!r} and a bounded target",
@@ -231,9 +235,13 @@ def _check_finite(found: Subdivision, manifold: Manifold, max_cells: int) -> Non
         )
 
 
-def _check_measured(measured: Measurement, bound: float) -> None:
-    """A proof that is contradicted by what runs is about another arithmetic: nothing is certified."""
+def _check_measured(measured: Measurement, bound: float, target: Expression) -> None:
+    """A proof that is contradicted by what runs is about another arithmetic, the target's or the network's: nothing is
+    certified."""
     if not measured.sup <= bound:
+        check_exact(
+            target, measured.worst_point[None], (measured.sup - bound) / 2, "half of what contradicts the proof"
+        )
         raise PrecisionError(
             message(
                 "net",

@@ -17,7 +17,7 @@ from construct.atlas import Atlas
 from construct.compact.counting import COEFFICIENTS_PER_HEAD, DENSE_PER_HEAD
 from construct.errors import DeadlinePassed
 from construct.local import PolynomialSpace, sweep
-from construct.obstacle import HOPELESS, find_obstacle, predicted
+from construct.obstacle import HOPELESS, find_obstacle, log_ratio, predicted
 from construct.planning import REFINEMENTS, Search, growth
 from construct.problem import Sizes
 from construct.rounding import below_rounding, rounding_floor
@@ -220,7 +220,7 @@ def needed_charts(misses: Sequence[tuple[int, float]], degree: int, dim: int, wa
     charts, error = misses[-1]
     order = degree + 1.0
     if len(misses) > 1 and charts > misses[0][0] and error > 0:
-        order = max(order, dim * math.log(misses[0][1] / error) / math.log(charts / misses[0][0]))
+        order = max(order, dim * log_ratio(misses[0][1], error) / math.log(charts / misses[0][0]))
     count = charts * growth(error / wanted, order / dim)
     if not count > MOST_CHARTS:
         return ""

@@ -16,6 +16,7 @@ Hence `==` is `is`, and a subexpression that occurs often is evaluated once (als
 """
 
 from construct.expressions.algebra import Algebra
+from construct.expressions.exactness import Deviation, float_deviation
 from construct.expressions.functions import abs, cos, exp, sin, sqrt, tanh
 from construct.expressions.program import StraightLineProgram, scheduled
 from construct.expressions.reading import from_json
@@ -23,6 +24,7 @@ from construct.expressions.tree import Expression, as_expression, constant, vari
 
 __all__ = [
     "Algebra",
+    "Deviation",
     "Expression",
     "StraightLineProgram",
     "abs",
@@ -30,6 +32,7 @@ __all__ = [
     "constant",
     "cos",
     "exp",
+    "float_deviation",
     "from_json",
     "scheduled",
     "sin",

@@ -18,6 +18,7 @@ from construct.errors import InputError
 from construct.expressions import Expression
 from construct.expressions.intervals import Range, combined, on_boxes, parameters
 from construct.manifolds import Formula, Manifold
+from construct.targets import length_scale_of
 
 MOST_CELLS = 4096
 HALVED = 128  # cells at once
@@ -36,10 +37,10 @@ def narrow_features(target: Any, manifold: Manifold, radius: float) -> Tensor:
     None (m = 0) for a target without an expression, a manifold without a formula, or d > 6; and for a target whose
     stated length scale the radius resolves already.
     """
-    scale = getattr(target, "length_scale", None)
+    scale = length_scale_of(target)
     expression = target if isinstance(target, Expression) else getattr(target, "expression", None)
     nothing = torch.empty(0, manifold.canonical, dtype=torch.float64)
-    resolved = isinstance(scale, float) and radius <= scale / FINER
+    resolved = scale is not None and radius <= scale / FINER
     if not isinstance(expression, Expression) or manifold.dim > LARGEST_DIMENSION or resolved:
         return nothing
     try:

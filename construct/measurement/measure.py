@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from construct.devices import on_cpu
 from construct.manifolds import Manifold, Net
-from construct.measurement.covers import cover_of
+from construct.measurement.covers import MOST_POINTS, cover_of
+from construct.measurement.exactness import INEXACT_SHARE, check_exact, exactness_points
 from construct.measurement.features import FINER
 from construct.measurement.search import Measurement, search_sup
 from construct.measurement.survey import survey
 from construct.progress import Progress, watching
-from construct.targets import evaluate_target
+from construct.targets import evaluate_target, length_scale_of
 from construct.validation import integer, invalid, positive_integer
 
 SAMPLES = 20_000
@@ -42,6 +44,7 @@ def measure(
     rounds: int = 12,
     starts: int = 32,
     progress: bool | Progress | None = None,
+    exact: bool = True,
 ) -> Measurement:
     """Measured `sup |net - target|` and root mean square over `manifold`: `sup` is attained, so a lower bound.
 
@@ -52,24 +55,41 @@ def measure(
     measurement's `resolution`, both sides of every jump of the target that is found, the narrow features of an
     `Expression`, and what the search finds from there. A target with a `length_scale` gets a net of a quarter of that,
     if it takes no more than 8 times as many points. `resolution` asks for a net of that covering radius, in the
-    unit of x, at its price in points. `progress` is as in `construct.approximate`.
+    unit of x, at its price in points. `progress` is as in `construct.approximate`. `exact`: whether to compare an
+    `Expression` with ball arithmetic, and to refuse one whose float64 values are those of another function.
 
     Raises:
-        InputError: a `samples`, `rounds`, `starts` or `seed` out of range; a `resolution` that takes more than 4
-            million points; a target whose values are not finite reals of the right shape; a `net` that returns another
-            shape.
+        InputError: a `net` or `target` that cannot be called; a `manifold` that is none, or in another space than the
+            network reads; a `samples` (at most 4 million), `rounds`, `starts` or `seed` out of range; a `resolution`
+            that takes more than 4 million points; a target whose values are not finite reals of the right shape, or
+            whose `length_scale` is no length; a `net` that returns another shape.
+        PrecisionError: an `Expression` whose values in float64 are off, compared with ball arithmetic at some hundred
+            points, by a tenth of the measured error: then this says nothing of the function.
     """
-    _checked(samples, seed, rounds, starts)
+    _checked(net, target, manifold, samples, seed, rounds, starts)
     with watching(progress) as watch:
         watch.stage("measuring")
         cover = cover_for(target, manifold, samples, resolution)
         watched = survey(target, manifold, None if cover is None else cover.radius).watched
-        return Measuring(net, target, manifold, cover, watched, samples, rounds, starts).results((seed,))[0]
+        found = Measuring(net, target, manifold, cover, watched, samples, rounds, starts).results((seed,))[0]
+        if exact:
+            points = torch.cat([exactness_points(manifold, watched, seed), found.worst_point[None]])
+            check_exact(target, points, INEXACT_SHARE * found.sup, f"{INEXACT_SHARE:g} of the measured error")
+        return found
 
 
-def _checked(samples: int, seed: int, rounds: int, starts: int) -> None:
-    """The arguments of a search, refused before anything is evaluated."""
-    positive_integer(samples, "samples")
+def _checked(net: Any, target: Any, manifold: Any, samples: int, seed: int, rounds: int, starts: int) -> None:
+    """The arguments of a measurement, refused before anything is evaluated."""
+    for name, function in (("net", net), ("target", target)):
+        if not callable(function):
+            raise invalid(name, "a callable on points (n, D)", function)
+    if not isinstance(manifold, Manifold):
+        raise invalid("manifold", "a construct.manifolds.Manifold", manifold)
+    reads = getattr(net, "ambient", None)
+    if isinstance(reads, int) and reads != manifold.ambient:
+        expected = f"one in R^{reads}, where the network reads"
+        raise invalid("manifold", expected, got=f"{manifold!r} in R^{manifold.ambient}")
+    positive_integer(samples, "samples", maximum=MOST_POINTS)
     positive_integer(starts, "starts")
     integer(rounds, "rounds")
     integer(seed, "seed")
@@ -85,11 +105,12 @@ def cover_for(
     """
     if resolution is not None:
         return cover_of(manifold, samples, resolution)
-    cover, scale = cover_of(manifold, samples), getattr(target, "length_scale", None)
-    if cover is None or not isinstance(scale, float) or cover.radius <= scale / FINER:
+    scale, cover = length_scale_of(target), cover_of(manifold, samples)
+    if cover is None or scale is None or cover.radius <= scale / FINER:
         return cover
-    needed = len(cover.points) * (FINER * cover.radius / scale) ** manifold.dim
-    return cover_of(manifold, MOST_FOR_SCALE * samples if needed > MOST_FOR_SCALE * samples else int(2 * needed))
+    most = MOST_FOR_SCALE * samples
+    decades = math.log(len(cover.points)) + manifold.dim * (math.log(FINER * cover.radius) - math.log(scale))
+    return cover_of(manifold, most if decades > math.log(most) else int(2 * math.exp(decades)))
 
 
 @dataclass(frozen=True)

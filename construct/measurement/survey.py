@@ -29,6 +29,7 @@ STRAIGHT_AFTER = 6  # divisions, after which
 STRAIGHT = 0.1  # less departure from a straight line, in differences of the ends, is no jump: that has 0.38
 GOLDEN = 0.381966
 NEAR, TOUCHING = 1e-7, 4e-15  # distances, in units of the largest coordinate
+RINGS, NEAREST = 24, 1e-9  # about a point, from its surroundings down to that distance in units of the size of M
 KEPT = 0.9  # of the difference over NEAR: what a jump still has when its sides touch
 VISIBLE = 1e-6  # of the largest value: lower jumps are rounding
 
@@ -78,10 +79,35 @@ def survey(target: Callable[..., Any], manifold: Manifold, radius: float | None)
 def find_jumps(target: Callable[..., Any], manifold: Manifold) -> tuple[Jump, ...]:
     """The jumps that a net of `NET_POINTS` points brings to light, the highest first."""
 
+    points, first, second = _neighbours(manifold)
+    return _bisected(target, manifold, points, first, second)
+
+
+def jumps_near(target: Callable[..., Any], manifold: Manifold, point: Tensor) -> tuple[Jump, ...]:
+    """The jumps between a point (D,) of M and points about it at all distances, the highest first: what a net has
+    missed, and a search for the worst point has not."""
+    flat, centre = canonical_form(manifold), manifold.restrict(point[None])
+    generator = torch.Generator().manual_seed(derived_seed(0, "survey"))
+    rays = 4 * manifold.dim
+    direction = torch.randn(rays, flat.ambient, generator=generator, dtype=torch.float64)
+    direction = torch.cat([direction, -direction]) / direction.norm(dim=1).repeat(2)[:, None]
+    size = manifold.size * NEAREST ** torch.linspace(0.1, 1.0, RINGS, dtype=torch.float64)
+    around = flat.project((centre[None] + size[:, None, None] * direction).reshape(-1, flat.ambient))
+    points = torch.cat([centre, around])
+    rings = torch.arange(1, len(points)).reshape(RINGS, -1)
+    first = torch.cat([torch.zeros(rings.numel(), dtype=torch.int64), rings[1:].reshape(-1)])
+    second = torch.cat([rings.reshape(-1), rings[:-1].reshape(-1)])  # the centre and the next ring, along each ray
+    return _bisected(target, manifold, points, first, second)
+
+
+def _bisected(
+    target: Callable[..., Any], manifold: Manifold, points: Tensor, first: Tensor, second: Tensor
+) -> tuple[Jump, ...]:
+    """The jumps between pairs of points (n, k), the highest first."""
+
     def values(y: Tensor) -> Tensor:
         return evaluate_target(target, manifold.embed(y))
 
-    points, first, second = _neighbours(manifold)
     f = values(points)
     a, b, fa, fb = points[first], points[second], f[first], f[second]
     scale = float(points.abs().max())

@@ -8,6 +8,7 @@ the weights of the block. Nothing else in the library turns a bound into a const
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from construct.validation import invalid, message
 
 HEADS_AT_ONCE = 1 << 13  # of one rule, while counting
 MOST_STAGES = 1000  # of a document
+SCALED = "a scaled target (target / c with epsilon / c, values near 1) needs smaller numbers"
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ def _check_bounds(state: Intervals, block: int, dtype: torch.dtype) -> None:
     """Bounds of the hidden state that are no numbers prove nothing of any pair of tokens."""
     if not (np.isfinite(state.lower).all() and np.isfinite(state.upper).all()):
         expected = f"a dtype that holds the numbers of block {block}"
-        raise PrecisionError(message("dtype", expected, got=f"{dtype}; their bounds overflow float64"))
+        raise PrecisionError(message("dtype", expected, got=f"{dtype}; their bounds overflow float64; {SCALED}"))
 
 
 def _check_overflow(weights: Weights, dtype: torch.dtype) -> None:
@@ -308,12 +310,21 @@ def _check_overflow(weights: Weights, dtype: torch.dtype) -> None:
             state = bounds.before.magnitude().max(axis=0)
             query, key, value = (np.abs(w) @ state for w in (heads.query, heads.key, heads.value))
             added = len(weights.hidden0) * (query * key).sum(axis=-1, keepdims=True) * value
-            sizes = [state, query, key, value, added.sum(axis=0)]
+            sizes = [("entries", state), ("queries", query), ("keys", key), ("values", value)]
+            sizes.append(("sums of its attention", added.sum(axis=0)))
             channels = state + added.sum(axis=0)
             for weight, bias in ffn.layers:
                 channels = np.abs(weight) @ channels + np.abs(bias)
-                sizes.append(channels)
-            size = max((float(s.max()) for s in sizes if s.size), default=0.0)
+                sizes.append(("sums of its feed-forward layers", channels))
+            size, which = _largest(sizes)
         if not size <= largest:
-            expected = f"a dtype that holds the numbers of block {number}, up to {size:.2e}"
-            raise PrecisionError(message("dtype", expected, got=f"{dtype}, whose largest is {largest:.2e}"))
+            held = f"up to {size:.2e}" if math.isfinite(size) else f"more than {np.finfo(np.float64).max:.1e}"
+            expected = f"a dtype that holds the numbers of block {number} ({which}), {held}"
+            raise PrecisionError(message("dtype", expected, got=f"{dtype}, whose largest is {largest:.2e}; {SCALED}"))
+
+
+def _largest(sizes: Sequence[tuple[str, Float]]) -> tuple[float, str]:
+    """The largest number of these arrays and which it is of, the first of equal ones; inf where one is no number."""
+    found = [(float(np.nan_to_num(s, nan=np.inf, posinf=np.inf).max()), which) for which, s in sizes if s.size]
+    found = [(math.inf if size >= np.finfo(np.float64).max else size, which) for size, which in found]
+    return max(found, key=lambda entry: entry[0], default=(0.0, ""))
