@@ -137,7 +137,9 @@ class Cells:
             knots[j] = i, a, b, [[v / 2 for v in jets.add(jet, jets.abs(jet))] for jet in arguments]
         for names, terms in chart.groups.items():
             n = 1 + max(map(sum, terms))
-            require(n ** len(z) <= MOST_TABLE, "network", f"local functions of at most {MOST_TABLE} coefficients", "more")
+            require(
+                n ** len(z) <= MOST_TABLE, "network", f"local functions of at most {MOST_TABLE} coefficients", "more"
+            )
             table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
             for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
                 step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]

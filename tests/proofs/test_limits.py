@@ -40,7 +40,9 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
         monkeypatch.setattr(module, "bounded", watched)
     yield seen
-    limits = {module.__name__: module.MOST_BITS for module in (covering, own)} | {polynomials.__name__: ranges.MOST_BITS}
+    limits = {module.__name__: module.MOST_BITS for module in (covering, own)} | {
+        polynomials.__name__: ranges.MOST_BITS
+    }
     assert all(bits <= 3 * limits[name] + 2 for name, bits in seen.items())
 
 
@@ -169,7 +171,10 @@ def test_wide_states_and_deep_trees_are_refused(circle: Proved) -> None:
 
 
 def test_nobody_has_to_read_on(circle: Proved) -> None:
-    for command in (["proofs_as_code", "verify", str(circle.network), str(circle.certificate)], ["construct", "targets"]):
+    for command in (
+        ["proofs_as_code", "verify", str(circle.network), str(circle.certificate)],
+        ["construct", "targets"],
+    ):
         with subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as started:
