@@ -24,7 +24,6 @@ from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps,
 from proofs_as_code.verifier.ranges import bounded, extremes
 from proofs_as_code.verifier.weights import Weights
 
-
 MOST_LOOKS, LOOKS_A_TERM = 1 << 40, 1 << 10  # a product of two terms counts as many looks
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 
@@ -216,7 +215,7 @@ class Network:
             self.look(hears.size * heard.size * width)
             slab = max(1, MOST_AT_ONCE // (heard.size * width))
             acting = (
-                np.argwhere(~(top(left[:, hears[n : n + slab], None], right[:, None, heard]) < 0)) + (n, 0)
+                (*np.argwhere(~(top(left[:, hears[n : n + slab], None], right[:, None, heard]) < 0)), n, 0)
                 for n in range(0, hears.size, slab)
             )
             for i, j in (pair for pairs in acting for pair in pairs):
