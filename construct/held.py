@@ -46,6 +46,12 @@ class Held:
     def __getstate__(self) -> dict[str, Any]:
         return {"transformer": self.transformer, "box": self.box, "_bounds": None, "_executors": {}}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.transformer.hidden0.is_inference():  # read under torch.inference_mode
+            with plain_tensors():
+                self.transformer, self.box = self.copy(), self.box.clone()
+
     @property
     def dtype(self) -> torch.dtype:
         return self.transformer.dtype
@@ -97,7 +103,8 @@ class Held:
 
     def copy(self) -> Transformer:
         """A module of the same weights and of memory of its own."""
-        return Transformer(weights_held(self.transformer, self.box), dtype=self.dtype, device=self.device)
+        with plain_tensors():
+            return Transformer(weights_held(self.transformer, self.box), dtype=self.dtype, device=self.device)
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> Held:
         """What `.to`, `.float`, `.cuda` ... make of these weights; itself where they change nothing.

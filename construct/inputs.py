@@ -51,7 +51,7 @@ def check_on_manifold(x: Tensor, origin: Origin | None) -> None:
     if origin is None or origin.manifold is None:
         got = "one built or loaded without it" if origin is None else f"one on {unknown_manifold(origin.elsewhere)}"
         raise invalid("check", "a network that knows its manifold", got=got)
-    tolerance = ON_MANIFOLD[x.dtype]
+    tolerance = ON_MANIFOLD[x.dtype] + origin.manifold.rounding(x.dtype)
     on = origin.manifold.contains(x.detach().to("cpu", torch.float64), tolerance)
     if not bool(on.all()):
         expected = f"points on {origin.manifold!r} within {tolerance:g}"

@@ -20,6 +20,7 @@ from construct.boxes import centred
 from construct.certificates.certificate import ANGLES, Certificate, certificate_of
 from construct.certificates.extraction.codes import angles
 from construct.compact import geometry as compact_geometry
+from construct.devices import on_cpu
 from construct.documents import at_place
 from construct.errors import InputError
 from construct.files import FORMAT, Saved, SavedOrigin, read_saved
@@ -42,6 +43,7 @@ LOOSE = 1e-6  # of the box, which is rounded to float32 where the network is
 Made = TypeVar("Made")
 
 
+@on_cpu
 def load(
     path: str | PathLike[str],
     *,

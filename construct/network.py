@@ -14,6 +14,7 @@ from construct.architecture import Architecture
 from construct.boxes import check_resolved
 from construct.certificates.certificate import Certificate
 from construct.claim import Claim
+from construct.devices import on_cpu
 from construct.errors import InputError
 from construct.execution import EXECUTORS
 from construct.execution.precision import full_precision
@@ -300,6 +301,7 @@ class Network(Owner):
 
     # -- files and text ---------------------------------------------------------------------------
 
+    @on_cpu
     def save(self, path: str | PathLike[str]) -> None:
         """Write weights, program, origin, claim and certificate to a safetensors file that `construct.load` reads.
 
@@ -334,10 +336,12 @@ class Network(Owner):
                 return None
         return self.origin.program.to_json()
 
+    @on_cpu
     def export_dense(self, path: str | PathLike[str]) -> None:
         """Write the weights under the names of `construct.files`, no more."""
         write_dense(self._now().transformer, path)
 
+    @on_cpu
     def export_onnx(self, path: str | PathLike[str]) -> None:
         """Write the formula as an ONNX graph with a free number of points: input `x (points, D)`, output `y (points,)`.
 

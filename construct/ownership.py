@@ -87,17 +87,22 @@ class Owner(nn.Module):
         raise invalid("net", expected, got="a sealed one, with parameters replaced by torch.func or by hand")
 
     def _restore(self) -> None:
-        """Bring the public module in step with the weights; the Parameter objects stay, since optimizers hold them."""
+        """Bring the public module in step with the weights; the Parameter objects stay, since optimizers hold them (not
+        those read under `torch.inference_mode`, which nothing can train)."""
         source = self._held.transformer
         names = dict(source.named_parameters())
-        kept = {full: parameter for _, _, parameter, full in self._places if full in names}
+        kept = {
+            full: parameter for _, _, parameter, full in self._places if full in names and not parameter.is_inference()
+        }
         with plain_tensors():
             if type(self._public) is not Transformer or dict(self._public.named_parameters()).keys() != names.keys():
                 self._modules[PUBLIC] = self._held.copy()
             public = self._public
             for full, parameter in names.items():
                 path, _, name = full.rpartition(".")
-                public.get_submodule(path)._parameters[name] = shown = kept.get(full, nn.Parameter(parameter.clone()))
+                public.get_submodule(path)._parameters[name] = shown = kept.get(
+                    full, nn.Parameter(parameter.clone(), False)
+                )
                 shown.data = parameter.detach().clone()
             for name, buffer in source.named_buffers():
                 public._buffers[name] = buffer.clone()

@@ -20,6 +20,7 @@ from construct.claim import Claim
 from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
 from construct.compact.program import compact_program
+from construct.devices import on_cpu
 from construct.errors import EpsilonNotReached
 from construct.history import BestPlan, History
 from construct.inputs import known_device
@@ -74,6 +75,7 @@ class Choices:
             raise invalid("construction", "'compact' for bound='rigorous'", self.construction)
 
 
+@on_cpu
 def approximate(
     target: Callable[..., Any],
     manifold: Manifold,
@@ -167,6 +169,7 @@ def _built(problem: Problem, choices: Choices) -> Network:
     )
 
 
+@on_cpu
 def network_of(
     approximator: Approximator,
     *,

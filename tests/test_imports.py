@@ -21,6 +21,7 @@ FACE = "construct"  # the package itself: construct/__init__.py, `import constru
 
 LAYERS = (
     "errors",
+    "devices",
     "arrays",
     "validation",
     "storage",

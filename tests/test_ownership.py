@@ -374,6 +374,31 @@ def test_pickle_and_torch_save(net, made):
         right(other)
 
 
+@pytest.mark.parametrize("way", ["pickle", "torch.save", "file", "deepcopy", "built"])
+def test_networks_made_in_inference_mode_can_be_opened(way, net, tmp_path):
+    """What is read or copied under `torch.inference_mode` trains and is edited as any other network."""
+    data, buffer = pickle.dumps(net), io.BytesIO()
+    torch.save(net, buffer)
+    buffer.seek(0)
+    net.save(tmp_path / "net")
+    with torch.inference_mode():
+        other = {
+            "pickle": lambda: pickle.loads(data),
+            "torch.save": lambda: torch.load(buffer, weights_only=False),
+            "file": lambda: construct.load(tmp_path / "net"),
+            "deepcopy": lambda: copy.deepcopy(net),
+            "built": lambda: construct.approximate(lambda x: x[..., 0], Circle(), charts=4, degree=2),
+        }[way]()
+        other(X[:2])
+    before = other(X).clone()
+    with other.edit() as transformer:
+        transformer.stack[-1].attention.value.mul_(2.0)
+    assert not torch.equal(other(X), before)
+    other.requires_grad_()
+    other(X).square().mean().backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in other.parameters())
+
+
 def test_plans_made_in_inference_mode_serve_gradients(net):
     with torch.inference_mode():
         net(X)

@@ -222,7 +222,7 @@ class Calls(Surface):
         """None if points outside the box were let through, and warned of, as was asked for."""
         if not OUTSIDE or not self.valid(found, x):
             return None
-        mode = case.get("outside", "warn")
+        mode = self.mode(case)
         if not isinstance(mode, str) or mode not in ("raise", "warn", "evaluate"):
             return Outcome(FALSE, "outside", values_text(mode))
         flat = x.detach().resolve_neg().numpy().reshape(-1, found.ambient)
@@ -232,6 +232,12 @@ class Calls(Surface):
         if (warned > 0) != (count > 0 and mode == "warn") or warned > 1:
             return Outcome(WRONG, f"{warned} warnings, outside={mode!r}", f"{count} points outside the box")
         return None
+
+    @staticmethod
+    def mode(case: Case) -> Any:
+        """What is asked for; None, or nothing, is the network's own way, which is to warn."""
+        mode = case.get("outside")
+        return "warn" if mode is None else mode
 
     @staticmethod
     @contextlib.contextmanager
@@ -260,8 +266,8 @@ class Calls(Surface):
         """A refusal is right if x is not valid, or a number of the formula overflows, or a check was to fail."""
         if outcome.found or not self.valid(found, x):
             return outcome
-        check, mode = case.get("check"), case.get("outside", "warn")
-        if check is not None and not isinstance(check, bool):
+        check, mode = case.get("check", False), self.mode(case)
+        if not isinstance(check, bool):
             return outcome
         if not isinstance(mode, str) or mode not in ("raise", "warn", "evaluate"):
             return outcome
@@ -293,8 +299,8 @@ class Calls(Surface):
         if not self.valid(found, x):
             why = case.get("form") or case.get("dtype") or case["shape"]
             return Outcome(FALSE, f"x: {why}, {case['rows']}", f"{values_text(x)} gave {values_text(out)}")
-        check = case.get("check")
-        if check is not None and not isinstance(check, bool):
+        check = case.get("check", False)
+        if not isinstance(check, bool):
             return Outcome(FALSE, "check that is no bool", values_text(check))
         if not isinstance(out, torch.Tensor) or out.shape != x.shape[:-1] or out.dtype != found.net.dtype:
             return Outcome(WRONG, "shape or dtype of the result", values_text(out))

@@ -154,7 +154,7 @@ def digested(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
                 if name == "certificate":
                     document["digest"] = document_digest(document)
                 metadata[name] = json.dumps(document, separators=(",", ":"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             continue
     if "digest" in metadata:
         metadata["digest"] = file_digest(tensors, metadata)

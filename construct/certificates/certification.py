@@ -25,6 +25,7 @@ from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.polynomials import PRECISION
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
+from construct.devices import on_cpu
 from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
 from construct.expressions import Expression
 from construct.manifolds import Formula, Manifold
@@ -41,6 +42,7 @@ ERROR_MARGIN = 1.25
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
 
+@on_cpu
 def certify(
     net: Evaluated,
     target: Any,

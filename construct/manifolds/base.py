@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from construct.boxes import check_resolved, ends
+from construct.devices import on_cpu
 from construct.errors import OffManifoldError
 from construct.manifolds.embedding import isometry, mapped_box
 from construct.manifolds.formula import Formula
@@ -110,6 +111,8 @@ class Manifold(ABC):
     def __init_subclass__(cls, *, registered: bool = True, **others: Any) -> None:
         """Registers a class that states a `name`; `registered=False` for one that its spec cannot rebuild."""
         super().__init_subclass__(**others)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = on_cpu(cls.__init__)  # type: ignore[method-assign]
         if not registered or "name" not in cls.__dict__:
             return
         known = REGISTERED.get(cls.name, cls)
@@ -119,6 +122,7 @@ class Manifold(ABC):
             raise invalid("name", "another name than a registered factory has", cls.name)
         REGISTERED[cls.name] = cls
 
+    @on_cpu
     def __init__(
         self,
         *,
@@ -146,6 +150,7 @@ class Manifold(ABC):
             longest = self.frame.norm(dim=1) * radius
             self.box = mapped_box(self.frame, self.box).clamp(-longest, longest)
 
+    @on_cpu
     def placed(
         self,
         *,
@@ -174,6 +179,10 @@ class Manifold(ABC):
         """(D,), bounds of |x_j| on M."""
         return self.box.abs().amax(0)
 
+    def rounding(self, dtype: torch.dtype = torch.float64) -> float:
+        """How far from M its points may lie for their coordinates' rounding: 16 units in the last place."""
+        return 16 * torch.finfo(dtype).eps * float(self.largest_coordinates.norm())
+
     def embed(self, y: Tensor) -> Tensor:
         """The point frame @ y + offset of R^D, (..., k) -> (..., D)."""
         return self.directions(y) + self.offset.to(y) if self.embedded else y
@@ -189,6 +198,7 @@ class Manifold(ABC):
 
     # -- points ----------------------------------------------------------------------------------------------
 
+    @on_cpu
     def sample(
         self, n: int, seed: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> Tensor:
@@ -200,6 +210,7 @@ class Manifold(ABC):
         generator = torch.Generator().manual_seed(seed)
         return self.embed(self._sample(n, generator)).to(device=device, dtype=dtype)
 
+    @on_cpu
     def project(self, x: Tensor) -> Tensor:
         """The point of M (edge included) nearest to x, (..., D) -> (..., D).
 
@@ -208,13 +219,16 @@ class Manifold(ABC):
         """
         return self.embed(self._project(self.restrict(finite_points(x, "x", self.ambient))))
 
+    @on_cpu
     def contains(self, x: Tensor, tolerance: float = 1e-8) -> Tensor:
-        """Whether x is within `tolerance` of M, (..., D) -> bool (...)."""
-        tolerance = positive_real(tolerance, "tolerance")
+        """Whether x is within `tolerance`, and the rounding of its coordinates, of M, (..., D) -> bool (...)."""
+        tolerance = positive_real(tolerance, "tolerance") + self.rounding()
         return (finite_points(x, "x", self.ambient) - self.project(x)).norm(dim=-1) <= tolerance
 
+    @on_cpu
     def require(self, x: Tensor, name: str = "x", tolerance: float = 1e-6) -> Tensor:
-        """x itself; raises OffManifoldError unless all of its points are within `tolerance` of M."""
+        """x itself; raises OffManifoldError unless all of its points are within `tolerance`, and rounding, of M."""
+        tolerance += self.rounding()
         distance = (finite_points(x, name, self.ambient) - self.project(x)).norm(dim=-1)
         if not bool((distance <= tolerance).all()):
             got = f"a point at distance {float(distance.max()):.3g}"
@@ -238,6 +252,7 @@ class Manifold(ABC):
 
     # -- nets and covers -------------------------------------------------------------------------------------
 
+    @on_cpu
     def net(self, spacing: float) -> Net:
         """A finite net on M with a proved radius <= spacing.
 
@@ -270,6 +285,7 @@ class Manifold(ABC):
         y = shaped(y, "y", self.dim)
         return self.embed(self._chart_inverse(self.restrict(centre), self._restricted_frames(frame), y))
 
+    @on_cpu
     def coordinates(self, x: Tensor) -> Tensor:
         """Intrinsic coordinates u of the point of M nearest to x, (..., D) -> (..., d); the class documents
         them.
@@ -280,6 +296,7 @@ class Manifold(ABC):
         """
         return self._coordinates(self.restrict(shaped(x, "x", self.ambient)))
 
+    @on_cpu
     def point(self, u: Tensor) -> Tensor:
         """The point with intrinsic coordinates u, (..., d) -> (..., D)."""
         return self.embed(self._point(shaped(u, "u", self.dim)))

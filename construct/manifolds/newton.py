@@ -76,10 +76,11 @@ def plain_jacobian(function: Function, u: Tensor, width: int) -> Tensor:
 def bending(function: Function, u: Tensor, r: Tensor) -> Tensor:
     """Second derivatives of <function(u), r>, (..., d, d), for plain tensors u (..., d) and r (..., k).
 
-    By reverse mode: nested forward mode goes through Python for every operation, and imports a compiler first.
+    By reverse mode: nested forward mode goes through Python for every operation, and imports a compiler first. Copies,
+    since tensors of inference mode take no part in it.
     """
-    with torch.enable_grad():
-        v = u.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        v, r = u.detach().clone().requires_grad_(), r.clone()
         (slope,) = torch.autograd.grad((function(v) * r).sum(), v, create_graph=True)
         if not slope.requires_grad:
             return u.new_zeros(*u.shape, u.shape[-1])

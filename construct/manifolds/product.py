@@ -118,7 +118,7 @@ class Product(Manifold):
         number, radius = counts[i] * others[j], np.hypot(radii[i], other_radii[j])
         order = np.lexsort((radius, number))
         before = np.minimum.accumulate(radius[order])
-        for k in order[np.r_[True, before[1:] < before[:-1]]]:
+        for k in order[before < np.r_[np.inf, before[:-1]]]:
             tick()
             a, b = first[i[k]], second[j[k]]
             yield _pairs(a.centres, b.centres), math.hypot(a.radius, b.radius)

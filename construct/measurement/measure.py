@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from construct.devices import on_cpu
 from construct.manifolds import Manifold, Net
 from construct.measurement.covers import cover_of
 from construct.measurement.features import FINER
@@ -29,6 +30,7 @@ class InParts(Protocol):
     def in_parts(self, x: Tensor) -> Tensor: ...
 
 
+@on_cpu
 def measure(
     net: Callable[[Tensor], Tensor],
     target: Callable[..., Any],

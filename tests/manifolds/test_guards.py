@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import construct
 from construct import manifolds
 from construct.errors import ConstructError, InputError, OffManifoldError
 from construct.manifolds import (
@@ -269,3 +270,49 @@ def test_so3_projects_singular_matrices() -> None:
     near = so3.project(singular.flatten(-2)).unflatten(-1, (3, 3))
     assert torch.allclose(near @ near.mT, eye.expand(4, 3, 3), atol=1e-12)
     assert torch.allclose(torch.linalg.det(near), torch.ones(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9, 1e20])
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_points_are_on_it_up_to_the_rounding_of_their_coordinates(size, far):
+    """Points rounded to float64 are on M whatever its size and place; points a millionth of it away are not."""
+    circle = manifolds.Circle().placed(translation=(far * size, 0.0), scale=size)
+    angle = torch.linspace(0, 6, 50, dtype=torch.float64)
+    unit = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+    centre = torch.tensor([far * size, 0.0], dtype=torch.float64)
+    assert circle.contains(centre + size * unit).all()
+    circle.require(centre + size * unit)
+    if size >= 1.0:  # `contains` has an absolute tolerance, too
+        assert not circle.contains(centre + (1 + 1e-6) * size * unit).any()
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e9, 1e20])
+def test_networks_on_manifolds_of_any_size(size):
+    """The same network up to units: what it claims does not depend on them, and it takes its own manifold's points."""
+    found, unit = (
+        construct.approximate(lambda x, s=s: torch.sin(x[..., 0] / s), manifolds.Circle(s), epsilon=1e-2)
+        for s in (size, 1.0)
+    )
+    assert found.claim is not None and unit.claim is not None and found.manifold is not None
+    assert found.claim.bound == pytest.approx(unit.claim.bound, rel=1e-3)
+    x = found.manifold.sample(50, seed=1)
+    assert float((found(x, check=True) - torch.sin(x[..., 0] / size)).abs().max()) <= 1e-2
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_manifolds_answer_without_gradients(mode):
+    """Newton's method takes its second derivatives by reverse mode, which `torch.inference_mode` knows nothing of."""
+    ellipse = ParametricManifold(
+        lambda u: torch.cat([2 * torch.cos(u), torch.sin(u)], -1),
+        [0.0],
+        [2 * math.pi],
+        [True],
+        reach=0.5,
+        lipschitz=[2.0],
+    )
+    x = ellipse.sample(5, seed=0)
+    want = ellipse.project(1.01 * x)
+    with mode():
+        inside = ellipse.sample(5, seed=0)
+        assert torch.equal(ellipse.project(1.01 * inside), want) and ellipse.project(inside[:0]).shape == (0, 2)
+        assert bool(ellipse.contains(inside).all())
