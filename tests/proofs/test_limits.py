@@ -20,7 +20,7 @@ from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
-from proofs_as_code.verifier import covering, polynomials, ranges
+from proofs_as_code.verifier import covering, network, polynomials, ranges
 from proofs_as_code.verifier.expressions import steps_of
 from tests.proofs.proved import Proved
 
@@ -185,3 +185,10 @@ def test_nobody_has_to_read_on(circle: Proved) -> None:
 def test_bits_of_true_certificates_are_far_below(circle: Proved, longest: dict[str, int]) -> None:
     assert circle.check().holds
     assert 0 < longest[polynomials.__name__] < ranges.MOST_BITS // 16
+
+
+def test_pairs_in_parts_are_the_same_pairs(circle: Proved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST_AT_ONCE", 64)
+    assert circle.check().holds
+    monkeypatch.setattr(network, "MOST_LOOKS", 10_000)
+    assert circle.check().reason == "network: expected at most 10000 numbers to be looked at, got more"
