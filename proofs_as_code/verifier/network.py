@@ -215,7 +215,7 @@ class Network:
             self.look(hears.size * heard.size * width)
             slab = max(1, MOST_AT_ONCE // (heard.size * width))
             acting = (
-                np.argwhere(~(top(left[:, hears[n : n + slab], None], right[:, None, heard]) < 0)) + (n, 0)
+                np.argwhere(~(top(left[:, hears[n : n + slab], None], right[:, None, heard]) < 0)) + np.array((n, 0))
                 for n in range(0, hears.size, slab)
             )
             for i, j in (pair for pairs in acting for pair in pairs):

@@ -7,13 +7,14 @@ have at most twice as many bits, and are looked at one by one.
 
 from __future__ import annotations
 
-from flint import arb, arb_poly, fmpq, fmpq_poly
+from flint import arb, arb_poly, ctx, fmpq, fmpq_poly
 
 from proofs_as_code.verifier.documents import require
 
 MOST_BITS = 1 << 14  # of a numerator or denominator
 MOST_TERMS, MOST_PAIRS, MOST_DEGREE = 1 << 16, 1 << 20, 256  # of a polynomial; of terms in a product
 MOST_STEPS = 2000  # intervals that are looked at for one end of a range
+PRECISION = 128  # bits, of the values at which a range is looked for
 SHARE = arb(2) ** -60  # of the size of a polynomial: how near its critical points its ends are followed
 
 
@@ -50,7 +51,8 @@ def extremes(powers: dict[int, fmpq], low: fmpq, high: fmpq) -> tuple[fmpq, fmpq
             values.append(power_sum(powers, bounded(turn)))
         return min(values), max(values)
     exact = fmpq_poly([powers.get(k, 0) for k in range(degree + 1)])
-    return least(exact, low, high, values), -least(-exact, low, high, [-v for v in values])
+    with ctx.workprec(PRECISION):
+        return least(exact, low, high, values), -least(-exact, low, high, [-v for v in values])
 
 
 def least(exact: fmpq_poly, low: fmpq, high: fmpq, ends: list[fmpq]) -> fmpq:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
-from proofs_as_code.verifier import covering, polynomials, ranges
+from proofs_as_code.verifier import covering, network, polynomials, ranges
 from proofs_as_code.verifier.expressions import steps_of
 from tests.proofs.proved import Proved
 
@@ -81,10 +82,8 @@ def test_towers_of_atoms_and_waves(base: Any, height: int) -> None:
     for formula in (tree, tower(height, base)):
         steps = steps_of(formula, "formula", 1)
         budget = covering.Budget()
-        try:
+        with contextlib.suppress(covering.Unknown):
             covering.proved_coverings([steps], [0.0], [1.0], budget)
-        except covering.Unknown:
-            pass
         assert budget.work <= 2 * covering.MOST_WORK
         assert all(len(repr(atom)) < 10**6 for atom in budget.atoms)
 
@@ -186,3 +185,10 @@ def test_nobody_has_to_read_on(circle: Proved) -> None:
 def test_bits_of_true_certificates_are_far_below(circle: Proved, longest: dict[str, int]) -> None:
     assert circle.check().holds
     assert 0 < longest[polynomials.__name__] < ranges.MOST_BITS // 16
+
+
+def test_pairs_in_parts_are_the_same_pairs(circle: Proved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST_AT_ONCE", 64)
+    assert circle.check().holds
+    monkeypatch.setattr(network, "MOST_LOOKS", 10_000)
+    assert circle.check().reason == "network: expected at most 10000 numbers to be looked at, got more"
