@@ -248,7 +248,7 @@ def test_a_view_that_numpy_cannot_hand_over_is_copied() -> None:
         ),
         (lambda x: x.no_such_method(), "AttributeError"),
         (
-            lambda x: np.ma.masked_array(x.numpy()[..., 0], mask=[0, 1, 1, 0, 0]),
+            lambda x: np.ma.masked_array(x.numpy()[..., 0], mask=[False, True, True, False, False]),
             "expected values, got a numpy array with 2 of them masked",
         ),
         (lambda x: [0.0] * 5, r"expected a torch tensor or a numpy array, got \[0.0"),
