@@ -143,8 +143,8 @@ def watching(
     Raises:
         InputError: an argument of the wrong kind or range.
     """
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise invalid("progress", "True, False, None or a callable (stage, fraction)", progress)
+    if not (progress is None or isinstance(progress, bool) or callable(progress)) or isinstance(progress, type):
+        raise invalid("progress", "True, False, None or a function (stage, fraction)", progress)
     timeout = None if timeout is None else positive_real(timeout, "timeout")
     outer, display = _current.get(), None
     if progress is None and outer is None:

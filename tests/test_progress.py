@@ -100,7 +100,7 @@ def test_a_thread_has_its_own_watch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"progress": 5}, "progress: expected True, False, None or a callable"),
+        ({"progress": 5}, "progress: expected True, False, None or a function"),
         ({"timeout": 0}, "timeout: expected a finite real number > 0"),
         ({"timeout": -1.0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),

@@ -289,6 +289,7 @@ class Calls(Surface):
     @staticmethod
     def largest(found: pool.Pooled, flat: np.ndarray) -> float:
         """The largest number of the formula at these points, bounded by its value with absolute weights."""
+        flat = flat[np.argsort(-np.abs(flat).max(axis=1, initial=0.0), kind="stable")]
         positive = {n: np.abs(t) if t.dtype.kind == "f" else t for n, t in found.tensors.items()}
         with np.errstate(all="ignore"):
             found_ = float(np.abs(oracles.dense(positive, np.abs(flat[:200]), np.longdouble)).max(initial=0))

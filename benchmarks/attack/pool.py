@@ -57,6 +57,12 @@ class Pooled:
         return self.net.manifold is not None
 
 
+def rounded(tensors: oracles.Tensors) -> oracles.Tensors:
+    """Weights as float32 holds them, in their own dtype."""
+    with np.errstate(over="ignore"):
+        return {n: t.astype(np.float32).astype(t.dtype) if t.dtype.kind == "f" else t for n, t in tensors.items()}
+
+
 def tensors_of(net: torch.nn.Module) -> oracles.Tensors:
     """Weights of a transformer as arrays of their own."""
     return {name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}

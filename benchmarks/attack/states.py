@@ -341,6 +341,8 @@ class States(Surface):
         """The weights that values may be those of: what it was built with, unless the last change was an edit; what the
         last door let in; and the present ones."""
         others = [("door", tensors) for tensors in doors] + [("present", cls.present(net))]
+        if "cast" in steps:  # perhaps through float32 and back
+            others.insert(0, ("rounded", pool.rounded(found.tensors)))
         others = [(name, tensors) for name, tensors in others if not oracles.same(tensors, found.tensors)]
         return others if others and blamed(steps) == "edited" else [("built", found.tensors), *others]
 

@@ -24,6 +24,7 @@ from construct.transformer.module import Block, Transformer
 
 ENTRIES_AT_ONCE = {"cpu": 1 << 18, "other": 1 << 21}  # heads times points times tokens
 DENSE = 1 << 22  # multiply-adds of the formula up to which it is the faster one as it stands, a few milliseconds
+DENSE_SHARE = 150  # and for each head and token of a point: picking scores takes as long
 SCORES_AT_ONCE = 1 << 18
 FEWEST_TOGETHER = 512  # scores of a head at a point from which on they are computed as one matrix
 
@@ -184,7 +185,7 @@ class Direct:
 
     def forward(self, x: Tensor) -> Tensor:
         """Values (P,) at x (P, D)."""
-        if len(x) * self.dense <= DENSE:
+        if len(x) * self.dense <= DENSE or self.dense <= DENSE_SHARE * self.entries:
             return dense_values(self.net, x)
         token, row = self.net.output
         parts = []

@@ -23,7 +23,12 @@ from construct.documents import a_list, floats, label, pairs, parsed, record, wr
 from construct.errors import InputError, PrecisionError
 from construct.execution.bounds import attention_bounds, feed_forward_bounds, input_intervals
 from construct.program.codes import Span
-from construct.program.constants import GATE_TOLERANCE, check_gate_constant, check_range_constant
+from construct.program.constants import (
+    GATE_TOLERANCE,
+    check_gate_constant,
+    check_range_constant,
+    check_small_scores,
+)
 from construct.program.ffn import Ffn, ffn_from_json
 from construct.program.layout import ONE, TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
@@ -185,9 +190,19 @@ class Program:
             tick()
             self.layout.code.check(dtype, rule.shift)
             constant = rule.constant(self.layout, bound)
-            check_gate_constant(constant, self.layout.code, dtype, tolerance, where=self._where(stage, rule))
+            where = self._where(stage, rule)
+            check_gate_constant(constant, self.layout.code, dtype, tolerance, where=where)
+            check_small_scores(constant, self._largest_scores(rule, state), self.layout.code, dtype, where=where)
             batches.append(rule.heads(self.layout, constant))
         return Heads.stack(batches, self.layout.embedding_dim)
+
+    def _largest_scores(self, rule: Rule, state: Intervals) -> Float:
+        """Bounds (m,) of the scores on the pairs that a rule names one by one; infinite where it names more."""
+        if rule.linear or not (isinstance(rule.target, Tokens) and isinstance(rule.source, Tokens)):
+            return np.full(rule.count, np.inf)
+        size = np.pad(state.magnitude()[:, list(self.layout.register_rows)], [(0, 0), (0, 1)], constant_values=1.0)
+        target, source = (size[np.broadcast_to(side.numbers, rule.count)] for side in (rule.target, rule.source))
+        return np.einsum("mi,mij,mj->m", target, np.abs(rule.forms(self.layout)), source)
 
     def _ffn(self, stage: Stage, state: Intervals, dtype: torch.dtype) -> FeedForward:
         if stage.ffn is None:

@@ -19,6 +19,7 @@ from construct.program.codes import PositionCode, Span
 from construct.validation import message
 
 SAFETY = 1.01
+SMALL = 1e-2
 GATE_TOLERANCE = 1e-3
 """How far an open gate may be off before a network is refused: more than any target of interest could bear."""
 
@@ -80,6 +81,28 @@ def check_gate_constant(
         needed = f"a dtype that holds a gate constant of {constant.max():.2e}" + (f" ({where})" if where else "")
         given = f"{dtype} and the {code.name} code of {code.tokens} tokens, where anything above {largest:.2e} "
         raise PrecisionError(message("dtype", needed, got=given + f"opens a gate to more than {tolerance:.0e} off"))
+
+
+def check_small_scores(
+    constant: Float, largest: Float, code: PositionCode, dtype: torch.dtype, *, where: str = ""
+) -> None:
+    """Raise `PrecisionError` where the gates of an inexact code round to more than `SMALL` of what their scores can be.
+
+    That is so where data are tiny beside those of other tokens, as on manifolds of size 1e-6: later stages divide by
+    that size.
+
+    Args:
+        constant: (m,) gate constants.
+        largest: (m,) bounds of the scores on the pairs that are meant, without their gates.
+    """
+    if code.exact:
+        return
+    rounding = 2 * torch.finfo(dtype).eps * constant
+    lost = (largest > 0) & (rounding > SMALL * largest)
+    if lost.any():
+        expected = "'integer', whose gates are exact, or a larger manifold" + (f" ({where})" if where else "")
+        got = f"'{code.name}', whose gates round to {rounding[lost].max():.1e} beside data of {largest[lost].min():.1e}"
+        raise PrecisionError(message("position_code", expected, got=got))
 
 
 def check_range_constant(constant: float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:

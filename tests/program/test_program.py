@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import construct
 from construct.atlas import atlas_for
 from construct.compact.program import compact_program
 from construct.errors import InputError, PrecisionError
@@ -266,6 +267,20 @@ def test_numbers_whose_bounds_overflow_are_refused_without_a_warning(value):
     rule = act(layout.tokens("out"), layout.tokens("x"), {("1", "a"): 1.0}, {("b", "1"): value})
     with pytest.raises(PrecisionError, match="dtype: expected a dtype that holds the numbers of block 1"):
         Program(layout, {}, (Stage("only", (rule,)),)).compile(np.full(1, 1e10), torch.float64)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-12])
+def test_gates_that_round_to_more_than_their_data_are_refused(size):
+    """Squares of coordinates of 1e-9 are 1e-18: below the rounding of a gate of cosines, not of one of integers."""
+    target = 2 * construct.expressions.variables(1)[0] / size
+    segment = construct.manifolds.Cube(1).placed(scale=size)
+    with pytest.raises(PrecisionError, match=r"^position_code: expected 'integer', .*got 'trigonometric', whose gates"):
+        construct.approximate(target, segment, charts=9, degree=2, position_code="trigonometric")
+    net = construct.approximate(target, segment, charts=9, degree=2)
+    x = segment.sample(50, seed=1)
+    sparse = net(x)
+    net.execution = "dense"
+    assert float((net(x) - sparse).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize(
