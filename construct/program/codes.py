@@ -8,14 +8,15 @@ else (Havrilla and Liao 2024, Lemma 3; the integer codes are this library's).
 - `IntegerCode`: entry `t`, rows `(v, v^2)`, `v = t - floor(l/2)`. `-(v - v0)^2 = <(2 v0, -1, -v0^2), (v, v^2, 1)>`:
   gap 1, exact in floating point while every partial sum is an integer below `2^p`.
 - `TrigonometricCode`: entry `t`, rows `(cos(t pi / 2l), sin(t pi / 2l))`, `<I_t, I_t0> - 1`: gap `2 sin^2(pi / 4l)`.
-- `LatticeCode`: several integer entries `e`, rows `(e, e^2)` each; a gate may ask for some of the entries only.
+- `lattice.LatticeCode`: several integer entries `e`, rows `(e, e^2)` each; a gate may ask for some of the entries only.
+- `lattice.DirectionCode`: an integer vector `A`, rows `(A, |A|^2)`; tokens that are apart meet nobody, themselves included.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,9 @@ import torch
 from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
-from construct.documents import a_list, at_place, integers, label, record
 from construct.errors import PrecisionError
 from construct.validation import integer, invalid, message, one_of, positive_integer
 
-MOST_ENTRIES, LARGEST_ENTRY = 16, 2**31  # of a lattice code in a document
 GAP_LOSS = 0.01  # of the trigonometric gap, to rounding
 
 
@@ -117,12 +116,12 @@ class PositionCode(ABC):
 
     def entry_values(self, entry: str) -> Int:
         """The named entry of every token, (l,)."""
-        _check_entries((entry,), self.entries)
+        check_entries((entry,), self.entries)
         return np.arange(self.tokens, dtype=np.int64)
 
     def entry_range_gate(self, span: EntryRange) -> tuple[Float, float]:
         """As `range_gate`, for the tokens whose entry is in a range."""
-        _check_entries((span.entry,), self.entries)
+        check_entries((span.entry,), self.entries)
         return self.range_gate(span.first, span.last)
 
     def span_gate(self, span: Span) -> tuple[Float, float]:
@@ -191,14 +190,14 @@ class IntegerCode(PositionCode):
 
     def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
         # -(v_t + k - v_s)^2 = [-(v_t + k)^2] 1 + [2 (v_t + k)] v_s + 1 [-v_s^2]
-        _check_entries(entries, self.entries)
+        check_entries(entries, self.entries)
         k = float(shift)
         query = np.array([[-2 * k, -1.0, -k * k], [2.0, 0.0, 2 * k], [0.0, 0.0, 1.0]])
         key = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
         return query, key
 
     def range_gate(self, first: int, last: int) -> tuple[Float, float]:
-        _check_range(first, last, self.tokens)
+        check_range(first, last, self.tokens)
         rows = []
         if first > 0:
             rows.append([-1.0, 0.0, float(first - self.offset)])
@@ -251,13 +250,13 @@ class TrigonometricCode(PositionCode):
 
     def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
         # <R I_t, I_s> - 1 with R the rotation by `shift` tokens
-        _check_entries(entries, self.entries)
+        check_entries(entries, self.entries)
         c, s = np.cos(self._angle(shift)), np.sin(self._angle(shift))
         query = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, -1.0]])
         return query, np.eye(3)
 
     def range_gate(self, first: int, last: int) -> tuple[Float, float]:
-        _check_range(first, last, self.tokens)
+        check_range(first, last, self.tokens)
         # cos is decreasing on the tokens: one functional on each side of the range
         cosine = self.values()[:, 0]
         rows, floors = [], []
@@ -288,125 +287,6 @@ class TrigonometricCode(PositionCode):
             raise PrecisionError(message("dtype", expected, got=f"{dtype}, unit round-off {eps:.1e}"))
 
 
-@dataclass(frozen=True, eq=False)
-class LatticeCode(PositionCode):
-    """Several integer entries a token, rows `(e, e^2)` for each **[beyond the paper]**.
-
-    A point gate is `-|e - e0|^2`, an entry gate the same sum over some of the entries, and the gate of equal entries S
-    `sum_S 2 e_t e_s - sum_S e_t^2 - sum_S e_s^2`, of `|S| + 2` rows: gap 1, integers throughout.
-
-    Attributes:
-        named: the entries' names, in order.
-        integers: (l, entries), the tokens' entries; no two tokens have all of them equal.
-    """
-
-    named: tuple[str, ...]
-    integers: Int = field(repr=False)
-
-    name = "lattice"
-    exact = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        shape = (self.tokens, len(self.named))
-        if not self.named or len(set(self.named)) != len(self.named) or not all(self.named):
-            raise invalid("named", "at least one entry, all names different", self.named)
-        if self.integers.shape != shape or not np.issubdtype(self.integers.dtype, np.integer):
-            raise invalid("integers", f"an integer array of shape {shape}", self.integers)
-        if len(np.unique(self.integers, axis=0)) != self.tokens:
-            raise invalid("integers", "different entries for every token", self.integers)
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        return self.named
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        return tuple(row for entry in self.named for row in (entry, f"{entry}^2"))
-
-    @property
-    def gap(self) -> float:
-        return 1.0
-
-    def values(self) -> Float:
-        v = self.integers.astype(np.float64)
-        return np.stack([v, v * v], axis=2).reshape(self.tokens, -1)
-
-    def point_gate(self, token: Int) -> Float:
-        at = self.integers[np.asarray(token)]
-        return self.entry_gate({name: at[..., i] for i, name in enumerate(self.named)})
-
-    def entry_gate(self, wanted: Mapping[str, Int]) -> Float:
-        _check_entries(tuple(wanted), self.named)
-        columns = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in wanted.values()))
-        gate = np.zeros((*columns[0].shape, 2 * len(self.named) + 1))
-        for name, v in zip(wanted, columns, strict=True):
-            at = 2 * self.named.index(name)
-            gate[..., at], gate[..., at + 1] = 2 * v, -1.0
-            gate[..., -1] -= v * v
-        return gate
-
-    def same_gate(self, entries: Sequence[str], shift: int = 0) -> tuple[Float, Float]:
-        _check_entries(entries, self.named)
-        if shift and len(entries) != 1:
-            raise invalid("shift", "0 unless one entry is compared", shift)
-        k, length = float(shift), 2 * len(self.named) + 1
-        query, key = np.zeros((len(entries) + 2, length)), np.zeros((len(entries) + 2, length))
-        for row, name in enumerate(entries):
-            at = 2 * self.named.index(name)
-            query[row, at], query[row, -1], key[row, at] = 2.0, 2 * k, 1.0
-            query[-2, at], query[-2, at + 1], query[-2, -1] = -2 * k, -1.0, -k * k
-            key[-1, at + 1] = -1.0
-        key[-2, -1] = query[-1, -1] = 1.0
-        return query, key
-
-    def range_gate(self, first: int, last: int) -> tuple[Float, float]:
-        """By the first entry whose values on the range are an interval that no other token's value meets."""
-        _check_range(first, last, self.tokens)
-        inside = self.inside((first, last))
-        for name in self.named:
-            v = self.entry_values(name)
-            span = EntryRange(name, int(v[inside].min()), int(v[inside].max()))
-            if np.array_equal(self.inside(span), inside):
-                return self.entry_range_gate(span)
-        raise invalid("range", "tokens that one entry of the code tells from all others", got=f"{first}..{last}")
-
-    def entry_values(self, entry: str) -> Int:
-        _check_entries((entry,), self.named)
-        return self.integers[:, self.named.index(entry)]
-
-    def entry_range_gate(self, span: EntryRange) -> tuple[Float, float]:
-        v, at = self.entry_values(span.entry), 2 * self.named.index(span.entry)
-        if not self.inside(span).any():
-            raise invalid("range", f"a range of {span.entry} that some token is in", got=f"{span.first}..{span.last}")
-        rows = []
-        for sign, edge, beyond in ((-1.0, span.first, v < span.first), (1.0, span.last, v > span.last)):
-            if beyond.any():
-                rows.append(np.zeros(2 * len(self.named) + 1))
-                rows[-1][at], rows[-1][-1] = sign, -sign * float(edge)
-        return np.array(rows).reshape(-1, 2 * len(self.named) + 1), 1.0
-
-    @property
-    def gate_size(self) -> float:
-        # sum 2 |e| |e0| + e^2 + e0^2 <= 4 sum max e^2
-        return max(1.0, 4 * float((self.integers.astype(np.float64) ** 2).max(axis=0).sum()))
-
-    @property
-    def range_size(self) -> float:
-        return 1.0 + 2 * float(np.abs(self.integers.astype(np.float64)).max())
-
-    def check(self, dtype: torch.dtype, shift: int = 0) -> None:
-        # as `gate_size`, integers; an entry shifted by k is at most |e| + |k|
-        size = 2 * (self.gate_size + 4 * float(shift) ** 2) if shift else self.gate_size
-        limit = 2.0 ** significand_bits(dtype)
-        if size > limit:
-            expected = f"a dtype that holds gates of size {size:.3g} exactly"
-            raise PrecisionError(message("dtype", expected, got=f"{dtype}, exact up to {limit:.3g}"))
-
-    def spec(self) -> dict[str, Any]:
-        return {"name": self.name, "named": list(self.named), "integers": self.integers.tolist()}
-
-
 CODES: dict[str, type[PositionCode]] = {"integer": IntegerCode, "trigonometric": TrigonometricCode}
 
 
@@ -415,29 +295,11 @@ def position_code(name: str, tokens: int) -> PositionCode:
     return CODES[one_of(name, "position_code", CODES)](tokens)
 
 
-def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
-    """The code that `spec()` described.
-
-    Raises:
-        InputError: a field that is not as `spec` writes it, named below `name`.
-    """
-    if not isinstance(spec, dict) or spec.get("name") != LatticeCode.name:
-        found = record(spec, name, ("name",))
-        return position_code(one_of(found["name"], f"{name}.name", (*CODES, LatticeCode.name)), tokens)
-    found = record(spec, name, ("name", "named", "integers"))
-    entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
-    named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))
-    numbers = integers(found["integers"], f"{name}.integers")
-    if numbers.size and max(int(numbers.max()), -int(numbers.min())) > LARGEST_ENTRY:
-        raise invalid(f"{name}.integers", f"entries of at most {LARGEST_ENTRY:,}", got="larger ones")
-    return at_place(name, lambda: LatticeCode(tokens, named, numbers))
-
-
-def _check_range(first: int, last: int, tokens: int) -> None:
+def check_range(first: int, last: int, tokens: int) -> None:
     if not 0 <= first <= last < tokens:
         raise invalid("range", f"0 <= first <= last < {tokens}", got=f"{first}..{last}")
 
 
-def _check_entries(given: Sequence[str], known: Sequence[str]) -> None:
+def check_entries(given: Sequence[str], known: Sequence[str]) -> None:
     if not given or len(set(given)) != len(given) or not set(given) <= set(known):
         raise invalid("entries", f"some of {tuple(known)}, each once", tuple(given))

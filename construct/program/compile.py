@@ -126,7 +126,7 @@ class Program:
         return 3 * width**2 * heads + (width**2 + width) * sum(ffn.depth for ffn in ffns) + used
 
     def _batches(self, stage: Stage) -> Iterator[Heads]:
-        unit = np.ones(len(self.layout.registers) + 1)
+        unit = np.ones(len(self.layout.factors))
         for rule in self.rules(stage):
             starts = range(0, rule.count, HEADS_AT_ONCE)
             parts = (rule.part(slice(k, k + HEADS_AT_ONCE)) for k in starts) if len(starts) > 1 else iter([rule])
@@ -200,9 +200,10 @@ class Program:
         """Bounds (m,) of the scores on the pairs that a rule names one by one; infinite where it names more."""
         if rule.linear or not (isinstance(rule.target, Tokens) and isinstance(rule.source, Tokens)):
             return np.full(rule.count, np.inf)
-        size = np.pad(state.magnitude()[:, list(self.layout.register_rows)], [(0, 0), (0, 1)], constant_values=1.0)
+        forms = np.abs(rule.forms(self.layout))
+        size = state.magnitude()[:, list(self.layout.factor_rows[: forms.shape[1]])]
         target, source = (size[np.broadcast_to(side.numbers, rule.count)] for side in (rule.target, rule.source))
-        return np.einsum("mi,mij,mj->m", target, np.abs(rule.forms(self.layout)), source)
+        return np.einsum("mi,mij,mj->m", target, forms, source)
 
     def _ffn(self, stage: Stage, state: Intervals, dtype: torch.dtype) -> FeedForward:
         if stage.ffn is None:
@@ -280,9 +281,9 @@ def _stage_from_json(data: object, name: str) -> Stage:
 
 
 def register_bound(layout: TokenLayout, state: Intervals) -> Float:
-    """Largest `(|registers|, 1)` of any token, shape (k,)."""
+    """Largest absolute values of any token, of the `layout.factors`: registers, 1, and the rows of the code."""
     magnitude = state.magnitude()
-    return np.array([*(magnitude[:, row].max() for row in layout.register_rows), 1.0])
+    return np.array([magnitude[:, row].max() for row in layout.factor_rows])
 
 
 def largest_outside(layout: TokenLayout, state: Intervals, span: Span | None, register: str = "a") -> float:
@@ -294,9 +295,11 @@ def largest_outside(layout: TokenLayout, state: Intervals, span: Span | None, re
 
 
 def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
-    factors = (*layout.registers, ONE)
+    factors = layout.factors
     named: Sequence[tuple[str, str]] = (*rule.value, *(rule.form or {}))
-    if any(i not in factors or j not in factors for i, j in named) or any(i == ONE for i, _ in rule.value):
+    if any(i not in factors or j not in factors for i, j in named) or any(
+        i not in layout.registers for i, _ in rule.value
+    ):
         raise invalid(f"rule of stage {stage!r}", f"registers in {layout.registers}", named)
     asked = [*rule.same, *(e for side in (rule.target, rule.source) if isinstance(side, Where) for e in side.entries)]
     if not set(asked) <= set(layout.code.entries):

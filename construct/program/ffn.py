@@ -96,6 +96,21 @@ def clip(
     return affine_layers(layout, [*first, *gate], [middle], added)
 
 
+def shifted_clip(
+    layout: TokenLayout, span: Span | None, constant: float, *, shift: float, row: str = "a", limit: float = 1.0
+) -> FeedForward:
+    """`row <- clip(row + shift, -limit, limit)` on every token, exact; two layers, seven numbers.
+
+    `shift + relu(-limit - shift - r) - relu(r + shift - limit)` is added.
+    """
+    if span is not None:
+        raise invalid("span", "None: a shift of every token", span)
+    if not limit >= 0:
+        raise invalid("limit", "a number >= 0", limit)
+    first: list[Affine | Float] = [{row: -1.0, ONE: -limit - shift}, {row: 1.0, ONE: shift - limit}]
+    return affine_layers(layout, first, [], {row: np.array([1.0, -1.0, shift])})
+
+
 def clear(layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a") -> FeedForward:
     """`row <- 0` on a range; `C floor >= |row|` over the tokens outside. Three layers."""
     gate = _gate(layout, span)
@@ -216,6 +231,9 @@ def _one(outside: Outside, numbers: Mapping[str, Any]) -> float:
 
 GADGETS = {
     "clip": Gadget(clip, _row_outside, "{row} <- clip({row}, -{limit:.6g}, {limit:.6g})"),
+    "shifted_clip": Gadget(
+        shifted_clip, _row_outside, "{row} <- clip({row} + {shift:.6g}, -{limit:.6g}, {limit:.6g})"
+    ),
     "clear": Gadget(clear, _row_outside, "{row} <- 0"),
     "bump": Gadget(bump, _one, "{target} += {kind}({scale:.6g} {source})"),
     "clamp": Gadget(clamp, _one, "{target} += clamp({argument}, 0, 1)"),

@@ -1,8 +1,9 @@
 """Heads with assigned weights: the interaction lemma and what the class allows beyond it.
 
-Every function takes arrays and returns a batch of heads; nothing loops over heads. `u = (registers, 1)` has k entries.
+Every function takes arrays and returns a batch of heads; nothing loops over heads. `u = (registers, 1)` has k entries,
+or, where the rows of the position code are read as numbers, too, as many as the token.
 A *form* is `G`, shape (m, k, k): the head's score at its target t and source s is `u_t^T G u_s`. A *value* is `A`,
-shape (m, k - 1, k): the head adds `relu(u_t^T G u_s) A u_s` to the registers of the target.
+shape (m, registers, k): the head adds `relu(u_t^T G u_s) A u_s` to the registers of the target.
 
 Rows of Q and K (theory: gates first, data last, so that the partial sum is exactly 0 before data enters):
 
@@ -31,16 +32,16 @@ A, B = REGISTERS  # the registers of the paper's class
 Entries = Mapping[tuple[str, str], Float | float]
 
 
-def form(count: int, entries: Entries, registers: Sequence[str] = REGISTERS) -> Float:
+def form(count: int, entries: Entries, factors: Sequence[str] = (*REGISTERS, ONE)) -> Float:
     """Forms (m, k, k) with the given entries `(target factor, source factor): coefficient`, scalar or (m,)."""
-    names = (*registers, ONE)
-    return _filled(np.zeros((count, len(names), len(names))), entries, names, names)
+    return _filled(np.zeros((count, len(factors), len(factors))), entries, factors, factors)
 
 
-def value(count: int, entries: Entries, registers: Sequence[str] = REGISTERS) -> Float:
-    """Values (m, k - 1, k) with the given entries `(register written, source factor): coefficient`."""
-    names = (*registers, ONE)
-    return _filled(np.zeros((count, len(names) - 1, len(names))), entries, names[:-1], names)
+def value(
+    count: int, entries: Entries, registers: Sequence[str] = REGISTERS, factors: Sequence[str] = (*REGISTERS, ONE)
+) -> Float:
+    """Values (m, registers, k) with the given entries `(register written, source factor): coefficient`."""
+    return _filled(np.zeros((count, len(registers), len(factors))), entries, registers, factors)
 
 
 def _filled(out: Float, entries: Entries, rows: Sequence[str], columns: Sequence[str]) -> Float:
@@ -59,7 +60,8 @@ def _balance(constant: Float, gate: Float) -> Float:
 
 def _value_matrix(layout: TokenLayout, values: Float) -> Float:
     out = np.zeros((values.shape[0], layout.embedding_dim, layout.embedding_dim))
-    out[:, np.array(layout.register_rows)[:, None], np.array(layout.data_rows)[None, :]] = values
+    read = np.array(layout.factor_rows[: values.shape[2]])
+    out[:, np.array(layout.register_rows)[:, None], read[None, :]] = values
     return out
 
 
@@ -72,6 +74,7 @@ def interaction(
     target: Float | None = None,
     source: Float | None = None,
     same: tuple[Float, Float] | None = None,
+    fold: bool = False,
 ) -> Heads:
     """Heads that act on the pairs where all their gates vanish and on no other.
 
@@ -80,6 +83,8 @@ def interaction(
     the pairs that are not wanted.
     same: forms (r, c) of a gate on pairs, `PositionCode.same_gate`.
     constant: (m,), at least `constants.smallest_gate_constant` of the forms, a power of two.
+    fold: write the constant of the form into the row of the gate on pairs whose key is constant: two non-zeros fewer.
+        Codes with exact gates only.
 
     Source: Havrilla and Liao, Lemma 3, where `A` reads only the constant row; a value that reads the source
     makes the head cubic and is ours.
@@ -102,8 +107,14 @@ def interaction(
         key[:, row, code_rows] = alpha[:, None] * source
         row += 1
     if same is not None:
-        row = _write_same(query, key, constant, same, code_rows, row)
-    _write_form(query, key, forms, np.array(layout.data_rows), row)
+        first, row = row, _write_same(query, key, constant, same, code_rows, row)
+        if fold:
+            at = first + next(i for i, gate in enumerate(same[1]) if not gate[:-1].any())
+            unit = layout.factors.index(ONE)
+            query[:, at, one] += forms[:, unit, unit] / key[:, at, one]
+            forms = forms.copy()
+            forms[:, unit, unit] = 0.0
+    _write_form(query, key, forms, np.array(layout.factor_rows[: forms.shape[1]]), row)
     return Heads(query, key, _value_matrix(layout, values))
 
 
@@ -122,7 +133,7 @@ def _write_same(query: Float, key: Float, constant: Float, same: tuple[Float, Fl
     return row
 
 
-def _write_form(query: Float, key: Float, forms: Float, data_rows: Int, row: int) -> None:
+def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: int) -> None:
     """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one for each non-zero row of a head's G, or for each
     non-zero column where these are fewer. No head depends on the others of its batch."""
     rows, columns = (np.any(forms, axis=axis) for axis in (2, 1))
@@ -136,8 +147,8 @@ def _write_form(query: Float, key: Float, forms: Float, data_rows: Int, row: int
     ):
         head, i = np.nonzero(used & chosen[:, None])
         at = row + (np.cumsum(used, axis=1) - 1)[head, i]
-        own[head, at, data_rows[i]] = 1.0
-        other[head[:, None], at[:, None], data_rows[None, :]] = form[head, i]
+        own[head, at, factor_rows[i]] = 1.0
+        other[head[:, None], at[:, None], factor_rows[None, :]] = form[head, i]
 
 
 def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: Float, source: Float) -> Heads:
@@ -151,7 +162,7 @@ def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: 
     """
     count, width = values.shape[0], layout.embedding_dim
     if not layout.code.exact:
-        constant_form = form(count, {(ONE, ONE): 1.0}, layout.registers)
+        constant_form = form(count, {(ONE, ONE): 1.0}, (*layout.registers, ONE))
         return interaction(layout, constant_form, values, constant, target=target, source=source)
     query, key = np.zeros((count, width, width)), np.zeros((count, width, width))
     code_rows, one = np.array(layout.code_rows), layout.row(ONE)

@@ -17,7 +17,8 @@ import numpy as np
 
 from construct.arrays import Float, Int
 from construct.documents import a_list, at_place, label, record, remark, whole
-from construct.program.codes import LatticeCode, PositionCode, code_from_spec, position_code
+from construct.program.codes import CODES, PositionCode, position_code
+from construct.program.lattice import code_from_spec
 from construct.validation import invalid
 
 ONE = "1"  # the row of ones, and the constant in forms and values
@@ -47,7 +48,7 @@ class TokenLayout:
 
     Attributes:
         groups: of tokens, in order.
-        position_code: "integer", "trigonometric", or another code of these tokens (`LatticeCode`).
+        position_code: "integer", "trigonometric", or another code of these tokens (`lattice`).
         registers: names of the mutable rows; inputs arrive in the first one.
     """
 
@@ -101,6 +102,16 @@ class TokenLayout:
     def data_rows(self) -> tuple[int, ...]:
         """Rows of `u = (registers, 1)`, the order in which bilinear forms are written."""
         return tuple(self.row(name) for name in (*self.registers, ONE))
+
+    @cached_property
+    def factors(self) -> tuple[str, ...]:
+        """What forms and values may read: registers, the constant, and the rows of the code."""
+        return (*self.registers, ONE, *self.code.rows)
+
+    @cached_property
+    def factor_rows(self) -> tuple[int, ...]:
+        """Rows of the `factors`; those of `u` come first."""
+        return tuple(self.row(name) for name in self.factors)
 
     @cached_property
     def _starts(self) -> dict[str, int]:
@@ -185,7 +196,7 @@ def layout_from_json(data: object, name: str = "layout") -> TokenLayout:
     rows = a_list(found["registers"], f"{name}.registers", least=1, most=MOST_REGISTERS)
     registers = tuple(label(row, f"{name}.registers[{i}]") for i, row in enumerate(rows))
     code = code_from_spec(found["code"], count, f"{name}.code")
-    return at_place(name, lambda: TokenLayout(groups, code if isinstance(code, LatticeCode) else code.name, registers))
+    return at_place(name, lambda: TokenLayout(groups, code.name if code.name in CODES else code, registers))
 
 
 def _group_from_json(data: object, name: str) -> TokenGroup:

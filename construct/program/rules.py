@@ -1,8 +1,8 @@
 """Rules: what a network does to named registers of named tokens, before any gate, constant or bound.
 
 A rule adds `relu(u_t^T G u_s) A u_s` to the registers of token t, for every pair (t, s) of tokens that it names;
-`u = (registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers, the choice of
-tokens over token numbers or named entries of the position code:
+`u = (registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers (and rows of the
+position code, where these are read as numbers), the choice of tokens over token numbers or named entries of the code:
 
     target, source   `Tokens` (a target and a source for each head), `Where` (code entries have given values), `EVERY`
     same             entries of the code that target and source have in common; with all of them a token hears itself
@@ -95,6 +95,7 @@ class Rule:
         form: G, `(target factor, source factor): coefficient`; None: the constant 1.
         same, shift: code entries in which target and source agree (with one entry: the source's is larger by `shift`).
         share: adjacent targets that hear the same of one source may be served by one head.
+        fold: the constant of the form shares a row with the gate on pairs, see `heads.interaction`.
 
     Coefficients are scalars or (m,). On pairs that an open side admits but the rule does not mean, the form has to be
     <= 0 or the value harmless: that is for the construction to see to.
@@ -107,6 +108,7 @@ class Rule:
     same: tuple[str, ...] = ()
     shift: int = 0
     share: bool = False
+    fold: bool = False
     count: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +125,8 @@ class Rule:
             raise invalid("shift", "0 unless one code entry is compared", self.shift)
         if not self.value:
             raise invalid("value", "at least one entry", self.value)
+        if self.fold and (not self.same or self.form is None):
+            raise invalid("fold", "False for a rule without a form and code entries that agree", self.fold)
         if not all(np.isfinite(np.asarray(v, dtype=np.float64)).all() for v in arrays):
             raise invalid("rule", "finite coefficients", got="NaN or infinity")
         object.__setattr__(self, "count", sizes.pop() if sizes else 1)
@@ -132,20 +136,26 @@ class Rule:
         """Whether no data enters its ReLU and both sides are gated alone."""
         return self.form is None and not self.same and EVERY not in (self.target, self.source)
 
+    def _factors(self, layout: TokenLayout, *entries: Entries) -> tuple[str, ...]:
+        """What these entries are written over: `u`, and the rows of the code only where one of them is read."""
+        plain = (*layout.registers, ONE)
+        return plain if all(name in plain for given in entries for key in given for name in key) else layout.factors
+
     def forms(self, layout: TokenLayout) -> Float:
         """G, shape (m, k, k)."""
         entries = {(ONE, ONE): 1.0} if self.form is None else self.form
-        return heads.form(self.count, entries, layout.registers)
+        return heads.form(self.count, entries, self._factors(layout, entries))
 
     def values(self, layout: TokenLayout) -> Float:
-        """A, shape (m, k - 1, k)."""
-        return heads.value(self.count, self.value, layout.registers)
+        """A, shape (m, registers, k)."""
+        return heads.value(self.count, self.value, layout.registers, self._factors(layout, self.value))
 
     def constant(self, layout: TokenLayout, bound: Float) -> Float:
-        """Gate constants (m,) for registers within `bound` (k,) on all tokens."""
+        """Gate constants (m,) for factors within `bound` on all tokens, in the order of `layout.factors`."""
         if self.linear:
             return linear_read_constant(layout.code, self.count)
-        return gate_constant(self.forms(layout), bound, layout.code.gap)
+        forms = self.forms(layout)
+        return gate_constant(forms, bound[: forms.shape[1]], layout.code.gap)
 
     def heads(self, layout: TokenLayout, constant: Float) -> Heads:
         """The weights, with these gate constants."""
@@ -154,7 +164,8 @@ class Rule:
         if self.linear and target is not None and source is not None:
             return heads.linear_read(layout, values, constant, target=target, source=source)
         same = layout.code.same_gate(self.same, self.shift) if self.same else None
-        return heads.interaction(layout, self.forms(layout), values, constant, target=target, source=source, same=same)
+        forms, sides = self.forms(layout), {"target": target, "source": source}
+        return heads.interaction(layout, forms, values, constant, **sides, same=same, fold=self.fold)
 
     def _gate(self, side: Selection, layout: TokenLayout) -> Float | None:
         gate = side.gate(layout)
@@ -202,7 +213,7 @@ class Rule:
             data["form"] = _entries_to_json(self.form)
         if self.same:
             data |= {"same": list(self.same), "shift": self.shift}
-        return data | ({"share": True} if self.share else {})
+        return data | ({"share": True} if self.share else {}) | ({"fold": True} if self.fold else {})
 
 
 def read(target: Int, source: Int, value: Entries, *, share: bool = False) -> Rule:
@@ -211,12 +222,20 @@ def read(target: Int, source: Int, value: Entries, *, share: bool = False) -> Ru
     return Rule(Tokens(t), Tokens(s), _flat(value), share=share)
 
 
-def act(target: Int | Every, source: Int | Every, form: Entries, value: Entries, *, same: Sequence[str] = ()) -> Rule:
+def act(
+    target: Int | Every,
+    source: Int | Every,
+    form: Entries,
+    value: Entries,
+    *,
+    same: Sequence[str] = (),
+    fold: bool = False,
+) -> Rule:
     """`registers_t += relu(u_t^T G u_s) A u_s`; arrays are broadcast and flattened."""
     if not isinstance(target, Every) and not isinstance(source, Every):
         target, source = np.broadcast_arrays(target, source)
     sides = [side if isinstance(side, Every) else Tokens(np.asarray(side).ravel()) for side in (target, source)]
-    return Rule(sides[0], sides[1], _flat(value), _flat(form), tuple(same))
+    return Rule(sides[0], sides[1], _flat(value), _flat(form), tuple(same), fold=fold)
 
 
 def shared(rule: Rule, code: PositionCode) -> tuple[Rule, ...]:
@@ -255,7 +274,7 @@ def rule_from_json(data: object, name: str = "rule") -> Rule:
     Raises:
         InputError: a field that is not as `to_json` writes it, named below `name`.
     """
-    found = record(data, name, ("target", "source", "value"), ("form", "same", "shift", "share"))
+    found = record(data, name, ("target", "source", "value"), ("form", "same", "shift", "share", "fold"))
     if ("same" in found) != ("shift" in found):
         raise invalid(f"{name}.same", "together with shift", got="one of the two")
     same = a_list(found.get("same", []), f"{name}.same", most=MOST_ENTRIES)
@@ -265,8 +284,8 @@ def rule_from_json(data: object, name: str = "rule") -> Rule:
     form = pairs(found["form"], f"{name}.form", floats) if "form" in found else None
     entries = tuple(label(entry, f"{name}.same[{i}]") for i, entry in enumerate(same))
     shift = whole(found.get("shift", 0), f"{name}.shift", minimum=-LARGEST_SHIFT, maximum=LARGEST_SHIFT)
-    share = flag(found.get("share", False), f"{name}.share")
-    return at_place(name, lambda: Rule(target, source, value, form, entries, shift, share))
+    share, fold = (flag(found.get(key, False), f"{name}.{key}") for key in ("share", "fold"))
+    return at_place(name, lambda: Rule(target, source, value, form, entries, shift, share, fold))
 
 
 def _selection_from_json(data: object, name: str) -> Selection:

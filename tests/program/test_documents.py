@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from construct.errors import InputError
-from construct.program.codes import EntryRange, LatticeCode
+from construct.program.codes import EntryRange
+from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import GADGETS, NUMBERS, Ffn
 from construct.program.layout import TokenGroup, TokenLayout

@@ -18,7 +18,8 @@ from construct.manifolds import Circle, Cube, Sphere
 from construct.network import Network
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
-from construct.program.codes import EntryRange, LatticeCode
+from construct.program.codes import EntryRange
+from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.constants import largest_gate_constant
 from construct.program.ffn import Ffn

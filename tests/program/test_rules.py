@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.errors import InputError, PrecisionError
-from construct.program.codes import LatticeCode
+from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
 from construct.program.heads import A, B

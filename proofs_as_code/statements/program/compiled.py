@@ -206,8 +206,9 @@ def opened(rule: Rule, heads: Heads, layout: TokenLayout, bounds: Intervals, hea
 
 def with_least_constant(rule: Rule, layout: TokenLayout, bounds: Intervals, factor: float) -> Heads:
     """The rule's heads with `factor` times the smallest gate constants."""
-    bound = register_bound(layout, bounds)
-    return rule.heads(layout, factor * smallest_gate_constant(rule.forms(layout), bound, layout.code.gap))
+    forms = rule.forms(layout)
+    bound = register_bound(layout, bounds)[: forms.shape[1]]
+    return rule.heads(layout, factor * smallest_gate_constant(forms, bound, layout.code.gap))
 
 
 def closed(program: Program, weights: Weights, where: dict[str, Any], factor: float | None = None) -> Verdict:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from construct.arrays import Float
 from construct.errors import InputError
-from construct.program.codes import EntryRange, LatticeCode
+from construct.program.codes import EntryRange
+from construct.program.lattice import LatticeCode
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.rational import ZERO

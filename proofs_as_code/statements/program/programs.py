@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from construct.arrays import Float
-from construct.program.codes import LatticeCode
+from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
 from construct.program.heads import A, B, Entries
