@@ -1,0 +1,1 @@
+"""The ridge construction: almost nothing but coefficients."""

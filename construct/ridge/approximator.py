@@ -1,0 +1,118 @@
+"""The ridge approximator: Chebyshev polynomials of integer linear forms in a few input coordinates.
+
+    T(x) = c_0 + sum_t c_t (1 + T_p(clip(delta + <alpha_t, v y(x)>, -1, 1)))
+
+Ridge lemma **[ours]**: over the principal lattice `{alpha >= 0, |alpha|_1 <= p}` the functions `g(delta + <alpha, y>)`, g a
+polynomial of degree p, span all polynomials of degree at most p in y if no derivative `g^(l)(delta)`, l = 1..p, vanishes
+(and g(delta) does not, or there is a constant besides). Proof: `g(delta + <alpha, y>) = sum_l g^(l)(delta)/l! <alpha, y>^l`
+is a polynomial of degree p in alpha, and the principal lattice of order p is unisolvent for these: a functional that
+kills all members of the lattice kills all real alpha, hence every homogeneous part `<alpha, y>^l`, and powers of linear
+forms span all forms. Restricted to M, any largest independent subset is a basis of the restricted polynomials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from construct.arrays import Float, Int
+from construct.manifolds import Manifold
+from construct.progress import tick
+from construct.ridge.coordinates import Coordinates
+from construct.ridge.maps import chebyshev, shift_of
+from construct.validation import invalid
+
+CHUNK_ENTRIES = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeBasis:
+    """The atoms `1 + T_p(clip(delta + <alpha, v y>, -1, 1))` of some directions.
+
+    Attributes:
+        manifold: M.
+        coordinates: y.
+        degree: p.
+        directions: (n, k) integers alpha.
+        scales: (k,) v, positive, such that `|<alpha, v y>| <= 1 - delta` on M for all of them.
+    """
+
+    manifold: Manifold
+    coordinates: Coordinates
+    degree: int
+    directions: Int
+    scales: Float
+
+    def __post_init__(self) -> None:
+        if self.directions.ndim != 2 or self.directions.shape[1] != self.coordinates.count:
+            raise invalid("directions", f"integers (n, {self.coordinates.count})", self.directions)
+
+    @property
+    def shift(self) -> float:
+        """delta."""
+        return shift_of(self.degree)
+
+    @property
+    def count(self) -> int:
+        """Number of directions."""
+        return len(self.directions)
+
+    def atoms(self, x: Tensor) -> Tensor:
+        """(P, D) -> (P, n)."""
+        y = self.coordinates.of(x) * torch.from_numpy(self.scales)
+        a = self.shift + y @ torch.from_numpy(self.directions).to(y).T
+        return 1 + chebyshev(a.clamp(-1.0, 1.0), self.degree)
+
+    def subset(self, chosen: Int) -> RidgeBasis:
+        """The same with some of the directions."""
+        return RidgeBasis(self.manifold, self.coordinates, self.degree, self.directions[chosen], self.scales)
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeApproximator:
+    """A combination of the atoms of a basis.
+
+    Attributes:
+        basis: its directions are the tokens of the network.
+        coefficients: (n,), finite; those that are 0 are not stored.
+        constant: c_0.
+        residual: largest error on the points of the fit, None when unknown.
+    """
+
+    basis: RidgeBasis
+    coefficients: Tensor
+    constant: float
+    residual: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.coefficients.shape != (self.basis.count,):
+            raise invalid("coefficients", f"a tensor of shape {(self.basis.count,)}", self.coefficients)
+        if not bool(torch.isfinite(self.coefficients).all()):
+            raise invalid("coefficients", "finite entries", self.coefficients)
+
+    @property
+    def manifold(self) -> Manifold:
+        return self.basis.manifold
+
+    @property
+    def degree(self) -> int:
+        """p."""
+        return self.basis.degree
+
+    @property
+    def parameters(self) -> int:
+        """Number of coefficients that are not 0, the constant included."""
+        return int(self.coefficients.count_nonzero()) + 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (P, D) float64 -> (P,)."""
+        used = self.coefficients.nonzero()[:, 0]
+        basis, weights = self.basis.subset(used.numpy()), self.coefficients[used]
+        step = max(256, CHUNK_ENTRIES // max(1, basis.count))
+        parts = []
+        for k in range(0, len(x), step):
+            tick()
+            parts.append(self.constant + basis.atoms(x[k : k + step]) @ weights)
+        return torch.cat(parts) if parts else x.new_zeros(0)
