@@ -4,7 +4,6 @@ The oracle is Python's rational arithmetic: expressions of +, * and / only have 
 """
 
 import math
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -111,13 +110,11 @@ def test_certify_blames_the_target_and_not_the_network() -> None:
 
 @pytest.mark.parametrize("name", target_names())
 def test_no_built_in_target_is_refused(name: str) -> None:
-    f, start = target(name), 0.0
+    f = target(name)
     for manifold in (CIRCLE, Sphere(2)):
         points = exactness_points(manifold, torch.empty(0, manifold.ambient, dtype=torch.float64))
         assert f.expression is not None
-        start = time.process_time()
         found = float_deviation(f.expression.restricted(manifold.ambient), points)
-        assert time.process_time() - start < 0.2  # 4 to 15 ms
         assert found is not None and found.size < 1e-11 and math.isfinite(found.exact)
 
 
@@ -135,3 +132,10 @@ def test_a_real_value_beyond_float64_is_told_without_inf() -> None:
     with pytest.raises(PrecisionError, match=r"^target: .* got 0 in float64 and more than 1\.8e308") as caught:
         construct.approximate(f, CIRCLE, epsilon=0.1)
     assert "inf" not in str(caught.value)
+
+
+@pytest.mark.parametrize("watched", [0, 1, 64, 65, 10_000])
+def test_the_comparison_is_bounded_work(watched: int) -> None:
+    """However many points are watched, balls are evaluated at a few hundred."""
+    points = exactness_points(CIRCLE, CIRCLE.sample(max(1, watched), seed=1)[:watched])
+    assert 192 <= len(points) <= 192 + 64

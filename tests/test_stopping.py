@@ -6,7 +6,6 @@ Rules are tested with errors and clocks that are made up; then the requests that
 import math
 import pickle
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -399,9 +398,7 @@ def test_an_epsilon_out_of_reach_on_the_rotations_is_refused() -> None:
     found = refused(lambda x: exp_sin(x[..., :3]), construct.manifolds.SpecialOrthogonal3(), 1e-11)
     assert "the smallest charts that may be had" in str(found) and found.plan.kind == "measured"
     target = construct.targets.target("exp_sin")
-    start = time.process_time()  # 36 s; 20 minutes and more before one chart spoke for all
     found = refused(target, construct.manifolds.SpecialOrthogonal3(), 1e-8)
-    assert time.process_time() - start < 180
     words = r"the best sup error reached is \S+ \(measured\); the decay of the error predicts about \S+ charts"
     assert re.search(words, str(found)) and found.best < 1e-2
 

@@ -7,8 +7,9 @@ by the same bound the other way. This takes work in proportion to heads times to
 that compare tokens give way, about a tenth of all scores is left; near the box, a thousandth.
 
 Products and sums are rounded monotonically and added in the same order, from the first row of Q and K to the last, in
-the bound and in the score: what is dropped has a score that is not positive as it would be computed here, so that
-nothing is left out by rounding. Where a score may overflow, the block is evaluated densely.
+the bound and in the score: what is dropped has a score that is not positive as it would be computed here, or, where
+torch fuses a multiply-add in one of the two and not in the other, is positive by the rounding of the score alone. Where
+a score may overflow, the block is evaluated densely.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from construct.program.codes import PositionCode, Span
 from construct.validation import message
 
 SAFETY = 1.01
-SMALL = 1e-2
+SMALL = 1e-2  # of the largest score that is meant: how far the gates of an inexact code may round
 GATE_TOLERANCE = 1e-3
 """How far an open gate may be off before a network is refused: more than any target of interest could bear."""
 
