@@ -12,8 +12,10 @@ forms span all forms. Restricted to M, any largest independent subset is a basis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +23,8 @@ from construct.arrays import Float, Int
 from construct.manifolds import Manifold
 from construct.progress import tick
 from construct.ridge.coordinates import Coordinates
-from construct.ridge.maps import chebyshev, shift_of
+from construct.ridge.directions import Directions
+from construct.ridge.maps import chain, chebyshev, shift_of
 from construct.validation import invalid
 
 CHUNK_ENTRIES = 2**22
@@ -29,25 +32,34 @@ CHUNK_ENTRIES = 2**22
 
 @dataclass(frozen=True, eq=False)
 class RidgeBasis:
-    """The atoms `1 + T_p(clip(delta + <alpha, v y>, -1, 1))` of some directions.
+    """The atoms `1 + T_p(clip(delta + <alpha, v y>, -1, 1))` of some members of a family of directions.
 
     Attributes:
         manifold: M.
-        coordinates: y.
+        coordinates: y, of which there are k.
         degree: p.
-        directions: (n, k) integers alpha.
-        scales: (k,) v, positive, such that `|<alpha, v y>| <= 1 - delta` on M for all of them.
+        family: the directions that have numbers.
+        numbers: (n,) those that are used, increasing.
+        scales: (k,) v, positive, such that `|<alpha, v y>| <= 1 - delta` on M for all of the family.
     """
 
     manifold: Manifold
     coordinates: Coordinates
     degree: int
-    directions: Int
+    family: Directions
+    numbers: Int
     scales: Float
 
     def __post_init__(self) -> None:
-        if self.directions.ndim != 2 or self.directions.shape[1] != self.coordinates.count:
-            raise invalid("directions", f"integers (n, {self.coordinates.count})", self.directions)
+        chain(self.degree)
+        k, count = self.coordinates.count, self.family.count
+        if self.family.vectors.shape != (count, k):
+            raise invalid("family", f"vectors ({count}, {k})", self.family.vectors)
+        increasing = self.numbers.ndim == 1 and bool((np.diff(self.numbers) > 0).all())
+        if not increasing or (self.numbers.size and not (self.numbers[0] >= 0 and self.numbers[-1] < count)):
+            raise invalid("numbers", f"increasing numbers below {count}", self.numbers)
+        if self.scales.shape != (k,) or not (np.isfinite(self.scales).all() and (self.scales > 0).all()):
+            raise invalid("scales", f"positive numbers ({k},)", self.scales)
 
     @property
     def shift(self) -> float:
@@ -56,8 +68,13 @@ class RidgeBasis:
 
     @property
     def count(self) -> int:
-        """Number of directions."""
-        return len(self.directions)
+        """Number of directions that are used."""
+        return len(self.numbers)
+
+    @cached_property
+    def directions(self) -> Float:
+        """(n, k) the vectors alpha."""
+        return self.family.vectors[self.numbers]
 
     def atoms(self, x: Tensor) -> Tensor:
         """(P, D) -> (P, n)."""
@@ -66,8 +83,8 @@ class RidgeBasis:
         return 1 + chebyshev(a.clamp(-1.0, 1.0), self.degree)
 
     def subset(self, chosen: Int) -> RidgeBasis:
-        """The same with some of the directions."""
-        return RidgeBasis(self.manifold, self.coordinates, self.degree, self.directions[chosen], self.scales)
+        """The same with some of the numbers, (m,) places in `numbers`."""
+        return replace(self, numbers=np.sort(self.numbers[chosen]))
 
 
 @dataclass(frozen=True, eq=False)
