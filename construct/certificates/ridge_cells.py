@@ -1,0 +1,340 @@
+"""Proved bounds of |T - f| over cells of the parameter box for ridge networks, many cells at once.
+
+On a cell u = c + h s, s in [-1, 1]^d, y(u) = y(c) + delta(s) with delta a polynomial of degree m and a rest r that Taylor's
+theorem bounds. With G_tj the coefficients of G at a_t = l_t(y(c)), lambda_t the linear part of l_t, and b of k entries,
+
+    T = constant + sum_b F_b delta^b,      F_b = |b|!/b! sum_t weight_t G_t|b| lambda_t^b,
+
+so that what the ridge functions cancel in their sum is gone before anything is bounded. The coefficients T_a of s^a up to
+degree m come from that. All else, products beyond degree m and what has r in it, is bounded by the same expression in
+absolute values: with rho_in the sum of the sizes of delta_i in degree n, r_i as degree m + 1, rho_i = sum_n rho_in, and
+phi_n = max_i rho_in / rho_i, every product of |b| = j factors is at most rho^b phi^j, degree by degree.
+
+From that g = T - f is bounded with Lagrange's remainder of f in each order, the best of which counts; s^a is in [0, 1] where
+all exponents are even. Composing l_t first would cost a jet for every direction, and enclosing powers of y over the cell
+would lose what cancels; this costs one matrix product, in floats with radii (`ballarrays`).
+
+A clip that is not idle on the cell costs its excess times a bound of the slope, `sum_j j |weight_t G_tj| reach_t^(j-1)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb
+
+from construct.arrays import Float, Int
+from construct.certificates.ballarrays import GROW, Balls
+from construct.certificates.cells import Bound, Cell
+from construct.certificates.enclosures import CellPoints, combination, points_on
+from construct.certificates.jets import ZERO, Jet, JetSpace, jet_exponents
+from construct.certificates.ridges import NetworkRidges, Ridges
+from construct.expressions import Expression
+from construct.manifolds import Formula
+from construct.progress import tick
+from construct.validation import invalid
+
+TOGETHER = 32
+LEAST_ORDERS, MOST_ORDERS = {1: 5, 2: 5, 3: 4}, {1: 9, 2: 9, 3: 5}
+MOST_FORMS = 1 << 22  # entries of the table of powers lambda_t^b
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Jets on B cells, scaled to s: y, (B, k, S) and the rests of its components, (B, k); f at the centres and over the
+    cells, (B, S)."""
+
+    y: Balls
+    rest: Float
+    f: Balls
+    spread: Balls
+
+
+class Powers:
+    """Products delta^b, |b| <= degree, of `count` jets in `space`."""
+
+    def __init__(self, space: JetSpace, count: int, degree: int) -> None:
+        self.space, self.count = space, count
+        self.levels: list[list[tuple[int, ...]]] = [[(0,) * count]]  # exponents, by the last factor
+        self._factors: list[list[tuple[int, Int]]] = []  # the last factor, and the places of the other ones
+        for _ in range(degree):
+            below, level, factors = self.levels[-1], list[tuple[int, ...]](), list[tuple[int, Int]]()
+            for axis in range(count):
+                chosen = [n for n, b in enumerate(below) if not any(b[axis + 1 :])]
+                level += [(*below[n][:axis], below[n][axis] + 1, *below[n][axis + 1 :]) for n in chosen]
+                factors.append((axis, np.array(chosen)))
+            self.levels.append(level)
+            self._factors.append(factors)
+        place = {a: i for i, a in enumerate(space.indices)}
+        self._quotients = np.array([[place.get(_less(a, b), -1) for a in space.indices] for b in space.indices])
+        self.starts = [space.degrees.index(j) for j in range(space.order + 1)]
+
+    def of_forms(self, linear: Balls) -> list[Balls]:
+        """`|b|!/b! linear^b` for j = 1, 2, ..: linear (n, k) -> (n, n_j) each."""
+        out, powers = list[Balls](), Balls.exact(np.ones((len(linear.middle), 1)))
+        for level, factors in zip(self.levels[1:], self._factors, strict=True):
+            powers = _joined([powers[:, chosen] * linear[:, axis : axis + 1] for axis, chosen in factors], 1)
+            out.append(powers * Balls.exact(np.array([_multinomial(b) for b in level], dtype=np.float64)))
+        return out
+
+    def of_jets(self, delta: Balls) -> list[Balls]:
+        """`delta^b` for j = 1, 2, ..: their terms of degree >= j, (B, n_j, S - starts[j]).
+
+        delta: (B, k, S), without constant terms.
+        """
+        out = [delta[:, :, self.starts[1] :]]
+        padded = Balls(*(np.concatenate([part, np.zeros_like(part[:, :, :1])], axis=2) for part in _parts(delta)))
+        for j, factors in enumerate(self._factors[1:], 2):
+            quotients = self._quotients[self.starts[j - 1] :, self.starts[j] :]
+            pieces = [out[-1][:, chosen] @ padded[:, axis][:, quotients] for axis, chosen in factors]
+            out.append(_joined(pieces, 1))
+        return out
+
+    def of_sizes(self, sizes: Float) -> list[Float]:
+        """`|sizes^b|` for j = 1, 2, ..: (B, k) -> (B, n_j)."""
+        out, powers = list[Float](), np.ones((len(sizes), 1))
+        for factors in self._factors:
+            powers = np.concatenate([powers[:, chosen] * sizes[:, axis : axis + 1] for axis, chosen in factors], axis=1)
+            out.append(powers)
+        return out
+
+
+class RidgeBounds:
+    """Bounds of |T - f| over cells, for one ridge network, manifold and target.
+
+    target reads x; formula, frame and offset say what x is; order: m.
+    """
+
+    together = TOGETHER
+
+    def __init__(
+        self,
+        network: NetworkRidges,
+        target: Expression,
+        formula: Formula,
+        frame: Sequence[Sequence[float]],
+        order: int,
+        offset: Sequence[float] | None = None,
+    ) -> None:
+        self.network, self.target, self.formula = network, target, formula
+        self.frame = [[arb(v) for v in row] for row in frame]
+        self.offset = [arb(v) for v in offset or [0.0] * len(self.frame)]
+        if target.arity > len(self.frame):
+            raise invalid("target", f"a function on R^{len(self.frame)}", got=f"one that reads x_{target.arity - 1}")
+        self.space = JetSpace(formula.dim, order)
+        count, degree = len(formula.components), min(order, network.degree)
+        tokens = sum(len(group.low) for group in network.groups)
+        if tokens * math.comb(count + degree, degree) > MOST_FORMS:
+            expected = f"at most {MOST_FORMS} products of {degree} of the {count} coordinates with {tokens} directions"
+            raise invalid("net", expected, got="more")
+        self.powers = Powers(self.space, count, degree)
+        self.forms = [self.powers.of_forms(group.linear) for group in network.groups]
+        self.constant = Balls.of([network.constant], (1,))
+        self._even = np.array([all(e % 2 == 0 for e in a) for a in self.space.indices])
+
+    def everywhere(self) -> tuple[int, ...]:
+        """No candidates to choose from."""
+        return ()
+
+    def target_is_finite(self, cell: Cell) -> bool:
+        """Whether the target has a finite enclosure on a cell."""
+        y = points_on(self.space, self.formula, cell.lower, cell.upper)
+        return bool(self._target(y.spread)[0].is_finite())
+
+    def bounds(self, cells: Sequence[tuple[Cell, Sequence[int]]]) -> list[Bound]:
+        """|T - f| on every cell."""
+        tick()
+        found = [points_on(self.space, self.formula, cell.lower, cell.upper) for cell, _ in cells]
+        with np.errstate(all="ignore"):  # what overflows is no bound
+            points = self._points(found)
+            value, rest, inside = self._network(points)
+            bounds = self._largest(value, points, rest)
+            centre = value[:, 0] - points.f[:, 0]
+            seen = np.where(inside, np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0), 0.0)
+        seen = np.nan_to_num(seen, nan=0.0, posinf=0.0)
+        axes = map(longest_axis, found)
+        return [Bound(b, s, a, ()) for b, s, a in zip(bounds.tolist(), seen.tolist(), axes, strict=True)]
+
+    # -- jets --------------------------------------------------------------------------------------
+
+    def _points(self, found: Sequence[CellPoints]) -> Points:
+        """The jets on some cells."""
+        y, rests, centres, spreads = list[arb](), list[float](), list[arb](), list[arb]()
+        for points in found:
+            weights = self.space.weights(points.half)
+            for centre, spread in zip(points.centre, points.spread, strict=True):
+                jet, rest = _taylor(self.space, centre, spread, weights)
+                y += jet
+                rests.append(rest)
+            for jets, out in ((points.centre, centres), (points.spread, spreads)):
+                out += [v * w for v, w in zip(self._target(jets), weights, strict=True)]
+        cells, count, size = len(found), len(self.formula.components), self.space.size
+        f, spread_f = (Balls.of(values, (cells, size)) for values in (centres, spreads))
+        return Points(Balls.of(y, (cells, count, size)), np.array(rests).reshape(cells, count), f, spread_f)
+
+    def _target(self, points: list[Jet]) -> Jet:
+        rows = [combination(self.frame[j], self.offset[j], points, self.space.size) for j in range(self.target.arity)]
+        return self.target.fold(self.space.over(rows or [self.space.constant(0)]))
+
+    # -- the network -------------------------------------------------------------------------------
+
+    def _network(self, points: Points) -> tuple[Balls, Float, Float]:
+        """T_a, (B, S), a bound of the rest, (B,), and where no clip acts at the centre."""
+        cells, size = points.f.shape
+        y, delta = points.y[:, :, 0], points.y
+        delta = Balls(*(np.concatenate([np.zeros_like(part[:, :, :1]), part[:, :, 1:]], axis=2) for part in _parts(delta)))
+        sizes = self._sizes(delta, points.rest)
+        total, level_sums = self.constant + Balls.exact(np.zeros(cells)), list[Balls]()
+        rest, inside = np.zeros(cells), np.ones(cells, dtype=bool)
+        for group, forms in zip(self.network.groups, self.forms, strict=True):
+            at = y @ group.linear.transposed() + group.constant
+            weighted = group.series(at.middle) * group.weight
+            total = total + _sum(weighted[0])
+            sums = [weighted[j] @ form for j, form in enumerate(forms, 1) if j <= group.degree]
+            level_sums = [a + b for a, b in zip(level_sums, sums, strict=False)] + (
+                level_sums[len(sums) :] or sums[len(level_sums) :]
+            )
+            reach = sizes.sum(axis=2) @ group.linear.size().T * GROW
+            excess = self._excess(group, at, delta, sizes)
+            rest = rest + self._beyond(group, weighted.size(), reach, at.radius + excess, len(forms))
+            inside &= ((at.high() <= group.high) & (at.low() >= group.low)).all(axis=1)
+        value = _column(total, size, 0)
+        for j, (sums, products) in enumerate(zip(level_sums, self.powers.of_jets(delta), strict=False), 1):
+            part = (sums[:, None, :] @ products)[:, 0]
+            value = value + Balls(*(np.pad(p, ((0, 0), (self.powers.starts[j], 0))) for p in _parts(part)))
+        return value, (rest + self._truncated(level_sums, sizes)) * GROW, inside
+
+    def _sizes(self, delta: Balls, rest: Float) -> Float:
+        """rho_in, (B, k, m + 1) for n = 1 .. m + 1."""
+        ends = [*self.powers.starts, self.space.size]
+        size = delta.size()
+        parts = [size[:, :, a:b].sum(axis=2) * GROW for a, b in zip(ends[1:-1], ends[2:], strict=True)]
+        return np.stack([*parts, rest], axis=2)
+
+    def _excess(self, group: Ridges, at: Balls, delta: Balls, sizes: Float) -> Float:
+        """How far l_t may be beyond its clip on the cell, (B, n)."""
+        if not (np.isfinite(group.low).any() or np.isfinite(group.high).any()):
+            return np.zeros(at.shape)
+        order = min(2, self.space.order)
+        end = [*self.powers.starts, self.space.size][order + 1]
+        forms = group.linear @ delta[:, :, 1:end]  # (B, n, S')
+        more = sizes[:, :, order:].sum(axis=2) @ group.linear.size().T * GROW + at.radius
+        beyond = np.zeros(at.shape)
+        for sign, limit in ((1, group.high), (-1, -group.low)):
+            part = forms if sign > 0 else -forms
+            high = np.where(self._even[1:end], np.maximum(part.high(), 0.0), part.size()).sum(axis=2)
+            over = (sign * at.middle - limit) + (high + more) * GROW
+            over = over + 2.0**-50 * (np.abs(at.middle) + np.abs(limit) + high)
+            beyond = np.maximum(beyond, np.where(np.isinf(limit), 0.0, over))
+        return beyond
+
+    def _beyond(self, group: Ridges, weighted: Float, reach: Float, off: Float, levels: int) -> Float:
+        """What clips and the rounding of a_t cost, and products of more than `levels` factors, (B,)."""
+        far = (reach + off) * GROW
+        slope, tail = np.zeros_like(far), np.zeros_like(far)
+        for j in range(group.degree, 0, -1):
+            slope = slope * far + j * weighted[j]
+            if j > levels:
+                tail = tail * reach + weighted[j]
+        return (slope * off + tail * reach ** (levels + 1)).sum(axis=1) * GROW**2
+
+    def _truncated(self, level_sums: Sequence[Balls], sizes: Float) -> Float:
+        """Terms of degree above m in products of at most m factors, (B,)."""
+        rho = sizes.sum(axis=2) * GROW
+        share = np.where(rho[:, :, None] > 0, sizes / np.where(rho > 0, rho, 1.0)[:, :, None], 0.0).max(axis=1) * GROW
+        order = self.space.order
+        tails = np.cumsum(share[:, ::-1], axis=1)[:, ::-1]  # sum of phi_n, n > place
+        power = np.zeros((len(share), order + 1))  # of phi^j, degrees 0 .. m
+        power[:, 0] = 1.0
+        beyond, total = np.zeros(len(share)), np.zeros(len(share))
+        for sums, products in zip(level_sums, self.powers.of_sizes(rho), strict=False):
+            beyond = beyond * tails[:, 0] + (power * tails[:, ::-1]).sum(axis=1)
+            stepped = np.zeros_like(power)
+            for n in range(1, order + 1):
+                stepped[:, n] = (power[:, :n] * share[:, n - 1 :: -1][:, :n]).sum(axis=1)
+            power = stepped
+            total = total + (sums.size() * products).sum(axis=1) * beyond * GROW
+        return total * GROW**2
+
+    # -- the difference ----------------------------------------------------------------------------
+
+    def _largest(self, value: Balls, points: Points, rest: Float) -> Float:
+        """Bounds of |T - f|, (B,): the best of all orders of Lagrange's remainder of f."""
+        at, over = value - points.f, value - points.spread
+        best = np.full(len(rest), np.inf)
+        ends = [*self.powers.starts, self.space.size]
+        high = np.where(self._even, np.maximum(at.high(), 0.0), at.size())
+        low = np.where(self._even, np.maximum(-at.low(), 0.0), at.size())
+        own = value.size()
+        for order in range(self.space.order + 1):
+            a, b = ends[order], ends[order + 1]
+            further = own[:, b:].sum(axis=1) + rest
+            if order:
+                further = further + over.size()[:, a:b].sum(axis=1)
+                up, down = at.high()[:, 0] + high[:, 1:a].sum(axis=1), -at.low()[:, 0] + low[:, 1:a].sum(axis=1)
+            else:
+                up, down = over.high()[:, 0], -over.low()[:, 0]
+            bound = (np.maximum(up, down) + further) * GROW
+            bound = np.where(np.isfinite(bound), np.maximum(bound, 0.0), np.inf)
+            best = np.minimum(best, bound)
+        return np.nextafter(best, np.inf)
+
+
+def order_of(dim: int, degree: int) -> int:
+    """m for polynomials of a degree: |T - f| turns about as often as they do, so cells shrink like 1 / degree, and what
+    is beyond degree m has to be small against an error that falls by a decade with each degree."""
+    return min(max(LEAST_ORDERS[dim], degree + 2), MOST_ORDERS[dim])
+
+
+def longest_axis(y: CellPoints) -> int:
+    """The axis along which a cell is longest on the manifold."""
+    lengths = []
+    for i, half in enumerate(y.half):
+        total = sum(float(jet[1 + i].abs_upper()) ** 2 for jet in y.spread)
+        lengths.append(total * float(half) ** 2 if math.isfinite(total) else math.inf)
+    return lengths.index(max(lengths))
+
+
+def _taylor(space: JetSpace, centre: Jet, spread: Jet, weights: Sequence[arb]) -> tuple[list[arb], float]:
+    """A function's Taylor polynomial in s, to the highest order in which it is known, and a bound of the rest."""
+    known = [k for k in range(space.size) if not (centre[k].is_finite() and spread[k].is_finite())]
+    order = space.degrees[known[0]] - 1 if known else space.order
+    jet, rest = list[arb](), ZERO
+    for k, degree in enumerate(space.degrees):
+        jet.append(centre[k] * weights[k] if degree <= max(order, 0) else ZERO)
+        if degree == order:
+            rest += (spread[k] - centre[k]).abs_upper() * weights[k]
+    bound = rest.abs_upper() if order >= 0 else arb.pos_inf()
+    return jet, math.nextafter(float(bound.mid()), math.inf)
+
+
+def _less(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    return tuple(x - y for x, y in zip(a, b, strict=True))
+
+
+def _multinomial(b: Sequence[int]) -> int:
+    return math.factorial(sum(b)) // math.prod(map(math.factorial, b))
+
+
+def _parts(balls: Balls) -> tuple[Float, Float]:
+    return balls.middle, balls.radius
+
+
+def _joined(pieces: Sequence[Balls], axis: int) -> Balls:
+    return Balls(*(np.concatenate(parts, axis=axis) for parts in zip(*map(_parts, pieces), strict=True)))
+
+
+def _sum(values: Balls) -> Balls:
+    """Over the last axis."""
+    ones = Balls.exact(np.ones((values.shape[-1], 1)))
+    return (values @ ones)[..., 0]
+
+
+def _column(values: Balls, size: int, place: int) -> Balls:
+    """(B,) -> (B, size) with zeros elsewhere."""
+    out = Balls.exact(np.zeros((len(values.middle), size)))
+    out.middle[:, place], out.radius[:, place] = values.middle, values.radius
+    return out
