@@ -25,8 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from flint import arb
+from numpy.typing import NDArray
 
 from construct.arrays import Float, Int
+from construct.certificates.ball_jets import BallJets
 from construct.certificates.ballarrays import GROW, Balls
 from construct.certificates.cells import Bound, Cell
 from construct.certificates.enclosures import CellPoints, combination, points_on
@@ -38,19 +40,29 @@ from construct.progress import tick
 from construct.validation import invalid
 
 TOGETHER = 32
+ROUNDING_SHARE = 2.0**-7  # of a bound: where the rounding of f in float64 is more, f is looked at again
 LEAST_ORDERS, MOST_ORDERS = {1: 5, 2: 5, 3: 4}, {1: 9, 2: 9, 3: 5}
 MOST_FORMS = 1 << 22  # entries of the table of powers lambda_t^b
+
+
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
     """Jets on B cells, scaled to s: y, (B, k, S) and the rests of its components, (B, k); f at the centres and over the
-    cells, (B, S)."""
+    cells, (B, S); axis: the one along which a cell is longest on M, (B,)."""
 
     y: Balls
     rest: Float
     f: Balls
     spread: Balls
+    axis: Int
+
+    def at(self, place: int) -> Points:
+        """Those on one cell, in memory that is shared."""
+        row = slice(place, place + 1)
+        return Points(self.y[row], self.rest[row], self.f[row], self.spread[row], self.axis[row])
 
 
 class Powers:
@@ -68,8 +80,7 @@ class Powers:
                 factors.append((axis, np.array(chosen)))
             self.levels.append(level)
             self._factors.append(factors)
-        place = {a: i for i, a in enumerate(space.indices)}
-        self._quotients = np.array([[place.get(_less(a, b), -1) for a in space.indices] for b in space.indices])
+        self._quotients = space.quotients()
         self.starts = [space.degrees.index(j) for j in range(space.order + 1)]
 
     def of_forms(self, linear: Balls) -> list[Balls]:
@@ -86,7 +97,7 @@ class Powers:
         delta: (B, k, S), without constant terms.
         """
         out = [delta[:, :, self.starts[1] :]]
-        padded = Balls(*(np.concatenate([part, np.zeros_like(part[:, :, :1])], axis=2) for part in _parts(delta)))
+        padded = Balls(*(np.concatenate([part, np.zeros_like(part[:, :, :1])], axis=2) for part in _pair(delta)))
         for j, factors in enumerate(self._factors[1:], 2):
             quotients = self._quotients[self.starts[j - 1] :, self.starts[j] :]
             pieces = [out[-1][:, chosen] @ padded[:, axis][:, quotients] for axis, chosen in factors]
@@ -133,6 +144,9 @@ class RidgeBounds:
         self.powers = Powers(self.space, count, degree)
         self.forms = [self.powers.of_forms(group.linear) for group in network.groups]
         self.constant = Balls.of([network.constant], (1,))
+        read = max(target.arity, 1)
+        self.rows = Balls.exact(np.array(frame, dtype=np.float64)[:read])
+        self.shift = Balls.exact(np.array(offset or [0.0] * len(frame), dtype=np.float64)[:read])
         self._even = np.array([all(e % 2 == 0 for e in a) for a in self.space.indices])
 
     def everywhere(self) -> tuple[int, ...]:
@@ -147,33 +161,76 @@ class RidgeBounds:
     def bounds(self, cells: Sequence[tuple[Cell, Sequence[int]]]) -> list[Bound]:
         """|T - f| on every cell."""
         tick()
-        found = [points_on(self.space, self.formula, cell.lower, cell.upper) for cell, _ in cells]
         with np.errstate(all="ignore"):  # what overflows is no bound
-            points = self._points(found)
-            value, rest, inside = self._network(points)
-            bounds = self._largest(value, points, rest)
-            centre = value[:, 0] - points.f[:, 0]
-            seen = np.where(inside, np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0), 0.0)
+            points = self._points([cell for cell, _ in cells])
+            bound, seen = self._bounded(points)
+            again = np.flatnonzero(~(points.f.radius[:, 0] <= ROUNDING_SHARE * bound))
+            if again.size:  # the rounding of f is too much of that, or there is no bound at all
+                for place, points_there in zip(again, map(points.at, again), strict=True):
+                    self._point(points_there, cells[place][0])
+                    bound[place : place + 1], seen[place : place + 1] = self._bounded(points_there)
         seen = np.nan_to_num(seen, nan=0.0, posinf=0.0)
-        axes = map(longest_axis, found)
-        return [Bound(b, s, a, ()) for b, s, a in zip(bounds.tolist(), seen.tolist(), axes, strict=True)]
+        return [Bound(b, s, a, ()) for b, s, a in zip(bound.tolist(), seen.tolist(), points.axis.tolist(), strict=True)]
+
+    def _bounded(self, points: Points) -> tuple[Float, Float]:
+        """Bounds, and what is attained at the centres."""
+        value, rest, inside = self._network(points)
+        centre = value[:, 0] - points.f[:, 0]
+        seen = np.where(inside, np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0), 0.0)
+        return self._largest(value, points, rest), seen
 
     # -- jets --------------------------------------------------------------------------------------
 
-    def _points(self, found: Sequence[CellPoints]) -> Points:
-        """The jets on some cells."""
-        y, rests, centres, spreads = list[arb](), list[float](), list[arb](), list[arb]()
-        for points in found:
-            weights = self.space.weights(points.half)
-            for centre, spread in zip(points.centre, points.spread, strict=True):
-                jet, rest = _taylor(self.space, centre, spread, weights)
-                y += jet
-                rests.append(rest)
-            for jets, out in ((points.centre, centres), (points.spread, spreads)):
-                out += [v * w for v, w in zip(self._target(jets), weights, strict=True)]
-        cells, count, size = len(found), len(self.formula.components), self.space.size
-        f, spread_f = (Balls.of(values, (cells, size)) for values in (centres, spreads))
-        return Points(Balls.of(y, (cells, count, size)), np.array(rests).reshape(cells, count), f, spread_f)
+    def _points(self, cells: Sequence[Cell]) -> Points:
+        """The jets on some cells, in floats."""
+        lower, upper = (np.array([getattr(cell, end) for cell in cells]) for end in ("lower", "upper"))
+        middle = (lower + upper) / 2
+        half = np.nextafter(np.maximum(upper - middle, middle - lower), np.inf)
+        (y, f, rough), (spread_y, spread, rough_too) = (self._jets(middle, half, radius) for radius in (0 * half, half))
+        start = self.powers.starts[-1]
+        rest = (spread_y[:, :, start:] - y[:, :, start:]).size().sum(axis=2) * GROW
+        rough |= rough_too
+        rest[rough] = np.inf
+        lengths = (spread_y.size()[:, :, 1 : 1 + self.space.dim] ** 2).sum(axis=1)
+        axis = np.where(np.isfinite(lengths), lengths, np.inf).argmax(axis=1)
+        f.radius[rough] = spread.radius[rough] = np.inf
+        return Points(y, rest, f, spread, axis)
+
+    def _jets(self, middle: Float, half: Float, radius: Float) -> tuple[Balls, Balls, BoolArray]:
+        """y (B, k, S), f (B, S), and which cells are rough, for u = middle + half s within `radius` of the middle."""
+        u = []
+        for i, column in enumerate(middle.T):
+            jet = Balls.exact(np.zeros((len(middle), self.space.size)))
+            jet.middle[:, 0], jet.radius[:, 0], jet.middle[:, 1 + i] = column, radius[:, i], half[:, i]
+            u.append(jet)
+        algebra = BallJets(self.space, u, len(middle))
+        y = list(self.formula.fold(algebra))
+        stack = Balls(np.stack([jet.middle for jet in y], axis=1), np.stack([jet.radius for jet in y], axis=1))
+        x = self.rows @ stack
+        x.middle[:, :, 0], x.radius[:, :, 0] = _pair(x[:, :, 0] + self.shift)
+        other = BallJets(self.space, [x[:, j] for j in range(x.shape[1])], len(middle))
+        f = self.target.fold(other)
+        return stack, f, algebra.rough | other.rough
+
+    def _point(self, points: Points, cell: Cell) -> None:
+        """The same for one cell in ball arithmetic, coefficient by coefficient, written into its place."""
+        found = points_on(self.space, self.formula, cell.lower, cell.upper)
+        weights = self.space.weights(found.half)
+        y, rests = list[arb](), list[float]()
+        for centre, spread in zip(found.centre, found.spread, strict=True):
+            jet, rest = _taylor(self.space, centre, spread, weights)
+            y += jet
+            rests.append(rest)
+        f, over = ([v * w for v, w in zip(self._target(j), weights, strict=True)] for j in (found.centre, found.spread))
+        count, size = len(self.formula.components), self.space.size
+        for old, new in (
+            (points.y, Balls.of(y, (1, count, size))),
+            (points.f, Balls.of(f, (1, size))),
+            (points.spread, Balls.of(over, (1, size))),
+        ):
+            old.middle[:], old.radius[:] = new.middle, new.radius
+        points.rest[:] = rests
+        points.axis[:] = longest_axis(found)
 
     def _target(self, points: list[Jet]) -> Jet:
         rows = [combination(self.frame[j], self.offset[j], points, self.space.size) for j in range(self.target.arity)]
@@ -185,7 +242,7 @@ class RidgeBounds:
         """T_a, (B, S), a bound of the rest, (B,), and where no clip acts at the centre."""
         cells, size = points.f.shape
         y, delta = points.y[:, :, 0], points.y
-        delta = Balls(*(np.concatenate([np.zeros_like(part[:, :, :1]), part[:, :, 1:]], axis=2) for part in _parts(delta)))
+        delta = Balls(*(np.concatenate([np.zeros_like(part[:, :, :1]), part[:, :, 1:]], axis=2) for part in _pair(delta)))
         sizes = self._sizes(delta, points.rest)
         total, level_sums = self.constant + Balls.exact(np.zeros(cells)), list[Balls]()
         rest, inside = np.zeros(cells), np.ones(cells, dtype=bool)
@@ -204,7 +261,7 @@ class RidgeBounds:
         value = _column(total, size, 0)
         for j, (sums, products) in enumerate(zip(level_sums, self.powers.of_jets(delta), strict=False), 1):
             part = (sums[:, None, :] @ products)[:, 0]
-            value = value + Balls(*(np.pad(p, ((0, 0), (self.powers.starts[j], 0))) for p in _parts(part)))
+            value = value + Balls(*(np.pad(p, ((0, 0), (self.powers.starts[j], 0))) for p in _pair(part)))
         return value, (rest + self._truncated(level_sums, sizes)) * GROW, inside
 
     def _sizes(self, delta: Balls, rest: Float) -> Float:
@@ -311,20 +368,16 @@ def _taylor(space: JetSpace, centre: Jet, spread: Jet, weights: Sequence[arb]) -
     return jet, math.nextafter(float(bound.mid()), math.inf)
 
 
-def _less(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    return tuple(x - y for x, y in zip(a, b, strict=True))
-
-
 def _multinomial(b: Sequence[int]) -> int:
     return math.factorial(sum(b)) // math.prod(map(math.factorial, b))
 
 
-def _parts(balls: Balls) -> tuple[Float, Float]:
+def _pair(balls: Balls) -> tuple[Float, Float]:
     return balls.middle, balls.radius
 
 
 def _joined(pieces: Sequence[Balls], axis: int) -> Balls:
-    return Balls(*(np.concatenate(parts, axis=axis) for parts in zip(*map(_parts, pieces), strict=True)))
+    return Balls(*(np.concatenate(parts, axis=axis) for parts in zip(*map(_pair, pieces), strict=True)))
 
 
 def _sum(values: Balls) -> Balls:
