@@ -1,8 +1,8 @@
 """Jets on many cells at once: arrays of balls (B, S), an algebra for `Expression.fold`.
 
 As `jets`, of which the coefficients of one cell are a row here. Products are products with a matrix; functions are the
-composition with their power series at the value. What is not smooth on a cell makes it *rough*: its row says nothing, and
-`jets` has to look at it, with its care for every coefficient.
+composition with their power series at the value. What is not smooth on a cell makes it *rough*: its row says nothing,
+and `jets` has to look at it, with its care for every coefficient.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Arrays of balls with float64 midpoints and radii: ball arithmetic on many cells at once.
 
 Every operation rounds to nearest, in any order, fused or not: with u = 2^-53 and n products,
-`|fl(a . b) - a . b| <= n u / (1 - n u) |a| . |b|`, and what underflows is below `TINY`. A radius takes that in, the radii of
-the operands, and, by the factor `GROW`, the rounding of its own computation. Midpoints or radii that overflow are
-infinite or NaN, which no bound is below.
+`|fl(a . b) - a . b| <= n u / (1 - n u) |a| . |b|`, and what underflows is below `TINY`. A radius takes that in, the
+radii of the operands, and, by the factor `GROW`, the rounding of its own computation. Midpoints or radii that overflow
+are infinite or NaN, which no bound is below.
 """
 
 from __future__ import annotations

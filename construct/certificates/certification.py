@@ -69,7 +69,8 @@ def certify(
     (`Certificate.unverifiable`).
 
     Args:
-        net: a network of the compact or the ridge construction, in float64 or float32; weights may have been read from a file.
+        net: a network of the compact or the ridge construction, in float64 or float32; weights may have been read from
+            a file.
         target: an `Expression`, or a built-in target, whose expression is used.
         manifold: one with a `formula()`: all named ones, and a `ParametricManifold` with `formula`.
         kind: "rigorous"; for a measured error see `construct.measure`.
@@ -296,7 +297,9 @@ def _line(text: str) -> str:
     return (text if text.isprintable() else ascii(text))[:1000]
 
 
-def _proof(box: list[list[float]], bounds: CellBounds | RidgeBounds, found: Subdivision, error: float) -> dict[str, Any]:
+def _proof(
+    box: list[list[float]], bounds: CellBounds | RidgeBounds, found: Subdivision, error: float
+) -> dict[str, Any]:
     """The bound, and what a checker needs to prove it again."""
     local = found.bound * LOCAL_MARGIN
     return {

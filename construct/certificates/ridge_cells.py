@@ -1,20 +1,22 @@
 """Proved bounds of |T - f| over cells of the parameter box for ridge networks, many cells at once.
 
-On a cell u = c + h s, s in [-1, 1]^d, y(u) = y(c) + delta(s) with delta a polynomial of degree m and a rest r that Taylor's
-theorem bounds. With G_tj the coefficients of G at a_t = l_t(y(c)), lambda_t the linear part of l_t, and b of k entries,
+On a cell u = c + h s, s in [-1, 1]^d, y(u) = y(c) + delta(s) with delta a polynomial of degree m and a rest r that
+Taylor's theorem bounds. With G_tj the coefficients of G at a_t = l_t(y(c)), lambda_t the linear part of l_t, and b of k
+entries,
 
     T = constant + sum_b F_b delta^b,      F_b = |b|!/b! sum_t weight_t G_t|b| lambda_t^b,
 
-so that what the ridge functions cancel in their sum is gone before anything is bounded. The coefficients T_a of s^a up to
-degree m come from that. All else, products beyond degree m and what has r in it, is bounded by the same expression in
-absolute values: with rho_in the sum of the sizes of delta_i in degree n, r_i as degree m + 1, rho_i = sum_n rho_in, and
-phi_n = max_i rho_in / rho_i, every product of |b| = j factors is at most rho^b phi^j, degree by degree.
+so that what the ridge functions cancel in their sum is gone before anything is bounded. The coefficients T_a of s^a up
+to degree m come from that. All else, products beyond degree m and what has r in it, is bounded by the same expression
+in absolute values: with rho_in the sum of the sizes of delta_i in degree n, r_i as degree m + 1, rho_i = sum_n rho_in,
+and phi_n = max_i rho_in / rho_i, every product of |b| = j factors is at most rho^b phi^j, degree by degree.
 
-From that g = T - f is bounded with Lagrange's remainder of f in each order, the best of which counts; s^a is in [0, 1] where
-all exponents are even. Composing l_t first would cost a jet for every direction, and enclosing powers of y over the cell
-would lose what cancels; this costs one matrix product, in floats with radii (`ballarrays`).
+From that g = T - f is bounded with Lagrange's remainder of f in each order, the best of which counts; s^a is in [0, 1]
+where all exponents are even. Composing l_t first would cost a jet for every direction, and enclosing powers of y over
+the cell would lose what cancels; this costs one matrix product, in floats with radii (`ballarrays`).
 
-A clip that is not idle on the cell costs its excess times a bound of the slope, `sum_j j |weight_t G_tj| reach_t^(j-1)`.
+A clip that is not idle on the cell costs its excess times a bound of the slope, `sum_j j |weight_t G_tj|
+reach_t^(j-1)`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from flint import arb
@@ -32,7 +35,7 @@ from construct.certificates.ball_jets import BallJets
 from construct.certificates.ballarrays import GROW, Balls
 from construct.certificates.cells import Bound, Cell
 from construct.certificates.enclosures import CellPoints, combination, points_on
-from construct.certificates.jets import ZERO, Jet, JetSpace, jet_exponents
+from construct.certificates.jets import ZERO, Jet, JetSpace
 from construct.certificates.ridges import NetworkRidges, Ridges
 from construct.expressions import Expression
 from construct.manifolds import Formula
@@ -164,11 +167,11 @@ class RidgeBounds:
         with np.errstate(all="ignore"):  # what overflows is no bound
             points = self._points([cell for cell, _ in cells])
             bound, seen = self._bounded(points)
-            again = np.flatnonzero(~(points.f.radius[:, 0] <= ROUNDING_SHARE * bound))
-            if again.size:  # the rounding of f is too much of that, or there is no bound at all
-                for place, points_there in zip(again, map(points.at, again), strict=True):
-                    self._point(points_there, cells[place][0])
-                    bound[place : place + 1], seen[place : place + 1] = self._bounded(points_there)
+            # where the rounding of f is too much of that, or there is no bound at all
+            for place in np.flatnonzero(~(points.f.radius[:, 0] <= ROUNDING_SHARE * bound)).tolist():
+                there = points.at(place)
+                self._point(there, cells[place][0])
+                bound[place : place + 1], seen[place : place + 1] = self._bounded(there)
         seen = np.nan_to_num(seen, nan=0.0, posinf=0.0)
         return [Bound(b, s, a, ()) for b, s, a in zip(bound.tolist(), seen.tolist(), points.axis.tolist(), strict=True)]
 
@@ -193,7 +196,7 @@ class RidgeBounds:
         rest[rough] = np.inf
         lengths = (spread_y.size()[:, :, 1 : 1 + self.space.dim] ** 2).sum(axis=1)
         axis = np.where(np.isfinite(lengths), lengths, np.inf).argmax(axis=1)
-        f.radius[rough] = spread.radius[rough] = np.inf
+        f.radius[rough] = np.nan
         return Points(y, rest, f, spread, axis)
 
     def _jets(self, middle: Float, half: Float, radius: Float) -> tuple[Balls, Balls, BoolArray]:
@@ -242,7 +245,9 @@ class RidgeBounds:
         """T_a, (B, S), a bound of the rest, (B,), and where no clip acts at the centre."""
         cells, size = points.f.shape
         y, delta = points.y[:, :, 0], points.y
-        delta = Balls(*(np.concatenate([np.zeros_like(part[:, :, :1]), part[:, :, 1:]], axis=2) for part in _pair(delta)))
+        delta = Balls(
+            *(np.concatenate([np.zeros_like(part[:, :, :1]), part[:, :, 1:]], axis=2) for part in _pair(delta))
+        )
         sizes = self._sizes(delta, points.rest)
         total, level_sums = self.constant + Balls.exact(np.zeros(cells)), list[Balls]()
         rest, inside = np.zeros(cells), np.ones(cells, dtype=bool)
@@ -259,8 +264,8 @@ class RidgeBounds:
             rest = rest + self._beyond(group, weighted.size(), reach, at.radius + excess, len(forms))
             inside &= ((at.high() <= group.high) & (at.low() >= group.low)).all(axis=1)
         value = _column(total, size, 0)
-        for j, (sums, products) in enumerate(zip(level_sums, self.powers.of_jets(delta), strict=False), 1):
-            part = (sums[:, None, :] @ products)[:, 0]
+        for j, (level, products) in enumerate(zip(level_sums, self.powers.of_jets(delta), strict=False), 1):
+            part = (level[:, None, :] @ products)[:, 0]
             value = value + Balls(*(np.pad(p, ((0, 0), (self.powers.starts[j], 0))) for p in _pair(part)))
         return value, (rest + self._truncated(level_sums, sizes)) * GROW, inside
 
@@ -268,7 +273,7 @@ class RidgeBounds:
         """rho_in, (B, k, m + 1) for n = 1 .. m + 1."""
         ends = [*self.powers.starts, self.space.size]
         size = delta.size()
-        parts = [size[:, :, a:b].sum(axis=2) * GROW for a, b in zip(ends[1:-1], ends[2:], strict=True)]
+        parts = [size[:, :, a:b].sum(axis=2) * GROW for a, b in pairwise(ends[1:])]
         return np.stack([*parts, rest], axis=2)
 
     def _excess(self, group: Ridges, at: Balls, delta: Balls, sizes: Float) -> Float:

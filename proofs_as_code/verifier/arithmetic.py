@@ -1,7 +1,7 @@
 """The arithmetic of IEEE 754 on polynomials in unknowns: sums, products and ReLUs with bounds of what they lose.
 
-A value is (polynomial, error). Ranges are exact rationals; errors are sums and products of floats >= 0, raised by 1e-9 in
-the end for their own rounding (`polynomials`: relative `unit`, underflow).
+A value is (polynomial, error). Ranges are exact rationals; errors are sums and products of floats >= 0, raised by 1e-9
+in the end for their own rounding (`polynomials`: relative `unit`, underflow).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
-with s_n and w_n sums of slope relu(quadratic in y); or T = constant + sum_t weight_t G(l_t), l_t an affine form of y that
-may be clipped, G a chain of polynomials. Whatever does not fit raises.
+with s_n and w_n sums of slope relu(quadratic in y); or T = constant + sum_t weight_t G(l_t), l_t an affine form of y
+that may be clipped, G a chain of polynomials. Whatever does not fit raises.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Chart(NamedTuple):
 
 
 class Ridge(NamedTuple):
-    """One term: weight, the polynomials of G in the order they are applied, the affine form, and where it is clipped."""
+    """One term: weight, the polynomials of G in the order they are applied, the affine form, and where it is
+    clipped."""
 
     weight: fmpq
     chain: tuple[Polynomial, ...]

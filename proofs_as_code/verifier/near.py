@@ -1,8 +1,9 @@
 """Arrays of floats with bounds of how far they are off: what NumPy computes, in float64 and in any order, with proof.
 
-u = 2^-53. fl(a b) = a b (1 + e) + h, fl(a + b) = (a + b)(1 + e), |e| <= u, |h| < TINY; a sum of n products is off by at most
-n u / (1 - n u) times the sum of their sizes, fused or not. The bounds are computed in floats, too: each is raised by a part
-in 2^30, far more than fewer than 2^20 operations on numbers >= 0 may lose. What overflows is infinite or NaN, and no bound.
+u = 2^-53. fl(a b) = a b (1 + e) + h, fl(a + b) = (a + b)(1 + e), |e| <= u, |h| < TINY; a sum of n products is off by at
+most n u / (1 - n u) times the sum of their sizes, fused or not. The bounds are computed in floats, too: each is raised
+by a part in 2^30, far more than fewer than 2^20 operations on numbers >= 0 may lose. What overflows is infinite or NaN,
+and no bound.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 The network runs once, for inputs x = F y + offset with y_k in box_k, on polynomials in y - middle of the box with
 rational coefficients. A value is (polynomial, error): the computed one is off by at most the error, which covers the
-rounding of every operation (`arithmetic`) and signs known to 2^-50 only. A ReLU of known sign disappears, another becomes
-an unknown; clipped values, partition weights, and T2 and T3 of a register get names. `formulas` says what must come out.
+rounding of every operation (`arithmetic`) and signs known to 2^-50 only. A ReLU of known sign disappears, another
+becomes an unknown; clipped values, partition weights, and T2 and T3 of a register get names. `formulas` says what must
+come out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ Head = tuple[np.ndarray, np.ndarray, np.ndarray]  # Q, K, V
 
 
 class Network(Arithmetic):
-    """The formula of a network for inputs F y + offset, y_k in box_k: `charts`, or `constant` and `ridges`, and `error`.
+    """The formula of a network for inputs F y + offset, y_k in box_k: `charts`, or `constant` and `ridges`, and
+    `error`.
 
     Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
     """
@@ -50,17 +52,19 @@ class Network(Arithmetic):
             token[0] = self.add([token[0], (x, error)]) if token[0][0] else (x, error)
             self.inputs.append(x)
         self.between = Poly()  # any number in [-1, 1]
-        token, row = weights.readout
+        place, row = weights.readout
         for n, (query, key, value, layers) in enumerate(weights.blocks, start=1):
-            wanted = range(len(self.state)) if n < len(weights.blocks) else (token,)  # the others hear in vain
+            wanted: Sequence[int] = (
+                range(len(self.state)) if n < len(weights.blocks) else (place,)
+            )  # the others hear in vain
             heads = list(zip(*(array.astype(np.float64) for array in (query, key, value)), strict=True))
             self.attend(heads, wanted)
             self.feed_forward([[array.tolist() for array in layer] for layer in layers], wanted)
-        out, error = self.state[token][row]
+        out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
         whole = any(unknown.kind == "rho" for unknown in self.unknowns)
         self.charts = partition(self, out) if whole or not any(out) else []
-        self.constant, self.ridges = (out.get((), fmpq(0)), []) if self.charts else ridges(self, out)
+        self.constant, self.ridges = ridges(self, Poly() if self.charts else out)
 
     def look(self, numbers: int) -> None:
         """Count the numbers that were looked at, and the terms that were multiplied."""
@@ -74,8 +78,10 @@ class Network(Arithmetic):
         What every head computes at every pair, silent or not, must be in the range of the arithmetic: 0 inf is NaN.
         """
         for q, k, v in heads:
-            for r in np.flatnonzero(np.isin(v.diagonal(), SLOPES) & ((q != 0) | (k != 0)).any(axis=0)).tolist():
-                self.name_forms(r)
+            for r in np.flatnonzero(np.isin(v.diagonal(), SLOPES)).tolist():
+                others = [column for column in np.flatnonzero(v[r]).tolist() if column != r] or [r]
+                if len(np.argwhere(v)) <= 2 and q[:, r] @ k[:, others[0]] == -1:  # as of T3 and T2
+                    self.name_forms(r)
         width, parts = len(self.state[0]), dict[tuple[int, int], list[Value]]()
         margin, floor = max(2.0**-36, (44 + 4 * width) * self.unit), (width + 4) * TINY[self.unit]
         ranges = [[(*map(nearest, self.range(p)), e) for p, e in token] for token in self.state]
@@ -150,15 +156,15 @@ class Network(Arithmetic):
             p, error = token[r]
             affine = any(p) and all(len(m) < 2 and self.unknowns[i].kind == "y" for m in p for i in (m or (0,)))
             low, high = self.range(p)
-            if affine and -1 <= low and high <= 1:
+            if affine and low >= -1 and high <= 1:
                 token[r] = self.unknown("form", low, high, p), error
 
     def map_of(self, t: int, head: Head) -> tuple[int, Value] | None:
         """The row and the value that a token gets by hearing itself, if that is T3 or T2 of a named register.
 
-        The register is w + e, |w| <= 1, e small. a + relu(1 - a^2)(-4 a) and a + relu(1 - a)(-2 a - 1) are T3 and T2 up to
-        1, and a beyond, where no ReLU fires: they have the Lipschitz constants 9 and 4 (1 + |e|). What one block rounds
-        is that of a number in [-1, 1], and at most (1 + |e|)^3 of it for one beyond.
+        The register is w + e, |w| <= 1, e small. a + relu(1 - a^2)(-4 a) and a + relu(1 - a)(-2 a - 1) are T3 and T2 up
+        to 1, and a beyond, where no ReLU fires: they have the Lipschitz constants 9 and 4 (1 + |e|). What one block
+        rounds is that of a number in [-1, 1], and at most (1 + |e|)^3 of it for one beyond.
         """
         (r, *others), (p, error) = np.flatnonzero(head[2].any(axis=1)).tolist(), (Poly(), 0.0)
         if not others:
@@ -192,7 +198,8 @@ class Network(Arithmetic):
             token[:] = [self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in pairs]
 
     def named(self, before: Poly, after: Poly, error: float) -> Value:
-        """Knows clip(before + constant, -1, 1) and relu(y) - relu(y - w), y = 2 - before, w >= 0; else keeps the range only."""
+        """Knows clip(before + constant, -1, 1) and relu(y) - relu(y - w), y = 2 - before, w >= 0; else keeps the range
+        only."""
         one, kinds = number(1), self.kinds(after)
         y, moved = one + one - before, before + Poly.of([((), after.get((), fmpq(0)) - before.get((), fmpq(0)))])
         under, over, upper = (self.relu((p, 0.0)) for p in (number(-1) - moved, moved - one, y))

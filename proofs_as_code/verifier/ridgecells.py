@@ -1,13 +1,14 @@
 """Bounds of |T - f| on cells for T = constant + sum_t weight_t G_t(l_t(y)), many cells at once.
 
-On a cell u = c + h s, |s_i| <= 1, let y = y(c) + d(s) + r with the Taylor polynomial d of degree m and |r_i| bounded. About
-y(c) the sum T is a polynomial in d + r with the coefficients
+On a cell u = c + h s, |s_i| <= 1, let y = y(c) + d(s) + r with the Taylor polynomial d of degree m and |r_i| bounded.
+About y(c) the sum T is a polynomial in d + r with the coefficients
 
     F_b = |b|!/b! sum_t weight_t g_(t,|b|) lambda_t^b,     G_t(l_t(y(c)) + x) = sum_j g_(t,j) x^j,    |b| <= m,
 
-in which ridge functions that cancel have done so. The powers of d are multiplied out up to degree m in s; what is left of
-the products of up to m factors, and all of those of more, is bounded by sums of absolute values. l_t(y(c)) is a float a_t,
-and off by little; that, and what a clip may change, costs sum_j j |g_(t,j)| x^(j-1) a unit, x a bound of |l_t - a_t|.
+in which ridge functions that cancel have done so. The powers of d are multiplied out up to degree m in s; what is left
+of the products of up to m factors, and all of those of more, is bounded by sums of absolute values. l_t(y(c)) is a
+float a_t, and off by little; that, and what a clip may change, costs sum_j j |g_(t,j)| x^(j-1) a unit, x a bound of
+|l_t - a_t|.
 
 f has Lagrange's remainder, in each order: the least of these bounds counts. A product of even powers of s is in [0, 1].
 """
@@ -24,7 +25,20 @@ from flint import arb, fmpq
 from proofs_as_code.verifier.documents import require
 from proofs_as_code.verifier.formulas import Polynomial, Ridge
 from proofs_as_code.verifier.jets import ZERO, Jet, Jets
-from proofs_as_code.verifier.near import RAISED, TINY, U, Array, Near, balls, convolved, dot, joined, plus, rationals, times
+from proofs_as_code.verifier.near import (
+    RAISED,
+    TINY,
+    Array,
+    Near,
+    U,
+    balls,
+    convolved,
+    dot,
+    joined,
+    plus,
+    rationals,
+    times,
+)
 from proofs_as_code.verifier.network import Network
 from proofs_as_code.verifier.schema import Certificate
 
@@ -81,19 +95,26 @@ class RidgeCells:
         require(size <= MOST_FORMS, "network", f"at most {MOST_FORMS} products of forms", str(size))
         self.frame = [[arb(p.get((i,), 0)) for i in range(k)] for p in network.inputs]
         self.shift = [arb(p.get((), 0)) for p in network.inputs]
-        self.constant, self.even = rationals([network.constant], 1), np.array([not any(e % 2 for e in a) for a in self.jets.index])
+        self.constant, self.even = (
+            rationals([network.constant], 1),
+            np.array([not any(e % 2 for e in a) for a in self.jets.index]),
+        )
         self.starts = [0, *self.jets.ends]
         # monomials b of each degree: as the last factor and the place of the others, and |b|!/b!
         self.steps, monomials = list[list[tuple[int, Array]]](), [[(0,) * k]]
         for _ in range(self.factors):
             steps = [(i, np.array([n for n, b in enumerate(monomials[-1]) if not any(b[i + 1 :])])) for i in range(k)]
-            monomials.append([(*b[:i], b[i] + 1, *b[i + 1 :]) for i, ns in steps for b in (monomials[-1][n] for n in ns)])
+            monomials.append(
+                [(*b[:i], b[i] + 1, *b[i + 1 :]) for i, ns in steps for b in (monomials[-1][n] for n in ns)]
+            )
             self.steps.append(steps)
         self.forms = []
         for group in self.groups:
             power, forms = Near(np.ones((len(group.low), 1)), np.zeros((len(group.low), 1))), list[Near]()
             for steps, level in zip(self.steps, monomials[1:], strict=True):
-                power = joined([times(power.at(slice(None), ns), group.linear.at(slice(None), [i])) for i, ns in steps], 1)
+                power = joined(
+                    [times(power.at(slice(None), ns), group.linear.at(slice(None), [i])) for i, ns in steps], 1
+                )
                 many = [math.factorial(sum(b)) // math.prod(map(math.factorial, b)) for b in level]
                 forms.append(times(power, Near(np.array(many, dtype=float), np.zeros(len(many)))))
             self.forms.append(forms)
@@ -143,8 +164,8 @@ class RidgeCells:
                 f = jets.run(self.target, x)[: jets.size]
                 out += [v * w for v, w in zip(f, weights, strict=False)] + [nan] * (jets.size - len(f))
         n, k, size = len(cells), len(self.formula), jets.size
-        f = (balls(centres, n, size), balls(spreads, n, size))
-        return balls(y, n, k, size), np.array(rests).reshape(n, k), *f, np.array(inside)
+        at, over = balls(centres, n, size), balls(spreads, n, size)
+        return balls(y, n, k, size), np.array(rests).reshape(n, k), at, over, np.array(inside)
 
     def inputs(self) -> list[tuple[list[arb], arb]]:
         """Rows of x = F (y - middle) + shift that the target reads."""
@@ -175,7 +196,9 @@ class RidgeCells:
             a = plus(dot(at, Near(group.linear.value.T, group.linear.off.T)), group.constant)
             g = group.series(a.value)
             whole = dot(g.at(0), Near(np.ones((len(group.low), 1)), np.zeros((len(group.low), 1))))
-            value = plus(value, Near(np.pad(whole.value, ((0, 0), (0, size - 1))), np.pad(whole.off, ((0, 0), (0, size - 1)))))
+            value = plus(
+                value, Near(np.pad(whole.value, ((0, 0), (0, size - 1))), np.pad(whole.off, ((0, 0), (0, size - 1))))
+            )
             own = [dot(g.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
             both = [plus(p, q) for p, q in zip(sums, own, strict=False)]
             sums = both + sums[len(both) :] + own[len(both) :]
@@ -223,7 +246,8 @@ class RidgeCells:
         return (slope * off + tail * reach ** (factors + 1)).sum(1) * RAISED * RAISED + TINY
 
     def cut(self, sums: list[Array], rho: Array) -> Array:
-        """Terms of degree m + 1 and more in products of j <= m factors: at most those of sum_b |F_b| r^b (q_1 s + ...)^j,
+        """Terms of degree m + 1 and more in products of j <= m factors: at most those of sum_b |F_b| r^b (q_1 s +
+        ...)^j,
         r_i the sum of the rho_i, q_n the largest share that degree n has of one."""
         whole = rho.sum(2) * RAISED
         share = (rho / np.where(whole > 0, whole, 1)[:, :, None]).max(1) * RAISED
@@ -248,7 +272,9 @@ class RidgeCells:
             more = value.most()[:, end:].sum(1) + lost
             if m:
                 more = more + over.most()[:, start:end].sum(1)
-                ends = [g.top()[:, 0] + side[:, 1:start].sum(1) for g, side in zip((at, at.negative()), sides, strict=True)]
+                ends = [
+                    g.top()[:, 0] + side[:, 1:start].sum(1) for g, side in zip((at, at.negative()), sides, strict=True)
+                ]
             else:
                 ends = [over.top()[:, 0], over.negative().top()[:, 0]]
             best = np.fmin(best, (np.maximum(*ends) + more) * RAISED)

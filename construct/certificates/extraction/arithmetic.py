@@ -50,9 +50,7 @@ class Arithmetic:
     no more, and knows that a product with a power of two is exact.
     """
 
-    def __init__(
-        self, names: Quantities, unit: float = 0.0, negligible: float = 0.0, *, sharp: bool = False
-    ) -> None:
+    def __init__(self, names: Quantities, unit: float = 0.0, negligible: float = 0.0, *, sharp: bool = False) -> None:
         self.names, self.unit, self.negligible, self.sharp = names, unit, negligible, sharp
 
     def size(self, polynomial: Polynomial) -> arb:

@@ -10,7 +10,7 @@ from flint import arb
 
 from construct.arrays import Float
 from construct.certificates.extraction.arithmetic import ZERO, Register
-from construct.certificates.extraction.maps import chebyshev_degree, chebyshev_map, is_affine, named_in_unit
+from construct.certificates.extraction.maps import chebyshev_degree, chebyshev_map, is_affine, map_rows, named_in_unit
 from construct.certificates.extraction.relus import doubt, relu_quantity
 from construct.certificates.extraction.screening import candidates
 from construct.certificates.extraction.state import State
@@ -46,9 +46,9 @@ def attend(state: State, block: BlockWeights, only: int | None = None) -> None:
 def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[int, Register] | None:
     """The row and the register that a token gets by hearing itself, where that is T3 or T2 of a named quantity.
 
-    The register a is within e of the quantity. `a + relu(1 - a^2)(-4 a)` and `a + relu(1 - a)(-2 a - 1)` are T3 and T2 up
-    to 1 and a beyond, and have the Lipschitz constants 9 and 4 (1 + e) there; what the block itself rounds is that of a
-    number in [-1, 1], times (1 + e)^3 for one beyond.
+    The register a is within e of the quantity. `a + relu(1 - a^2)(-4 a)` and `a + relu(1 - a)(-2 a - 1)` are T3 and T2
+    up to 1 and a beyond, and have the Lipschitz constants 9 and 4 (1 + e) there; what the block itself rounds is that
+    of a number in [-1, 1], times (1 + e)^3 for one beyond.
     """
     rows = np.flatnonzero(block.value[head].any(axis=1))
     row = int(rows[0])
@@ -66,20 +66,21 @@ def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[i
     if degree is None:
         return None
     beyond = 1 + register.error
-    error = local.error * beyond**3 + {3: 9, 2: 4 * beyond}[degree] * register.error
+    slope = arb(9) if degree == 3 else 4 * beyond
+    error = local.error * beyond**3 + slope * register.error
     return row, Register(Polynomial.of(chebyshev_map(state.names, quantity, degree)), error)
 
 
 def _name_forms(state: State, block: BlockWeights, acting: Sequence[tuple[int, int, int]]) -> None:
-    """Linear forms of the input that a token is about to multiply with itself get names."""
-    gated = ((block.query != 0) | (block.key != 0)).any(axis=1) & block.value.diagonal(axis1=1, axis2=2).astype(bool)
-    for head, target, source in acting:
-        for row in np.flatnonzero(gated[head]) if target == source else ():
-            register = state.registers[target][row]
+    """Linear forms of the input that are about to be mapped get names."""
+    rows = map_rows(block)
+    for head, target, source in acting if rows else ():
+        if target == source and head in rows:
+            register = state.registers[target][rows[head]]
             if is_affine(state.names, register.polynomial):
                 low, high = state.names.range(register.polynomial)
                 name = state.names.shared(Quantity("linear", low, high, (register.polynomial,)))
-                state.write(target, int(row), Register(Polynomial.of(name), register.error))
+                state.write(target, rows[head], Register(Polynomial.of(name), register.error))
 
 
 def _act(state: State, query: Float, key: Float, value: Float, target: int, source: int, parts: Contributions) -> None:

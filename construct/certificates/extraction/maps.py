@@ -10,20 +10,34 @@ import numpy as np
 from flint import arb, fmpq
 
 from construct.certificates.polynomials import Polynomial, Quantities, Quantity
-from construct.certificates.weights import NetworkWeights
+from construct.certificates.weights import BlockWeights, NetworkWeights
 
 NAMED = ("linear", "clip", "map")  # what a chain of maps starts from, and goes on with
 CHEBYSHEV = {3: {3: fmpq(4), 1: fmpq(-3)}, 2: {2: fmpq(2), 0: fmpq(-1)}}  # coefficient by power, by degree
-SLOPES = (-4.0, -2.0)  # of the register itself in the values of the two heads
+
+
+def map_rows(block: BlockWeights) -> dict[int, int]:
+    """The heads whose weights are those of T3 or T2 of a register, and its row.
+
+    T3: the value is -4 times the register a, the score has the term -a_t a_s. T2: the value is -2 a less the entry of
+    one other row, the ones, and the score has the term -a_t times that.
+    """
+    found = {}
+    for head in np.flatnonzero(np.isin(block.value.diagonal(axis1=1, axis2=2), (-4.0, -2.0)).any(axis=1)).tolist():
+        query, key, entries = block.query[head], block.key[head], np.argwhere(block.value[head])
+        row = int(entries[0, 0])
+        others = [int(column) for _, column in entries if column != row]
+        same_row = bool((entries[:, 0] == row).all()) and len(entries) - len(others) == 1
+        slope, factor = block.value[head, row, row], others[0] if others else row
+        cubic, quadratic = slope == -4 and not others, slope == -2 and block.value[head, row, others].tolist() == [-1]
+        if same_row and (cubic or quadratic) and query[:, row] @ key[:, factor] == -1:
+            found[head] = row
+    return found
 
 
 def has_maps(weights: NetworkWeights) -> bool:
-    """Whether some head multiplies a register with -4 or -2 times itself, as those of a ridge network do."""
-    for block in weights.blocks:
-        itself = np.isin(block.value.diagonal(axis1=1, axis2=2), SLOPES)
-        if (itself & ((block.query != 0) | (block.key != 0)).any(axis=1)).any():
-            return True
-    return False
+    """Whether some head is a map of a register, as in a ridge network."""
+    return any(map_rows(block) for block in weights.blocks)
 
 
 def named_in_unit(names: Quantities, polynomial: Polynomial) -> int | None:

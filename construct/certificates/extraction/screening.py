@@ -27,8 +27,9 @@ def candidates(
 ) -> list[tuple[int, int, int]]:
     """(head, target, source) of all pairs that may act while `low <= H <= high`, both (l, w).
 
-    only: the one target that is asked for, if there is one; that nothing overflows is checked for all. Per head, targets are kept whose score may be positive with the hull of all sources that have a value, then
-    sources with the hull of those targets; what remains is looked at pair by pair.
+    only: the one target that is asked for, if there is one; that nothing overflows is checked for all. Per head,
+        targets are kept whose score may be positive with the hull of all sources that have a value, then sources with
+        the hull of those targets; what remains is looked at pair by pair.
     """
     margin = max(MARGIN, (MARGIN_UNITS + 4 * block.query.shape[-1]) * unit)
     used = np.maximum(np.abs(low), np.abs(high)) > 0
