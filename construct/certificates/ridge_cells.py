@@ -15,8 +15,8 @@ From that g = T - f is bounded with Lagrange's remainder of f in each order, the
 where all exponents are even. Composing l_t first would cost a jet for every direction, and enclosing powers of y over
 the cell would lose what cancels; this costs one matrix product, in floats with radii (`ballarrays`).
 
-A clip that is not idle on the cell costs its excess times a bound of the slope, `sum_j j |weight_t G_tj|
-reach_t^(j-1)`.
+Where l_t is beyond its clip at c, G is the constant at that end. Where the clip acts on a part of the cell only, that
+costs how far it does times a bound of the slope, `sum_j j |weight_t G_tj| reach_t^(j-1)`.
 """
 
 from __future__ import annotations
@@ -177,10 +177,9 @@ class RidgeBounds:
 
     def _bounded(self, points: Points) -> tuple[Float, Float]:
         """Bounds, and what is attained at the centres."""
-        value, rest, inside = self._network(points)
+        value, rest = self._network(points)
         centre = value[:, 0] - points.f[:, 0]
-        seen = np.where(inside, np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0), 0.0)
-        return self._largest(value, points, rest), seen
+        return self._largest(value, points, rest), np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0)
 
     # -- jets --------------------------------------------------------------------------------------
 
@@ -241,8 +240,8 @@ class RidgeBounds:
 
     # -- the network -------------------------------------------------------------------------------
 
-    def _network(self, points: Points) -> tuple[Balls, Float, Float]:
-        """T_a, (B, S), a bound of the rest, (B,), and where no clip acts at the centre."""
+    def _network(self, points: Points) -> tuple[Balls, Float]:
+        """T_a, (B, S), and a bound of the rest, (B,)."""
         cells, size = points.f.shape
         y, delta = points.y[:, :, 0], points.y
         delta = Balls(
@@ -250,24 +249,26 @@ class RidgeBounds:
         )
         sizes = self._sizes(delta, points.rest)
         total, level_sums = self.constant + Balls.exact(np.zeros(cells)), list[Balls]()
-        rest, inside = np.zeros(cells), np.ones(cells, dtype=bool)
+        rest = np.zeros(cells)
         for group, forms in zip(self.network.groups, self.forms, strict=True):
             at = y @ group.linear.transposed() + group.constant
-            weighted = group.series(at.middle) * group.weight
+            start = np.clip(at.middle, group.low, group.high)
+            clamped = start != at.middle  # the function is a constant there, but for a part of the cell
+            weighted = group.series(start) * group.weight
             total = total + _sum(weighted[0])
-            sums = [weighted[j] @ form for j, form in enumerate(forms, 1) if j <= group.degree]
+            moving = Balls(*(np.where(clamped, 0.0, part) for part in _pair(weighted)))
+            sums = [moving[j] @ form for j, form in enumerate(forms, 1) if j <= group.degree]
             level_sums = [a + b for a, b in zip(level_sums, sums, strict=False)] + (
                 level_sums[len(sums) :] or sums[len(level_sums) :]
             )
-            reach = sizes.sum(axis=2) @ group.linear.size().T * GROW
-            excess = self._excess(group, at, delta, sizes)
-            rest = rest + self._beyond(group, weighted.size(), reach, at.radius + excess, len(forms))
-            inside &= ((at.high() <= group.high) & (at.low() >= group.low)).all(axis=1)
+            reach = np.where(clamped, 0.0, sizes.sum(axis=2) @ group.linear.size().T * GROW)
+            off = self._off(group, at, clamped, delta, sizes)
+            rest = rest + self._beyond(group, weighted.size(), reach, off, len(forms))
         value = _column(total, size, 0)
         for j, (level, products) in enumerate(zip(level_sums, self.powers.of_jets(delta), strict=False), 1):
             part = (level[:, None, :] @ products)[:, 0]
             value = value + Balls(*(np.pad(p, ((0, 0), (self.powers.starts[j], 0))) for p in _pair(part)))
-        return value, (rest + self._truncated(level_sums, sizes)) * GROW, inside
+        return value, (rest + self._truncated(level_sums, sizes)) * GROW
 
     def _sizes(self, delta: Balls, rest: Float) -> Float:
         """rho_in, (B, k, m + 1) for n = 1 .. m + 1."""
@@ -276,22 +277,27 @@ class RidgeBounds:
         parts = [size[:, :, a:b].sum(axis=2) * GROW for a, b in pairwise(ends[1:])]
         return np.stack([*parts, rest], axis=2)
 
-    def _excess(self, group: Ridges, at: Balls, delta: Balls, sizes: Float) -> Float:
-        """How far l_t may be beyond its clip on the cell, (B, n)."""
+    def _off(self, group: Ridges, at: Balls, clamped: BoolArray, delta: Balls, sizes: Float) -> Float:
+        """How far the clip of l_t may be, on the cell, from what is expanded, (B, n).
+
+        That is l_t itself, which may go beyond the ends; or an end, and l_t may come back between them.
+        """
         if not (np.isfinite(group.low).any() or np.isfinite(group.high).any()):
-            return np.zeros(at.shape)
+            return at.radius
         order = min(2, self.space.order)
         end = [*self.powers.starts, self.space.size][order + 1]
         forms = group.linear @ delta[:, :, 1:end]  # (B, n, S')
         more = sizes[:, :, order:].sum(axis=2) @ group.linear.size().T * GROW + at.radius
         beyond = np.zeros(at.shape)
-        for sign, limit in ((1, group.high), (-1, -group.low)):
-            part = forms if sign > 0 else -forms
-            high = np.where(self._even[1:end], np.maximum(part.high(), 0.0), part.size()).sum(axis=2)
-            over = (sign * at.middle - limit) + (high + more) * GROW
-            over = over + 2.0**-50 * (np.abs(at.middle) + np.abs(limit) + high)
-            beyond = np.maximum(beyond, np.where(np.isinf(limit), 0.0, over))
-        return beyond
+        for sign, high, low in ((1, group.high, group.low), (-1, -group.low, -group.high)):
+            part, middle = (forms, at.middle) if sign > 0 else (-forms, -at.middle)
+            up = np.where(self._even[1:end], np.maximum(part.high(), 0.0), part.size()).sum(axis=2)
+            top = middle + (up + more) * GROW + 2.0**-50 * (np.abs(middle) + up)
+            for limit, here in ((high, ~clamped), (low, clamped & (middle < low))):
+                over = top - limit + 2.0**-50 * np.abs(limit)
+                beyond = np.where(here & np.isfinite(limit), np.maximum(beyond, over), beyond)
+        end_size = np.abs(np.clip(at.middle, group.low, group.high))
+        return np.where(clamped, beyond + 2.0**-50 * (1 + end_size), at.radius + beyond)
 
     def _beyond(self, group: Ridges, weighted: Float, reach: Float, off: Float, levels: int) -> Float:
         """What clips and the rounding of a_t cost, and products of more than `levels` factors, (B,)."""

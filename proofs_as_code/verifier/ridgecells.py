@@ -9,6 +9,7 @@ in which ridge functions that cancel have done so. The powers of d are multiplie
 of the products of up to m factors, and all of those of more, is bounded by sums of absolute values. l_t(y(c)) is a
 float a_t, and off by little; that, and what a clip may change, costs sum_j j |g_(t,j)| x^(j-1) a unit, x a bound of
 |l_t - a_t|.
+Where a_t is beyond a clip, G_t is a constant, but for the part of the cell where l_t is not.
 
 f has Lagrange's remainder, in each order: the least of these bounds counts. A product of even powers of s is in [0, 1].
 """
@@ -194,16 +195,19 @@ class RidgeCells:
         value.off[:, 0] = self.constant.off[0]
         for group, forms in zip(self.groups, self.forms, strict=True):
             a = plus(dot(at, Near(group.linear.value.T, group.linear.off.T)), group.constant)
-            g = group.series(a.value)
+            start = np.clip(a.value, -group.low, group.high)
+            ended = start != a.value  # beyond an end of the clip the function is constant
+            g = group.series(start)
             whole = dot(g.at(0), Near(np.ones((len(group.low), 1)), np.zeros((len(group.low), 1))))
             value = plus(
                 value, Near(np.pad(whole.value, ((0, 0), (0, size - 1))), np.pad(whole.off, ((0, 0), (0, size - 1))))
             )
-            own = [dot(g.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
+            moves = Near(np.where(ended, 0, g.value), np.where(ended, 0, g.off))
+            own = [dot(moves.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
             both = [plus(p, q) for p, q in zip(sums, own, strict=False)]
             sums = both + sums[len(both) :] + own[len(both) :]
-            reach = rho.sum(2) @ group.linear.most().T * RAISED
-            lost = lost + self.lost(g.most(), reach, (a.off + self.beyond(group, a, d, rho)) * RAISED, len(forms))
+            reach = np.where(ended, 0, rho.sum(2) @ group.linear.most().T * RAISED)
+            lost = lost + self.lost(g.most(), reach, self.off(group, a, ended, d, rho), len(forms))
         powers = self.powers(d)
         for j, (coefficients, power) in enumerate(zip(sums, powers, strict=False), start=1):
             part = dot(coefficients.at(slice(None), None), power).at(slice(None), 0)
@@ -223,19 +227,25 @@ class RidgeCells:
             out.append(joined([dot(row, matrix) for row, matrix in zip(rows, matrices, strict=True)], 1))
         return out
 
-    def beyond(self, group: Group, a: Near, d: Near, rho: Array) -> Array:
-        """How far l_t may be outside of its clip."""
+    def off(self, group: Group, a: Near, ended: Array, d: Near, rho: Array) -> Array:
+        """How far clip(l_t) may be on the cell from what is expanded: from l_t, which may leave the clip, or from the
+        end
+        at which it is, which it may leave."""
         m = min(2, self.jets.order)
         first, last = self.starts[1], self.starts[m + 1]
         forms = dot(group.linear, d.at(slice(None), slice(None), slice(first, last)))
         more = (rho[:, :, m:].sum(2) @ group.linear.most().T + a.off) * RAISED
         out = np.zeros(a.value.shape)
-        for sign, end in ((1, group.high), (-1, group.low)):
-            turned = forms if sign > 0 else forms.negative()
+        for turned, at, ends in (
+            (forms, a.value, (group.high, -group.low)),
+            (forms.negative(), -a.value, (group.low, -group.high)),
+        ):
             up = np.where(self.even[first:last], np.maximum(turned.top(), 0), turned.most()).sum(2)
-            over = sign * a.value - end + (up + more) * RAISED + 16 * U * (abs(a.value) + abs(end) + up)
-            out = np.maximum(out, np.where(np.isinf(end), 0, over))
-        return out
+            most = at + (up + more) * RAISED + 16 * U * (abs(at) + up)
+            for end, here in zip(ends, (~ended, ended & (at < ends[1])), strict=True):
+                over = most - end + 16 * U * abs(end)
+                out = np.where(here & np.isfinite(end), np.maximum(out, over), out)
+        return (out + np.where(ended, 16 * U, a.off)) * RAISED
 
     def lost(self, g: Array, reach: Array, off: Array, factors: int) -> Array:
         """For |l_t - a_t| <= reach: what being off costs, and products of more factors than are multiplied out."""

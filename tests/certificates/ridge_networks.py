@@ -51,9 +51,7 @@ def fitted(manifold: Manifold, target: Any, degree: int, *, share: float = 0.99)
     """A least-squares fit with the principal lattice."""
     coordinates = coordinates_of(manifold, 1)
     family = Lattice(coordinates.count, degree)
-    basis = RidgeBasis(
-        manifold, coordinates, degree, family, np.arange(family.count), np.ones(coordinates.count)
-    )
+    basis = RidgeBasis(manifold, coordinates, degree, family, np.arange(family.count), np.ones(coordinates.count))
     basis = scaled(basis, manifold.sample(4000, seed=0), share)
     chosen = choose(basis, manifold.sample(1000, seed=1))
     return fit(target, basis.subset(chosen.order[: chosen.rank()]), manifold.sample(4000, seed=2))
