@@ -83,8 +83,8 @@ def interaction(
     the pairs that are not wanted.
     same: forms (r, c) of a gate on pairs, `PositionCode.same_gate`.
     constant: (m,), at least `constants.smallest_gate_constant` of the forms, a power of two.
-    fold: write the constant of the form into the row of the gate on pairs whose key is constant: two non-zeros fewer.
-        Codes with exact gates only.
+    fold: write the constant of the form, an integer, into the row of the gate on pairs whose key is constant, instead
+        of a row of its own. Codes with exact gates only: then all partial sums stay integers.
 
     Source: Havrilla and Liao, Lemma 3, where `A` reads only the constant row; a value that reads the source
     makes the head cubic and is ours.
