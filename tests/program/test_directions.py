@@ -185,7 +185,10 @@ LAYOUT = TokenLayout(
     (TokenGroup("x", (2,)), TokenGroup("out", (1,)), TokenGroup("R", (4,))), code_of(VECTORS, [0, 1, 2])
 )
 FORMS = act(EVERY, EVERY, {("A", "A"): 1.0, ("B", "B"): 1.0}, {(A, A): 1.0})
-SELF = {3: ({(ONE, ONE): 1.0, (A, A): -1.0}, {(A, A): -4.0}), 2: ({(ONE, ONE): 1.0, (A, ONE): -1.0}, {(A, A): -2.0, (A, ONE): -1.0})}  # fmt: skip
+SELF = {
+    3: ({(ONE, ONE): 1.0, (A, A): -1.0}, {(A, A): -4.0}),
+    2: ({(ONE, ONE): 1.0, (A, ONE): -1.0}, {(A, A): -2.0, (A, ONE): -1.0}),
+}
 
 
 def network(*stages, box=1.0, readout=B):

@@ -350,4 +350,5 @@ def test_counts_are_all_the_numbers():
     assert asdict(small().counts) == {
         "blocks": 1, "heads": 1, "total_heads": 1, "ffn_depth": 0, "ffn_width": 5, "embedding_dim": 5, "tokens": 6,
         "parameters": 75, "nonzero_parameters": 11, "code_entries": 18,
+        "chosen_entries": 0, "stored_numbers": 11,
     }  # fmt: skip
