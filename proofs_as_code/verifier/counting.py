@@ -44,7 +44,9 @@ def count(path: str | Path) -> Sizes:
     try:
         return sizes(Weights.of(read(file)[0]))
     except (ArithmeticError, MemoryError, TypeError, ValueError) as failure:  # Refused is a ValueError
-        told = str(failure) if isinstance(failure, Refused) else f"{type(failure).__name__}: {ascii(str(failure))[:200]}"
+        told = (
+            str(failure) if isinstance(failure, Refused) else f"{type(failure).__name__}: {ascii(str(failure))[:200]}"
+        )
         raise Refused(told) from None
 
 

@@ -64,7 +64,7 @@ CASES = {
     "every other number": (squared(range(0, 18, 2)), 8),
     "in halves": (rows([0.5, 1.5, 2.5], [0.25, 2.25, 6.25]), 6),
     "two codes": (rows(range(4), np.arange(4.0) ** 2, [0, 0, 2, 2], [0, 0, 4, 4]), 2),
-    "a piece that is a lattice": (squared(ladder((-9, 4), (-3, 7), (20, 7))), 2),
+    "a piece that is a lattice": (squared(ladder((-12, 4), (-3, 7), (20, 7))), 2),
     "equal rows of 0 and 1": (rows([1, 1, 0, 0], [1, 1, 0, 0]), 2),
     "cosines": (np.hstack([TrigonometricCode(7).values(), np.ones((7, 1))]), 0),
     "cosines in float32": (TrigonometricCode(7).values().astype(np.float32).astype(float), 0),
@@ -93,7 +93,7 @@ def test_counted_by_hand(name):
 
 @pytest.mark.parametrize(
     ("tokens", "q"),
-    [(6, 3.0), (0, 64.0), (slice(0, 4), 12.0), (slice(0, 4), 0.5), (slice(0, 5), 4.0), (slice(3, 10), 4.0)],
+    [(6, 3.0), (0, 64.0), (slice(0, 4), 12.0), (slice(0, 4), 0.5), (slice(0, 8), 4.0), (slice(3, 10), 4.0)],
     ids=["another square", "two powers", "no power", "no integer", "below a sum", "at a sum"],
 )
 def test_a_wrong_q_makes_the_directions_chosen(tokens, q):
@@ -151,7 +151,9 @@ def codes(draw):
     if draw(st.booleans()):
         code = code[:, draw(st.permutations(range(code.shape[1])))]
     if draw(st.booleans()):
-        code[draw(st.integers(0, length - 1)), draw(st.integers(0, code.shape[1] - 1))] += draw(st.sampled_from([1, -2]))
+        code[draw(st.integers(0, length - 1)), draw(st.integers(0, code.shape[1] - 1))] += draw(
+            st.sampled_from([1, -2])
+        )
     return code
 
 
