@@ -155,7 +155,7 @@ def _chunk_pairs(
     found = [_check(query, key, state, *block) for block in blocks]
     for index in np.flatnonzero(wide):
         left = None if most is None else most - sum(block[0].size for block in found)
-        found.append(_descend_pairs(int(index), query, key, value, tree, state, left))
+        found.append(_descend_pairs(int(index), query, key, value, tree, left))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return empty, empty, empty
@@ -205,7 +205,7 @@ def _hull(low: Float, high: Float, head: Int, count: int) -> tuple[Float, Float]
 
 
 def _descend_pairs(
-    index: int, query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals, most: int | None
+    index: int, query: Float, key: Float, value: Float, tree: TokenTree, most: int | None
 ) -> tuple[Int, Int, Int]:
     """Branch and bound over pairs of nodes, for one head whose two sides are not selective alone."""
     node_t = node_s = np.zeros(1, dtype=np.int64)
@@ -227,7 +227,7 @@ def _descend_pairs(
             )
             exists = (node_t < last) & (node_s < last)
             node_t, node_s = node_t[exists], node_s[exists]
-    return _check(query, key, state, np.full(node_t.size, index, dtype=np.int64), node_t, node_s)
+    return np.full(node_t.size, index, dtype=np.int64), node_t, node_s  # leaves have been checked pair by pair
 
 
 def _split(tree: TokenTree, level: int, head: Int, node: Int) -> tuple[Int, Int]:
@@ -263,6 +263,17 @@ def _check(query: Float, key: Float, state: Intervals, head: Int, target: Int, s
     _, upper = score_interval(q_low, q_high, k_low, k_high)
     keep = upper > 0.0
     return head[keep], target[keep], source[keep]
+
+
+def ranges_at(weight: Float, head: Int, token: Int, state: Intervals) -> tuple[Float, Float]:
+    """Range of `weight[head] @ h` at tokens; of each head and token once, where these are fewer than the places asked
+    for."""
+    heads, tokens = weight.shape[0], state.lower.shape[0]
+    if heads * tokens > len(head):
+        return linear_range(weight[head], state.lower[token], state.upper[token])
+    every = [linear_range(np.broadcast_to(w, (tokens, *w.shape)), state.lower, state.upper) for w in weight]
+    low, high = (np.concatenate([one[end] for one in every]) for end in (0, 1))
+    return low[head * tokens + token], high[head * tokens + token]
 
 
 def linear_range(weight: Float, lower: Float, upper: Float) -> tuple[Float, Float]:
