@@ -110,8 +110,8 @@ class Baseline:
         text = (
             f"Baseline: {self.method} ({self.family}) on {self.manifold!r}\n"
             f"  settings  {size}\n"
-            f"  counts    {self.counts.nonzero:,} non-zero, {self.counts.stored:,} stored, {self.counts.dense:,} dense, "
-            f"depth {self.counts.depth}, {self.counts.multiply_adds:,} multiply-adds a point\n"
+            f"  counts    {self.counts.nonzero:,} non-zero, {self.counts.stored:,} stored, {self.counts.dense:,} dense,"
+            f" depth {self.counts.depth}, {self.counts.multiply_adds:,} multiply-adds a point\n"
             f"  built in  {self.seconds:.2f} s, {self.dtype}"
         )
         return text if self.measured is None else f"{text}\n  error     {self.measured}"

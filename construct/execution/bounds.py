@@ -1,10 +1,10 @@
 """Interval propagation: bounds on every entry of the hidden state after each block, for all x in a box.
 
-Heads: the score of every active pair is bounded by intervals, times the interval of `V h_s`, summed; where a token hears
-itself in a register that nothing else enters, the sum with that register has its exact range (`cubics`). FFN: the
-token's code is a known number and the token's box in its two registers is cut at the kinks of the first
-layer; on each piece the network is propagated as an affine function plus an interval, so that a clip or a clear
-is bounded exactly in spite of the residual connection (naive intervals would lose that `a - relu(a - 1)` is at most 1).
+Heads: the score of every active pair is bounded by intervals, times the interval of `V h_s`, summed; where a token
+hears itself in a register that nothing else enters, the sum with that register has its exact range (`cubics`). FFN: the
+token's code is a known number and the token's box in its two registers is cut at the kinks of the first layer; on each
+piece the network is propagated as an affine function plus an interval, so that a clip or a clear is bounded exactly in
+spite of the residual connection (naive intervals would lose that `a - relu(a - 1)` is at most 1).
 """
 
 from __future__ import annotations

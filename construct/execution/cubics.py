@@ -1,13 +1,13 @@
 """Exact ranges where a token hears itself: what a head adds to a register may depend on that register alone.
 
-The sum of an interval of a and one of `relu(g2 a^2 + g1 a + g0) (alpha a + beta)` forgets that both are of the same a: of
-`a + relu(1 - a^2) (-4 a) = 4 a^3 - 3 a`, at most 1 on [-1, 1], it says 5. As a function of a this is a continuous
-piecewise cubic, so that its extremes on [lo, hi] are at the ends, at zeros of the quadratic, or at critical points of the
-cubic. These are computed by formulas that are exact for coefficients a few rounding errors off (the larger root first,
-the other from the product of both), and a function with such coefficients differs from the true one by a few rounding
-errors times the sum of the absolute terms. `MARGIN` times that sum is added outwards: thousands of rounding errors, those
-of an evaluation of the network among them. Gates whose terms are integers, or halves, .., 256ths, add up exactly; other
-gates widen the range by what their sums may round.
+The sum of an interval of a and one of `relu(g2 a^2 + g1 a + g0) (alpha a + beta)` forgets that both are of the same a:
+of `a + relu(1 - a^2) (-4 a) = 4 a^3 - 3 a`, at most 1 on [-1, 1], it says 9. As a function of a this is a continuous
+piecewise cubic, so that its extremes on [lo, hi] are at the ends, at zeros of the quadratic, or at critical points of
+the cubic. These are computed by formulas that are exact for coefficients a few rounding errors off (the larger root
+first, the other from the product of both), and a function with such coefficients differs from the true one by a few
+rounding errors times the sum of the absolute terms. `MARGIN` times that sum is added outwards: thousands of rounding
+errors, those of an evaluation of the network among them. Gates whose terms are integers, or halves, .., 256ths, add up
+exactly; other gates widen the range by what their sums may round.
 
 Heads that write one row only: T3 of the compact construction writes two, and its networks keep the bounds, hence the
 gate constants, with which they have been compiled and saved.

@@ -1,7 +1,7 @@
 """Which entries of a network's code were chosen, and which a fixed formula of the token's number gives.
 
-Code rows are the rows of the hidden state at x = 0 that no block writes. An entry that is zero counts as nothing; of the
-others these are *given*:
+Code rows are the rows of the hidden state at x = 0 that no block writes. An entry that is zero counts as nothing; of
+the others these are *given*:
 
 a. a row that is the same in all tokens (the row of ones);
 b. a row that is `cos(t pi / 2l)` or `sin(t pi / 2l)`, t the token's number, up to rounding;

@@ -4,8 +4,8 @@
 - `nonzero_parameters`: those of them that are not zero;
 - `code_entries`: entries of the hidden state at x = 0 in rows that no block writes (position codes, the row of ones),
   counted in neither;
-- `chosen_entries`: those of them that no fixed formula of the token's number gives; the formulas are listed in `chosen`:
-  constants, cosines, (v, v^2) with v in steps of one, squares of directions, lattices listed whole;
+- `chosen_entries`: those of them that are not zero and that no fixed formula of the token's number gives; `chosen` has
+  the formulas: constants, cosines, (v, v^2) with v in steps of one, squares of directions, lattices listed whole;
 - `stored_numbers`: `nonzero_parameters + chosen_entries`, what a file of the network cannot do without.
 
 Registers are the rows that a block writes, and row 0, where the inputs arrive.

@@ -164,7 +164,7 @@ def test_two_programs_for_one_rule_agree(code):
 
 
 def test_stored_numbers_are_non_zeros_and_chosen_entries():
-    """Rows 0 and 1 are written, by x and by a head; the code has 4 chosen entries, all tokens' registers 3 non-zeros."""
+    """Rows 0 and 1 are written, by x and by a head; 4 entries of the code are chosen, 3 registers are not zero."""
     hidden = np.hstack([np.array([[1.0, 0], [0, 2], [0, 3]]), directions([(2, 1), (1, 2), (0, 0)])])
     heads = Heads.none(6).stack([], 6)
     value = np.zeros((1, 6, 6))
