@@ -5,11 +5,11 @@ not zero in rows that are written: by x (row 0) or by a block. The other rows ar
 zero some are given by the number t of their token, so that nobody has to store them; all others were chosen.
 
 1. A row that is the same everywhere. 2. cos or sin of t pi / 2l, as far as the type holds them. 3. Beside a row v of
-integers one of its squares is given, and so is v where it is 1 more than at the token before; at the first token -(l//2)
-is, too. 4. A row q of integers closes the rows since the last such row (or since the first row), all of integers, if
-it is the sum of their squares, but for tokens where it is one power of two, the same for all of these and above their
-sums: q is given, and so are those rows wherever tokens in a row go through all vectors with |A|_1 <= m, or all of them
-without a negative entry, in lexicographic order.
+integers a row of its squares, and v where it is 1 more than at the token before; at the first token -(l // 2), too.
+4. A row q of integers closes the rows since the last such row (or since the first row), all of integers, if it is the
+sum of their squares, but for tokens where it is one power of two, the same for all of these and above their sums: q is
+given, and so are those rows wherever tokens in a row go through all vectors with |A|_1 <= m, or all of them without a
+negative entry, in lexicographic order.
 
 Stored are the parameters that are not zero and what was chosen.
 """

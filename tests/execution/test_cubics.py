@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from construct.arrays import Float
 from construct.execution import pairs as all_pairs
 from construct.execution.bounds import attention_bounds
 from construct.execution.cubics import cubic_range
@@ -88,7 +89,7 @@ def self_program(form, value, code="integer", stages=2):
     """Inputs that hear themselves, twice over."""
     layout = TokenLayout((TokenGroup("x", (2,)), TokenGroup("w", (2,)), TokenGroup("out", (1,))), code)
     rule = act(EVERY, EVERY, form, value, same=layout.code.entries)
-    registers = {("w", A): np.array([0.5, -0.25]), ("w", B): 2.0}
+    registers: dict[tuple[str, str], Float | float] = {("w", A): np.array([0.5, -0.25]), ("w", B): 2.0}
     return Program(layout, registers, tuple(Stage(str(k), (rule,)) for k in range(stages)), ("out", A))
 
 
@@ -177,7 +178,7 @@ def test_two_heads_on_one_register_add_up_soundly():
         (Cube(2), 27, "principal"),
     ],
 )
-def test_ridge_networks_are_bounded_by_twice_their_coefficients(manifold: Manifold, degree: int, shape) -> None:
+def test_ridge_networks_are_bounded_by_twice_their_coefficients(manifold: Manifold, degree: int, shape: str) -> None:
     """|T_p| <= 1 survives every map: the bound is within a factor 2.01 of sum |c_t| + |c_0|."""
     program = ridge(manifold, degree, shape)
     weights = program.compile(manifold.box.numpy())

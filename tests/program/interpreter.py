@@ -4,12 +4,14 @@
 *silenced* is only promised to be <= 0 there; the oracle puts `SILENT` and the caller compares what is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from construct.program.codes import IntegerCode
 from construct.program.compile import Program
 from construct.program.ffn import Ffn
+from construct.program.lattice import DirectionCode, LatticeCode
 from construct.program.rules import Every, Rule, Tokens, Where
 
 SILENT = -1e6
@@ -76,17 +78,17 @@ def entry(program: Program, name: str, token: int) -> int:
     return int(code.integers[token, code.entries.index(name)]) if hasattr(code, "integers") else token
 
 
-def written(program: Program, token: int) -> dict[str, float]:
+def written(program: Program, token: int) -> Mapping[str, float]:
     """What a token's code says, row by row."""
     code = program.layout.code
-    if code.name == "integer":
+    if isinstance(code, IntegerCode):
         v = token - code.tokens // 2
         return {"t": v, "t^2": v * v}
-    if code.name not in ("lattice", "direction"):
+    if not isinstance(code, LatticeCode | DirectionCode):
         return {}
     values = [int(v) for v in code.integers[token]]
     named = dict(zip(code.entries, values, strict=True))
-    if code.name == "lattice":
+    if isinstance(code, LatticeCode):
         return named | {f"{name}^2": v * v for name, v in named.items()}
     squares = [sum(int(v) ** 2 for v in row) for row in code.integers]
     q = squares[token]

@@ -27,9 +27,9 @@ ENTRY = st.integers(-3, 3) | st.integers(-40_000, 40_000) | st.sampled_from([2**
 def codes(draw):
     """A code of 1 to 8 tokens in 1 to 4 entries, some of them apart; those may be alike."""
     k = draw(st.integers(1, 4))
-    vectors = st.tuples(*[ENTRY] * k)
-    met = draw(st.lists(vectors, max_size=5, unique=True))
-    away = draw(st.lists(vectors, min_size=0 if met else 1, max_size=3))
+    drawn = st.tuples(*[ENTRY] * k)
+    met = draw(st.lists(drawn, max_size=5, unique=True))
+    away = draw(st.lists(drawn, min_size=0 if met else 1, max_size=3))
     order = draw(st.permutations(range(len(met) + len(away))))
     vectors = [*met, *away]
     apart = np.array(sorted(place for place, i in enumerate(order) if i >= len(met)), dtype=np.int64)
@@ -107,8 +107,8 @@ def test_the_power_of_two_is_above_where_logarithms_round(bits):
     assert product(code.same_gate(("A",)), rows(code)[0], rows(code)[0]) < 0
 
 
-GOOD = {"name": "direction", "named": ["A", "B"], "integers": [[1, 0], [1, 0], [2, 1]], "apart": [0]}
-FORGED = {
+GOOD: dict[str, object] = {"name": "direction", "named": ["A", "B"], "integers": [[1, 0], [1, 0], [2, 1]], "apart": [0]}
+FORGED: dict[str, tuple[dict[str, object], str]] = {
     "vectors alike": ({"apart": []}, "code.integers: expected different vectors for all tokens that are not apart"),
     "all of them alike": ({"integers": [[1, 0]] * 3}, "code.integers: expected different vectors"),
     "fractions": ({"integers": [[1, 0.5], [0, 0], [2, 1]]}, "code.integers: expected integers, got 0.5"),
@@ -272,7 +272,9 @@ def test_the_code_is_read_as_numbers_and_never_written():
     layout = LAYOUT
     rule = act(EVERY, EVERY, {("q", ONE): 1.0}, {(A, "B"): 0.5}, same=("A", "B"))
     program = Program(layout, {}, (Stage("s", (rule,)),), ("out", A))
-    state = program.compile(np.zeros(2)).bounds[0].after
+    bounds = program.compile(np.zeros(2)).bounds
+    assert bounds is not None
+    state = bounds[0].after
     want = np.append(np.zeros(3), [0.5 * (v @ v) * v[1] for v in VECTORS[3:]])  # R's |A|^2 A_2 / 2, those apart nothing
     assert np.allclose(state.lower[:, 0], want) and np.allclose(state.upper[:, 0], want)
     with pytest.raises(InputError, match=r"^rule of stage 's': expected registers in"):

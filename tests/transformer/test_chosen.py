@@ -134,8 +134,8 @@ def codes(draw):
         elif kind == "directions":
             k, m, signed = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.booleans())
             some = st.lists(st.tuples(*[st.integers(-1, 2)] * k), min_size=length, max_size=length)
-            vectors = [*draw(some)[: draw(st.integers(0, 4))], *lattice(k, m, signed), *draw(some)][:length]
-            vectors = np.array(vectors, dtype=float)
+            listed = [*draw(some)[: draw(st.integers(0, 4))], *lattice(k, m, signed), *draw(some)][:length]
+            vectors = np.array(listed, dtype=float)
             q = (vectors**2).sum(axis=1)
             apart = np.array(draw(st.lists(st.booleans(), min_size=length, max_size=length)))
             q[apart] = draw(st.sampled_from([1.0, 2.0, 32.0, 128.0, 48.0]))
