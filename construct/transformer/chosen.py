@@ -49,7 +49,8 @@ def chosen_entries(code: Float) -> int:
     for row in np.flatnonzero(whole):
         if row > first and whole[first:row].all() and _sums_squares(code[:, first:row], code[:, row]):
             given[:, row] = True
-            given[_listed(code[:, first:row].astype(np.int64)), first:row] = True
+            if not given[:, first:row].all():
+                given[_listed(code[:, first:row].astype(np.int64)), first:row] = True
             first = row + 1
     return int(np.count_nonzero(code[~given]))
 
@@ -95,14 +96,19 @@ def _listed(vectors: Int) -> Mask:
     """d: tokens in runs that list a whole lattice. What starts a run tells its shape and its order."""
     count, dim = vectors.shape
     listed = np.zeros(count, dtype=bool)
-    for start in np.flatnonzero(~vectors[:, 1:].any(axis=1) & (vectors[:, 0] <= 0)).tolist():
+    starts, at = np.flatnonzero(~vectors[:, 1:].any(axis=1) & (vectors[:, 0] <= 0)), 0
+    while at < len(starts):
+        start = int(starts[at])
         signed = bool(vectors[start, 0] < 0)
         order = int(-vectors[start, 0]) if signed else _ascent(vectors, start)
-        size = 0 if listed[start] or not order else _size(dim, order, signed, count - start)
+        size = _size(dim, order, signed, count - start) if order else 0
         run = slice(start, start + size)
         # both shapes end with (m, 0, .., 0)
         if size and vectors[run][-1, 0] == order and np.array_equal(vectors[run], _lattice(dim, order, signed)):
             listed[run] = True
+            at = int(np.searchsorted(starts, run.stop))
+        else:
+            at += 1
     return listed
 
 
