@@ -133,13 +133,13 @@ def listed(vectors: list[tuple[int, ...]]) -> set[int]:
             unit = vector[:-1]
             while start + order + 1 < len(vectors) and vectors[start + order + 1] == (*unit, order + 1):
                 order += 1
-        size = 0
+        end = start
         for member in members(len(vector), order, vector[0] < 0):
-            if start + size == len(vectors) or vectors[start + size] != member:
+            if end == len(vectors) or vectors[end] != member:
                 break
-            size += 1
+            end += 1
         else:
-            found |= set(range(start, start + size)) if order else set()
+            found |= set(range(start, end)) if order else set()
     return found
 
 

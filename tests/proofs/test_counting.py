@@ -14,7 +14,7 @@ from construct.network import Network
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import Lattice
-from construct.ridge.program import free_program
+from construct.ridge.program import free_program, needed_numbers
 from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.counting import Sizes, count
 from proofs_as_code.verifier.documents import Refused
@@ -30,7 +30,10 @@ def ridge(manifold, degree, shape="principal", *, order=None, zeros=0, picked=Fa
     basis = RidgeBasis(manifold, coordinates, degree, family, numbers, np.full(coordinates.count, 0.1))
     coefficients = torch.rand(len(numbers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
     coefficients[:zeros] = 0.0
-    return free_program(RidgeApproximator(basis, coefficients, 0.25), picked=picked)
+    approximator = RidgeApproximator(basis, coefficients, 0.25)
+    program = free_program(approximator, picked=picked)
+    assert picked or program.counts.stored_numbers == needed_numbers(approximator)
+    return program
 
 
 def built(construction, manifold=Circle(), **settings):  # noqa: B008
