@@ -283,6 +283,27 @@ def test_the_code_is_read_as_numbers_and_never_written():
         Program(layout, {}, (Stage("s", (act(EVERY, EVERY, {("z", A): 1.0}, {(A, A): 1.0}),)),))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-1, 1), st.floats(-1, 1), st.sampled_from([torch.float64, torch.float32]))
+def test_a_gate_by_the_row_of_squares(x, y, dtype):
+    """`relu(a_s + 1 + 2 (q_t - q0))` at tokens that are apart alone: q0 = 1024 beside a, in weights of at most 64, and
+    nothing of a is lost to it."""
+    vectors = np.array([[1, 0], [0, 1], [0, 0], [30, 10], [3, -1]])
+    layout = TokenLayout((TokenGroup("x", (2,)), TokenGroup("out", (1,)), TokenGroup("R", (2,))), code_of(vectors, [0, 1, 2]))  # fmt: skip
+    score = {(ONE, A): 1.0, (ONE, ONE): 1.0 - 2 * 1024.0, ("q", ONE): 2.0}
+    rule = act(EVERY, EVERY, score, {(B, B): 1.0})
+    registers = {("x", B): np.array([0.5, -0.25])}
+    weights = Program(layout, registers, (Stage("s", (rule,)),)).compile(np.ones(2), dtype)
+    assert max(float(np.abs(w).max()) for w in (weights.blocks[0][0].query, weights.blocks[0][0].key)) <= 64
+    assert sum(np.count_nonzero(w) for w in (weights.blocks[0][0].query, weights.blocks[0][0].key)) == 5
+    net = Network(weights, dtype=dtype)
+    for execution in ("dense", "sparse"):
+        net.execution = execution
+        found = float(net(torch.tensor([[x, y]], dtype=dtype))[0])
+        assert abs(found - (0.5 * (1 + x) - 0.25 * (1 + y))) <= 4 * torch.finfo(dtype).eps
+    assert weights.bounds is not None and len(weights.bounds[0].pairs) == 3 * 2
+
+
 # -- the clip of a shifted register -----------------------------------------------------------------------------------
 
 
