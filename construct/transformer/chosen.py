@@ -46,7 +46,7 @@ def chosen_entries(code: Float) -> int:
             given[:, square] = True
             given[:, row] |= _numbered(code[:, row])
     first = 0
-    for row in np.flatnonzero(whole):
+    for row in np.flatnonzero(whole).tolist():
         if row > first and whole[first:row].all() and _sums_squares(code[:, first:row], code[:, row]):
             given[:, row] = True
             if not given[:, first:row].all():
