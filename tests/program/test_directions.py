@@ -289,7 +289,8 @@ def test_a_gate_by_the_row_of_squares(x, y, dtype):
     """`relu(a_s + 1 + 2 (q_t - q0))` at tokens that are apart alone: q0 = 1024 beside a, in weights of at most 64, and
     nothing of a is lost to it."""
     vectors = np.array([[1, 0], [0, 1], [0, 0], [30, 10], [3, -1]])
-    layout = TokenLayout((TokenGroup("x", (2,)), TokenGroup("out", (1,)), TokenGroup("R", (2,))), code_of(vectors, [0, 1, 2]))  # fmt: skip
+    groups = TokenGroup("x", (2,)), TokenGroup("out", (1,)), TokenGroup("R", (2,))
+    layout = TokenLayout(groups, code_of(vectors, [0, 1, 2]))
     score = {(ONE, A): 1.0, (ONE, ONE): 1.0 - 2 * 1024.0, ("q", ONE): 2.0}
     rule = act(EVERY, EVERY, score, {(B, B): 1.0})
     registers = {("x", B): np.array([0.5, -0.25])}
