@@ -13,8 +13,7 @@ from construct.baselines.base import Baseline, BaselineCounts, Method, Options, 
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.network import Network
-from construct.origin import Construction
-from construct.problem import Problem
+from construct.problem import Construction, Problem
 from construct.progress import Progress, silent
 from construct.theorem import approximate
 from construct.validation import invalid
@@ -80,6 +79,12 @@ class Constructed(Method):
         return super(Constructed, type(self)(self.smoothness, dense)).within(problem, budget, options)
 
 
+class Ridge(Constructed):
+    name = "ridge"
+    description = "our transformer: Chebyshev polynomials of integer linear forms, one self-gated head a map"
+    construction = "ridge"
+
+
 class Compact(Constructed):
     name = "compact"
     description = "our transformer: telescoping partition, one polynomial or spline per chart, cubic heads"
@@ -118,4 +123,6 @@ def constructed(name: str, net: Network, settings: Settings, seconds: float) -> 
 def counts_of(net: Network) -> BaselineCounts:
     """Sizes of a network as those of its rivals are counted."""
     report = net.architecture
-    return BaselineCounts(report.nonzero_parameters, report.parameters, report.blocks, net.multiply_adds())
+    return BaselineCounts(
+        report.nonzero_parameters, report.parameters, report.blocks, net.multiply_adds(), report.chosen_entries
+    )

@@ -92,12 +92,18 @@ class _Collection:
 
     def ridges(self) -> NetworkRidges:
         parts: dict[int, dict[int, fmpq]] = {}  # of the output: coefficients by power, by quantity
+        inputs: dict[tuple[int, ...], fmpq] = {}
         for m, c in self.formula.rest.terms.items():
             if len(set(m)) > 1:
                 raise _unexpected("a product of different linear forms")
-            if m:
+            if m and self.table[m[0]].kind == "input":
+                inputs[m] = c
+            elif m:
                 parts.setdefault(m[0], {})[len(m)] = c
-        groups: dict[Chain, list[tuple[int, fmpq]]] = {}
+        groups: dict[Chain, list[tuple[Quantity, fmpq]]] = {}
+        if inputs:  # what no map and no clip has touched is one form
+            form = Quantity("linear", arb(0), arb(0), (Polynomial(inputs),))
+            groups[((fmpq(0), fmpq(1)),)] = [(form, fmpq(1))]
         for name, powers in sorted(parts.items()):
             tick()
             base, chain = self._chain(name)
@@ -106,7 +112,7 @@ class _Collection:
                 chain, weight = (*chain, _coefficients(powers)), fmpq(1)
             if prod(len(polynomial) - 1 for polynomial in chain) > MOST_DEGREE:
                 raise invalid("net", f"ridge functions of degree at most {MOST_DEGREE}", got="one of a higher degree")
-            groups.setdefault(chain, []).append((base, weight))
+            groups.setdefault(chain, []).append((self.table[base], weight))
         found = tuple(self._group(chain, members) for chain, members in groups.items())
         return NetworkRidges(arb(self.formula.rest.value()), found, self.formula.error)
 
@@ -122,10 +128,9 @@ class _Collection:
             raise _unexpected(f"a dependence on a quantity of kind {self.table[name].kind!r}")
         return name, tuple(reversed(chain))
 
-    def _group(self, chain: Chain, members: list[tuple[int, fmpq]]) -> Ridges:
+    def _group(self, chain: Chain, members: list[tuple[Quantity, fmpq]]) -> Ridges:
         rows, constants, limits = [], [], []
-        for name, _ in members:
-            quantity = self.table[name]
+        for quantity, _ in members:
             linear, constant = self.substitution.affine(quantity.definition[0])
             rows += linear
             constants.append(constant)

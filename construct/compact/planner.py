@@ -166,7 +166,8 @@ class CompactPlanner:
         program = compact_program(counted_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
             return None
-        return Candidate(atlas, space, program.parameters, program.counts.nonzero_parameters, fitted)
+        cost = program.counts.stored_numbers
+        return None if self.search.dear(sizes, cost) else Candidate(atlas, space, program.parameters, cost, fitted)
 
     def polynomial_rounds(self) -> Iterator[list[Candidate]]:
         """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
@@ -205,7 +206,7 @@ class CompactPlanner:
             if atlas is None:
                 break
             floor = self._candidate(atlas, PolynomialSpace(self.problem.manifold.dim, 0), math.inf)
-            cheapest = min((c.cost for c in found), default=None)
+            cheapest = min((c.cost for c in found), default=self.search.dearest)
             if floor is None:
                 break
             if cheapest is not None and floor.cost > cheapest:
@@ -396,7 +397,7 @@ class CompactPlanner:
         measured = self.problem.search(approximator, centres=atlas.centres)
         self.outlook.worst, error = measured.worst_point, measured.sup
         program = compact_program(approximator)
-        cost = program.counts.nonzero_parameters
+        cost = program.counts.stored_numbers
         sizes, parameters = sizes_of(atlas, space), program.parameters
         self.search.record(sizes, error, "measured", parameters=parameters, cost=cost, make=lambda: approximator)
         return approximator, error, cost

@@ -69,13 +69,17 @@ def partition(network: Arithmetic, out: Poly) -> list[Chart]:
 
 
 def ridges(network: Arithmetic, out: Poly) -> tuple[fmpq, list[Ridge]]:
-    """The constant of T, and its ridge functions."""
+    """The constant of T, and its ridge functions; what no clip and no map has touched is one form."""
     powers: dict[int, dict[int, fmpq]] = {}
+    form: dict[tuple[int, ...], fmpq] = {}
     for m, c in out.items():
         require(len(set(m)) <= 1, "network", "an output that is a sum of functions of one linear form each", "products")
-        if m:
+        if len(m) == 1 and network.unknowns[m[0]].kind == "y":
+            form[m] = c
+        elif m:
             powers.setdefault(m[0], {})[len(m)] = c
-    return out.get((), fmpq(0)), [ridge(network, i, terms) for i, terms in sorted(powers.items())]
+    found = [Ridge(fmpq(1), ((fmpq(0), fmpq(1)),), Poly(form), None)] if form else []
+    return out.get((), fmpq(0)), found + [ridge(network, i, terms) for i, terms in sorted(powers.items())]
 
 
 def ridge(network: Arithmetic, i: int, terms: dict[int, fmpq]) -> Ridge:

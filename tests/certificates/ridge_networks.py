@@ -17,7 +17,7 @@ from construct.ridge.maps import shift_of
 from construct.ridge.program import free_program
 
 MANIFOLDS = {1: Cube(1), 2: Circle(), 3: Sphere(2)}
-DEGREES = (2, 3, 4, 6, 9)
+DEGREES = (1, 2, 3, 4, 6, 9)
 
 
 def network_of(approximator: RidgeApproximator, dtype: torch.dtype = torch.float64, *, picked: bool = False) -> Network:

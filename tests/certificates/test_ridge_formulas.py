@@ -57,7 +57,7 @@ def test_formula_is_the_network(seed: int) -> None:
             assert not off(found, net, x, unit)
     size = float(ridges.coefficients.abs().sum()) + abs(ridges.constant)
     assert found.error <= max(unit, 1e-18) * size * 1000 * ridges.degree**2
-    assert not found.weights and found.quantities.kinds(found.rest) <= {"map", "clip", "linear"}
+    assert not found.weights and found.quantities.kinds(found.rest) <= {"map", "clip", "linear", "input"}
 
 
 @settings(max_examples=25)

@@ -55,9 +55,12 @@ def formula_of(names: Quantities, out: Register) -> NetworkFormula:
 
 
 def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
-    """Whether every term is a power of one clipped or named form, or of a map of one."""
-    single = all(len(set(m)) <= 1 for m in polynomial.terms)
-    return single and not polynomial.is_constant and names.kinds(polynomial) <= set(NAMED)
+    """Whether every term is a power of one clipped or named form, or of a map of one, or an input times a number."""
+    for m in polynomial.terms:
+        kinds = {names.table[i].kind for i in m}
+        if len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
+            return False
+    return not polynomial.is_constant
 
 
 def _unexpected(found: str) -> InputError:
