@@ -19,6 +19,7 @@ from construct.arrays import Float
 from construct.certificates.ballarrays import Balls
 from construct.certificates.charts import Substitution
 from construct.certificates.extraction import NetworkFormula
+from construct.certificates.polynomials import Polynomial, Quantity
 from construct.errors import InputError
 from construct.progress import tick
 from construct.validation import invalid
