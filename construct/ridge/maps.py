@@ -14,7 +14,7 @@ from construct.validation import integer, invalid
 LARGEST_DEGREE = 108
 DEGREES = tuple(sorted(2**i * 3**j for i in range(7) for j in range(5) if 2**i * 3**j <= LARGEST_DEGREE))
 """The degrees that a chain of maps has, from 1 (no map) to 108."""
-LARGEST_SHIFT, SHIFT, STEPS = 0.25, 1.1, 2**20
+LARGEST_SHIFT, SHIFT = 0.25, 1.1
 
 
 def chain(degree: int) -> tuple[int, ...]:
@@ -41,10 +41,9 @@ def shift_of(degree: int) -> float:
     y' + (p^2 - l^2) y = 0`, so that `u = cos(phi)^l y(sin phi)` solves `u'' + (p^2 - l (l - 1) / cos(phi)^2) u = 0`
     and is even or odd; by Sturm's comparison with `cos(p phi)` and `sin(p phi)` an even u has no zero for `|phi| < pi
     / 2p`, an odd one none for `0 < |phi| < pi / p`. For p = 2 to 4 the shift is 0.25 < sin(pi / 8), and above `1.1 /
-    p < sin(pi / 2p)`. A multiple of 2^-20: then 1 + delta and 1 - delta are floats, in float32 too, and a clip after
-    the shift is one to [-1, 1] exactly.
+    p < sin(pi / 2p)`.
     """
-    return round(min(LARGEST_SHIFT, SHIFT / degree) * STEPS) / STEPS
+    return min(LARGEST_SHIFT, SHIFT / degree)
 
 
 def chebyshev(a: Tensor, degree: int) -> Tensor:

@@ -19,12 +19,13 @@ from proofs_as_code.verifier import arithmetic
 from proofs_as_code.verifier.arithmetic import Arithmetic, Unknown
 from proofs_as_code.verifier.documents import LARGEST, require
 from proofs_as_code.verifier.formulas import partition, ridges
-from proofs_as_code.verifier.polynomials import TINY, Poly, Value, nearest, number, rational
+from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, nearest, number, rational
 from proofs_as_code.verifier.weights import Weights
 
 MOST_LOOKS = arithmetic.MOST_LOOKS
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 SLOPES = (-4.0, -2.0)  # of a register in the values of the heads that make T3 and T2 of it
+NEARLY = fmpq(1, 1 << 20)  # how far from 1 the end of a clip may be
 MAPS = {3: {1: fmpq(-3), 3: fmpq(4)}, 2: {0: fmpq(-1), 2: fmpq(2)}}
 
 Head = tuple[np.ndarray, np.ndarray, np.ndarray]  # Q, K, V
@@ -200,15 +201,33 @@ class Network(Arithmetic):
     def named(self, before: Poly, after: Poly, error: float) -> Value:
         """Knows clip(before + constant, -1, 1) and relu(y) - relu(y - w), y = 2 - before, w >= 0; else keeps the range
         only."""
-        one, kinds = number(1), self.kinds(after)
-        y, moved = one + one - before, before + Poly.of([((), after.get((), fmpq(0)) - before.get((), fmpq(0)))])
-        under, over, upper = (self.relu((p, 0.0)) for p in (number(-1) - moved, moved - one, y))
-        if "relu" in kinds and (after, 0.0) == (moved + under[0] - over[0], under[1] + over[1]):
-            low, high = self.range(moved)
-            return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), moved), error
+        kinds, y = self.kinds(after), number(2) - before
+        clip, upper = self.clip(before, after), self.relu((y, 0.0))
+        if "relu" in kinds and clip:
+            return clip[0], error + clip[1]
         for m, c in after.items():
             if self.is_relu(m) and c < 0 and (after, 0.0) == (upper[0] + Poly({m: c}), upper[1]):
                 w = y + self.unknowns[m[0]].of[0] * Poly({(): c})
                 if self.range(w)[0] >= 0:
                     return self.unknown("rho", fmpq(0), min(self.range(p)[1] for p in (y, w)), y, y - w), error
         return self.free(after, error) if kinds & {"relu", "free"} else (after, error)
+
+    def clip(self, before: Poly, after: Poly) -> tuple[Poly, float] | None:
+        """q + relu(low - q) - relu(q - high), q = before + constant, as clip(q, -1, 1) and what is lost where low is
+        not
+        quite -1 or high not quite 1: they are rounded weights."""
+        q = before + Poly.of([((), after.get((), fmpq(0)) - before.get((), fmpq(0)))])
+        (low, high), change, seen = self.range(q), fmpq(0), set[bool]()
+        for m, c in (after - q).items():
+            if not self.is_relu(m) or (c > 0) in seen:
+                return None
+            seen.add(c > 0)
+            argument = self.unknowns[m[0]].of[0] * Poly({(): abs(c)})
+            limit = argument + q if c > 0 else q - argument
+            if any(limit) or abs(abs(limit.get((), fmpq(0))) - 1) > NEARLY or (limit[()] < 0) != (c > 0):
+                return None
+            change = max(change, abs(limit[()]) - 1)
+            low, high = (max(low, limit[()]), high) if c > 0 else (low, min(high, limit[()]))
+        if not seen:
+            return None
+        return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), q), above(change) if change > 0 else 0.0

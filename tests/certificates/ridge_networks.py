@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import torch
 
 from construct import Network
@@ -12,7 +13,6 @@ from construct.manifolds import Circle, Cube, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
 from construct.ridge.directions import Lattice
-from construct.ridge.fit import choose, fit
 from construct.ridge.maps import shift_of
 from construct.ridge.program import free_program
 
@@ -48,20 +48,30 @@ def random_ridges(rng: np.random.Generator, share: float = 0.98) -> RidgeApproxi
 
 
 def fitted(manifold: Manifold, target: Any, degree: int, *, share: float = 0.99) -> RidgeApproximator:
-    """A least-squares fit with the principal lattice."""
+    """A least-squares fit with as many directions of the principal lattice as are independent on M."""
     coordinates = coordinates_of(manifold, 1)
     family = Lattice(coordinates.count, degree)
     basis = RidgeBasis(manifold, coordinates, degree, family, np.arange(family.count), np.ones(coordinates.count))
     basis = scaled(basis, manifold.sample(4000, seed=0), share)
-    chosen = choose(basis, manifold.sample(1000, seed=1))
-    return fit(target, basis.subset(chosen.order[: chosen.rank()]), manifold.sample(4000, seed=2))
+    points = manifold.sample(2000, seed=2)
+    atoms = np.asarray(_atoms(basis, points.numpy()), dtype=np.float64)
+    triangle, order = scipy.linalg.qr(atoms - atoms.mean(axis=0), mode="r", pivoting=True)
+    size = np.abs(np.diag(triangle[: len(order)]))
+    chosen = np.sort(order[: int((size > 1e-9 * size[0]).sum())])
+    matrix = np.hstack([np.ones((len(atoms), 1)), atoms[:, chosen]])
+    solved = np.linalg.lstsq(matrix, target(points).numpy(), rcond=None)[0]
+    return RidgeApproximator(basis.subset(chosen), torch.from_numpy(solved[1:].copy()), float(solved[0]))
+
+
+def _atoms(basis: RidgeBasis, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`1 + T_p(..)` at points (P, D), in extended precision."""
+    wide, coordinates = np.longdouble, basis.coordinates
+    y = (x.astype(wide)[:, coordinates.chosen] - coordinates.centre) * coordinates.scale * basis.scales
+    a = np.clip(shift_of(basis.degree) + y @ basis.directions.T.astype(wide), -1, 1)
+    return np.asarray(1 + np.cos(basis.degree * np.arccos(a)))
 
 
 def formula(approximator: RidgeApproximator, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """T at points (P, D), in extended precision, from its definition."""
-    wide = np.longdouble
-    basis, coordinates = approximator.basis, approximator.basis.coordinates
-    y = (x.astype(wide)[:, coordinates.chosen] - coordinates.centre) * coordinates.scale * basis.scales
-    a = np.clip(shift_of(basis.degree) + y @ basis.directions.T.astype(wide), -1, 1)
-    waves = np.cos(basis.degree * np.arccos(a))
-    return np.asarray(approximator.constant + (1 + waves) @ approximator.coefficients.numpy().astype(wide))
+    coefficients = approximator.coefficients.numpy().astype(np.longdouble)
+    return np.asarray(approximator.constant + _atoms(approximator.basis, x) @ coefficients)

@@ -126,7 +126,7 @@ def test_weights_that_break_the_claim_are_refused(circle: Genuine, check: Check)
     """One weight changed at a time, by a share that matters or not: accepted only if true."""
     rng, seen = np.random.default_rng(4), [0, 0]
     names = [n for n, a in circle.tensors.items() if a.dtype.kind == "f" and np.any(a)]
-    for _ in range(40):
+    for _ in range(25):
         tensors = {n: a.copy() for n, a in circle.tensors.items()}
         flat = tensors[names[rng.integers(len(names))]].reshape(-1)
         place = rng.choice(np.flatnonzero(flat))
@@ -140,11 +140,11 @@ def test_weights_that_break_the_claim_are_refused(circle: Genuine, check: Check)
 
 def test_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check) -> None:
     seen = [0, 0]
-    for number, forged in enumerate(forgeries(genuine, np.random.default_rng(21), 150)):
+    for number, forged in enumerate(forgeries(genuine, np.random.default_rng(21), 70)):
         report = check(forged.network, forged.certificate, forged.digests)
         assert not report.holds or judge(forged.network, forged.certificate), (number, forged.kind)
         seen[report.holds] += 1
-    assert seen[0] > 60 and seen[1] > 10
+    assert seen[0] > 30 and seen[1] > 5
 
 
 @pytest.mark.slow
