@@ -52,8 +52,12 @@ def fitted(manifold: Manifold, target: Any, degree: int, *, share: float = 0.99)
     coordinates = coordinates_of(manifold, 1)
     family = Lattice(coordinates.count, degree)
     basis = RidgeBasis(manifold, coordinates, degree, family, np.arange(family.count), np.ones(coordinates.count))
-    basis = scaled(basis, manifold.sample(4000, seed=0), share)
-    points = manifold.sample(2000, seed=2)
+    return solved(scaled(basis, manifold.sample(4000, seed=0), share), target)
+
+
+def solved(basis: RidgeBasis, target: Any) -> RidgeApproximator:
+    """The same for any basis."""
+    points = basis.manifold.sample(2000, seed=2)
     atoms = np.asarray(_atoms(basis, points.numpy()), dtype=np.float64)
     triangle, order = scipy.linalg.qr(atoms - atoms.mean(axis=0), mode="r", pivoting=True)
     size = np.abs(np.diag(triangle[: len(order)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import construct
-from construct import targets
+from construct import Network, targets
 from construct.certificates import certification
 from construct.certificates.cells import Cell
 from construct.certificates.certification import canonical_box
@@ -24,9 +25,13 @@ from construct.certificates.weights import weights_of
 from construct.errors import EpsilonNotReached, InputError
 from construct.expressions import Expression, abs, constant, exp, sin, sqrt, tanh, variables
 from construct.manifolds import Circle, Manifold, Sphere, Torus
-from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.approximator import RidgeApproximator, RidgeBasis
+from construct.ridge.coordinates import coordinates_of
+from construct.ridge.narrow import narrow_program
+from construct.ridge.waves import Waves
+from proofs_as_code.verifier import verify
 from tests.certificates.random_networks import tampered
-from tests.certificates.ridge_networks import fitted, formula, network_of, random_ridges
+from tests.certificates.ridge_networks import fitted, formula, network_of, random_ridges, scaled, solved
 
 SEEDS = st.integers(0, 2**31)
 x, y, z = variables(3)
@@ -110,7 +115,7 @@ def test_cells_together_are_cells_apart() -> None:
         assert a.bound == pytest.approx(b.bound, rel=1e-9) and a.axis == b.axis and a.seen == pytest.approx(b.seen)
 
 
-def scaled(name: str, size: float) -> Expression:
+def shrunk(name: str, size: float) -> Expression:
     moved = {j: variables(3)[j] / size for j in range(3)}
     return targets.target(name).expression.substitute(moved)
 
@@ -118,7 +123,7 @@ def scaled(name: str, size: float) -> Expression:
 CASES: dict[str, tuple[Manifold, Expression, tuple[int, int]]] = {
     "circle": (Circle(), targets.target("exp_sin").expression.restricted(2), (6, 9)),
     "sphere in R^8": (Sphere(2, ambient=8), targets.target("exp_sin").expression, (2, 3)),
-    "torus": (Torus(), scaled("sin_product", 3.0), (2, 3)),
+    "torus": (Torus(), shrunk("sin_product", 3.0), (2, 3)),
 }
 
 
@@ -187,3 +192,21 @@ def test_the_box_of_a_manifold_is_that_of_the_inputs() -> None:
         y_there = manifold.formula()(torch.rand(500, manifold.dim, dtype=torch.float64) * 2 * math.pi).numpy()
         assert (y_there >= low).all() and (y_there <= high).all()
     assert certification.ORDERS == {1: 9, 2: 5, 3: 4}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_layout_of_width_five(signed: bool, tmp_path: Path) -> None:
+    """Directions that the network makes itself, from the position: the same formula, proved and verified."""
+    target = targets.target("exp_sin").expression.restricted(2)
+    coordinates = coordinates_of(Circle(), 1)
+    waves = Waves((2,), 32, signed=signed)
+    basis = RidgeBasis(Circle(), coordinates, 4, waves, np.arange(waves.count), np.ones(2))
+    ridges = solved(scaled(basis, Circle().sample(2000, seed=0), 0.99), target)
+    net = Network(narrow_program(ridges).compile(Circle().box.numpy()))
+    assert net.transformer.hidden0.shape[1] == 5
+    certificate = construct.certify(net, target, Circle())
+    assert 1 <= certificate.ratio <= 1.3
+    net.save(tmp_path / "net.safetensors")
+    certificate.save(tmp_path / "net.json")
+    report = verify(tmp_path / "net.safetensors", tmp_path / "net.json")
+    assert report.holds, report.reason
