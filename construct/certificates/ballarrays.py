@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flint import arb
@@ -44,8 +45,8 @@ class Balls:
     def shape(self) -> tuple[int, ...]:
         return self.middle.shape
 
-    def __getitem__(self, key: object) -> Balls:
-        return Balls(self.middle[key], self.radius[key])  # type: ignore[index]
+    def __getitem__(self, key: Any) -> Balls:
+        return Balls(self.middle[key], self.radius[key])
 
     def transposed(self) -> Balls:
         return Balls(self.middle.T, self.radius.T)

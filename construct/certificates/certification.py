@@ -214,7 +214,8 @@ def _bounds(
     most, given = ORDERS[formula.dim], (manifold.frame.tolist(), manifold.offset.tolist())
     if isinstance(network, NetworkCharts):
         return CellBounds(network, target, formula, given[0], most, given[1])
-    return RidgeBounds(network, target, formula, given[0], order_of(formula.dim, network.degree), given[1])
+    order = order_of(formula.dim, network.degree, len(formula.components))
+    return RidgeBounds(network, target, formula, given[0], order, given[1])
 
 
 def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, tolerance: float) -> float:

@@ -45,7 +45,7 @@ from construct.validation import invalid
 TOGETHER = 32
 ROUNDING_SHARE = 2.0**-7  # of a bound: where the rounding of f in float64 is more, f is looked at again
 LEAST_ORDERS, MOST_ORDERS = {1: 5, 2: 5, 3: 4}, {1: 9, 2: 9, 3: 5}
-MOST_FORMS = 1 << 22  # entries of the table of powers lambda_t^b
+MOST_FORMS = 1 << 22  # entries of the tables of powers, of forms and of the jets of a cell
 
 
 BoolArray = NDArray[np.bool_]
@@ -122,8 +122,6 @@ class RidgeBounds:
     target reads x; formula, frame and offset say what x is; order: m.
     """
 
-    together = TOGETHER
-
     def __init__(
         self,
         network: NetworkRidges,
@@ -141,9 +139,11 @@ class RidgeBounds:
         self.space = JetSpace(formula.dim, order)
         count, degree = len(formula.components), min(order, network.degree)
         tokens = sum(len(group.low) for group in network.groups)
-        if tokens * math.comb(count + degree, degree) > MOST_FORMS:
+        size = _products(count, degree)
+        if max(tokens, self.space.size) * size > MOST_FORMS:
             expected = f"at most {MOST_FORMS} products of {degree} of the {count} coordinates with {tokens} directions"
             raise invalid("net", expected, got="more")
+        self.together = max(1, min(TOGETHER, MOST_FORMS // (size * self.space.size)))
         self.powers = Powers(self.space, count, degree)
         self.forms = [self.powers.of_forms(group.linear) for group in network.groups]
         self.constant = Balls.of([network.constant], (1,))
@@ -351,10 +351,21 @@ class RidgeBounds:
         return np.nextafter(best, np.inf)
 
 
-def order_of(dim: int, degree: int) -> int:
-    """m for polynomials of a degree: |T - f| turns about as often as they do, so cells shrink like 1 / degree, and what
-    is beyond degree m has to be small against an error that falls by a decade with each degree."""
-    return min(max(LEAST_ORDERS[dim], degree + 2), MOST_ORDERS[dim])
+def order_of(dim: int, degree: int, count: int) -> int:
+    """m for polynomials of a degree in `count` coordinates, lower where their products would be too many.
+
+    |T - f| turns about as often as they do, so cells shrink like 1 / degree, and what is beyond degree m has to be
+    small against an error that falls by a decade with each degree.
+    """
+    order = min(max(LEAST_ORDERS[dim], degree + 2), MOST_ORDERS[dim])
+    while order > 1 and _products(count, min(order, degree)) * math.comb(dim + order, dim) > MOST_FORMS:
+        order -= 1
+    return order
+
+
+def _products(count: int, degree: int) -> int:
+    """Number of products of at most `degree` of `count` coordinates."""
+    return math.comb(count + degree, degree)
 
 
 def longest_axis(y: CellPoints) -> int:

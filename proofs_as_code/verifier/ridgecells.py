@@ -60,8 +60,10 @@ class RidgeCells:
             chains.setdefault(ridge.chain, []).append(ridge)
         self.groups = [Group(chain, members, k) for chain, members in chains.items()]
         self.factors = min(proof.order, max((group.degree for group in self.groups), default=0))
-        size = len(network.ridges) * math.comb(k + self.factors, k)
+        products = math.comb(k + self.factors, k)
+        size = max(len(network.ridges), self.jets.size) * products
         require(size <= MOST_FORMS, "network", f"at most {MOST_FORMS} products of forms", str(size))
+        self.at_once = max(1, min(AT_ONCE, MOST_FORMS // (products * self.jets.size)))
         self.frame = [[arb(p.get((i,), 0)) for i in range(k)] for p in network.inputs]
         self.shift = [arb(p.get((), 0)) for p in network.inputs]
         self.constant, self.even = (
@@ -280,7 +282,7 @@ def check_cells(network: Network, proof: Certificate) -> None:
     """|T - f| <= local on every leaf of the tree, which divides the whole box."""
     cells, waiting = RidgeCells(network, proof), leaves(proof)[::-1]
     while waiting:
-        now = [waiting.pop() for _ in range(min(AT_ONCE, len(waiting)))]
+        now = [waiting.pop() for _ in range(min(cells.at_once, len(waiting)))]
         for (lower, upper, depth), bound in zip(now, cells.bounds(now).tolist(), strict=True):
             if bound <= proof.local:
                 continue
