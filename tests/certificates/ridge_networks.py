@@ -8,7 +8,8 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from construct import Network
+from construct import Network, targets
+from construct.expressions import Expression
 from construct.manifolds import Circle, Cube, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
@@ -18,6 +19,13 @@ from construct.ridge.program import free_program
 
 MANIFOLDS = {1: Cube(1), 2: Circle(), 3: Sphere(2)}
 DEGREES = (1, 2, 3, 4, 6, 9)
+
+
+def built_in(name: str, ambient: int = 3) -> Expression:
+    """The expression of a built-in target on R^ambient."""
+    found = targets.target(name).expression
+    assert found is not None
+    return found.restricted(ambient)
 
 
 def network_of(approximator: RidgeApproximator, dtype: torch.dtype = torch.float64, *, picked: bool = False) -> Network:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import construct
 from construct import Network, targets
-from construct.certificates import certification
-from construct.certificates.cells import Cell
+from construct.certificates.cells import ORDERS, Cell
 from construct.certificates.certification import canonical_box
 from construct.certificates.extraction import extract
 from construct.certificates.ridge_cells import RidgeBounds
@@ -31,7 +30,7 @@ from construct.ridge.narrow import narrow_program
 from construct.ridge.waves import Waves
 from proofs_as_code.verifier import verify
 from tests.certificates.random_networks import tampered
-from tests.certificates.ridge_networks import fitted, formula, network_of, random_ridges, scaled, solved
+from tests.certificates.ridge_networks import built_in, fitted, formula, network_of, random_ridges, scaled, solved
 
 SEEDS = st.integers(0, 2**31)
 x, y, z = variables(3)
@@ -106,7 +105,7 @@ def test_tampered_networks(seed: int) -> None:
 
 def test_cells_together_are_cells_apart() -> None:
     ridges = fitted(Circle(), targets.target("exp_sin"), 6)
-    bounds = ridge_bounds(ridges, targets.target("exp_sin").expression, 9)
+    bounds = ridge_bounds(ridges, built_in("exp_sin"), 9)
     cells = random_cells(np.random.default_rng(0), ridges.manifold, 12)
     with ctx.workprec(96):
         together = bounds.bounds([(cell, ()) for cell in cells])
@@ -117,12 +116,12 @@ def test_cells_together_are_cells_apart() -> None:
 
 def shrunk(name: str, size: float) -> Expression:
     moved = {j: variables(3)[j] / size for j in range(3)}
-    return targets.target(name).expression.substitute(moved)
+    return built_in(name).substitute(moved)
 
 
 CASES: dict[str, tuple[Manifold, Expression, tuple[int, int]]] = {
-    "circle": (Circle(), targets.target("exp_sin").expression.restricted(2), (6, 9)),
-    "sphere in R^8": (Sphere(2, ambient=8), targets.target("exp_sin").expression, (2, 3)),
+    "circle": (Circle(), built_in("exp_sin", 2), (6, 9)),
+    "sphere in R^8": (Sphere(2, ambient=8), built_in("exp_sin"), (2, 3)),
     "torus": (Torus(), shrunk("sin_product", 3.0), (2, 3)),
 }
 
@@ -140,7 +139,7 @@ def test_proved_and_measured(name: str, which: int) -> None:
 
 
 def test_float32_counts_its_own_rounding() -> None:
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     ridges = fitted(Circle(), target, 9)
     double, single = (
         construct.certify(network_of(ridges, dtype), target, Circle(), tolerance=0.5)
@@ -151,7 +150,7 @@ def test_float32_counts_its_own_rounding() -> None:
 
 def test_a_clip_that_acts_is_part_of_the_bound() -> None:
     """Scales too large by a tenth: the error is that of the clip, and proved."""
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     right, wrong = (fitted(Circle(), target, 6, share=share) for share in (0.99, 0.8))
     basis = wrong.basis
     wider = type(basis)(
@@ -164,7 +163,7 @@ def test_a_clip_that_acts_is_part_of_the_bound() -> None:
 
 
 def test_epsilon_below_the_rounding_is_refused() -> None:
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     net = network_of(fitted(Circle(), target, 9), torch.float32)
     with pytest.raises(EpsilonNotReached, match=r"rounding in torch\.float32"):
         construct.certify(net, target, Circle(), epsilon=1e-7)
@@ -172,7 +171,7 @@ def test_epsilon_below_the_rounding_is_refused() -> None:
 
 def test_forms_beyond_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("construct.certificates.ridge_cells.MOST_FORMS", 10)
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     with pytest.raises(InputError, match="net: expected at most 10 products of"):
         construct.certify(network_of(fitted(Circle(), target, 3)), target, Circle())
 
@@ -191,13 +190,13 @@ def test_the_box_of_a_manifold_is_that_of_the_inputs() -> None:
         low, high = np.array(canonical_box(manifold.formula())).T
         y_there = manifold.formula()(torch.rand(500, manifold.dim, dtype=torch.float64) * 2 * math.pi).numpy()
         assert (y_there >= low).all() and (y_there <= high).all()
-    assert certification.ORDERS == {1: 9, 2: 5, 3: 4}
+    assert ORDERS == {1: 9, 2: 5, 3: 4}
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_layout_of_width_five(signed: bool, tmp_path: Path) -> None:
     """Directions that the network makes itself, from the position: the same formula, proved and verified."""
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     coordinates = coordinates_of(Circle(), 1)
     waves = Waves((2,), 32, signed=signed)
     basis = RidgeBasis(Circle(), coordinates, 4, waves, np.arange(waves.count), np.ones(2))

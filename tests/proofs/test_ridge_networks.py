@@ -19,13 +19,11 @@ from safetensors.numpy import save
 import construct
 from benchmarks.forgery import Genuine, forgeries
 from benchmarks.judge import judge, worst_error
-from construct import targets
 from construct.certificates import certify
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator
-from construct.targets import Target
 from proofs_as_code.verifier import Report, near, ridgecells, verify
-from tests.certificates.ridge_networks import fitted, network_of
+from tests.certificates.ridge_networks import built_in, fitted, network_of
 from tests.proofs.proved import digest
 
 SEEDS = st.integers(0, 2**31)
@@ -34,8 +32,8 @@ SEEDS = st.integers(0, 2**31)
 def files(
     folder: Path, manifold: Manifold, target: Any, degree: int, dtype: torch.dtype = torch.float64, **options: Any
 ) -> Genuine:
-    if isinstance(target, Target):
-        target = target.expression.restricted(manifold.ambient)
+    if isinstance(target, str):
+        target = built_in(target, manifold.ambient)
     net = network_of(fitted(manifold, target, degree), dtype, **options)
     certificate = certify(net, target, manifold, tolerance=0.5)
     net.save(folder / "net.safetensors")
@@ -45,17 +43,17 @@ def files(
 
 @pytest.fixture(scope="module")
 def circle(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
-    return files(tmp_path_factory.mktemp("ridges"), Circle(), targets.target("exp_sin"), 6)
+    return files(tmp_path_factory.mktemp("ridges"), Circle(), "exp_sin", 6)
 
 
 @pytest.fixture(scope="module")
 def genuine(circle: Genuine, tmp_path_factory: pytest.TempPathFactory) -> list[Genuine]:
-    folder, target = tmp_path_factory.mktemp("more"), targets.target("exp_sin")
+    folder, target = tmp_path_factory.mktemp("more"), "exp_sin"
     return [
         circle,
         files(folder, Circle(), target, 4, torch.float32),
         files(folder, Circle(), target, 3, picked=True),
-        files(folder, Sphere(2), targets.target("polynomial"), 2),
+        files(folder, Sphere(2), "polynomial", 2),
     ]
 
 
@@ -156,7 +154,7 @@ def test_many_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check
 
 
 def test_a_clip_that_acts_is_bounded_here_too(tmp_path: Path) -> None:
-    target = targets.target("exp_sin").expression.restricted(2)
+    target = built_in("exp_sin", 2)
     fit = fitted(Circle(), target, 4, share=0.8)
     b = fit.basis
     wider = type(b)(b.manifold, b.coordinates, b.degree, b.family, b.numbers, b.scales * 1.4)
