@@ -104,9 +104,7 @@ class SharedRidgeApproximator:
         return torch.cat(parts) if parts else x.new_zeros(0)
 
 
-def fit_charts(
-    basis: RidgeBasis, sample: Sample, centres: Float, radius: float, core: float
-) -> SharedRidgeApproximator:
+def fit_balls(basis: RidgeBasis, sample: Sample, centres: Float, radius: float, core: float) -> SharedRidgeApproximator:
     """Least squares on the points of a sample in each ball, with the directions that are independent there.
 
     Raises:

@@ -11,7 +11,7 @@ from construct.manifolds import Circle, Cube
 from construct.network import Network
 from construct.program.compile import Program
 from construct.ridge.approximator import RidgeBasis
-from construct.ridge.charts import SharedRidgeApproximator, fit_charts
+from construct.ridge.charts import SharedRidgeApproximator, fit_balls
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice
 from construct.ridge.sampling import Sample
@@ -123,8 +123,8 @@ def test_charts_are_fitted_one_by_one():
     values = 1 / (1 + (x[:, 0] / 0.2) ** 2)
     places = np.pi / 4 * np.arange(8)
     centres = np.stack([np.cos(places), np.sin(places)], axis=1)
-    fitted = fit_charts(circle_basis(6), Sample(x, values), centres, 0.9, 0.4)
-    whole = fit_charts(circle_basis(6), Sample(x, values), np.zeros((1, 2)), 2.0, 1.5)
+    fitted = fit_balls(circle_basis(6), Sample(x, values), centres, 0.9, 0.4)
+    whole = fit_balls(circle_basis(6), Sample(x, values), np.zeros((1, 2)), 2.0, 1.5)
     errors = [float((found(x) - values).abs().max()) for found in (fitted, whole)]
     assert errors[0] < errors[1] / 5
     network = Network(shared_program(fitted).compile(np.ones(2)))
@@ -134,10 +134,10 @@ def test_charts_are_fitted_one_by_one():
 def test_empty_balls_are_refused():
     x = torch.zeros(5, 2, dtype=torch.float64)
     with pytest.raises(InputError, match="sample: expected points in every ball, got 0 in ball 0"):
-        fit_charts(circle_basis(3), Sample(x, x[:, 0]), np.ones((1, 2)), 0.5, 0.2)
+        fit_balls(circle_basis(3), Sample(x, x[:, 0]), np.ones((1, 2)), 0.5, 0.2)
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 2)))
     with pytest.raises(InputError, match="sample: expected more points than directions"):
-        fit_charts(circle_basis(3), Sample(x, x[:, 0]), np.zeros((1, 2)), 50.0, 0.2)
+        fit_balls(circle_basis(3), Sample(x, x[:, 0]), np.zeros((1, 2)), 50.0, 0.2)
 
 
 def test_a_program_is_a_document():
