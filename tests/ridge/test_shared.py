@@ -17,6 +17,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.sampling import Sample
 from construct.ridge.shared import shared_program
 from construct.ridge.waves import Waves
+from tests.program import interpreter
 
 FAMILIES = [Waves((), 8), Waves((2,), 16, signed=True), Waves((2, 4), 32), Waves((2, 3), 16, signed=True)]
 
@@ -78,6 +79,16 @@ def test_the_network_is_its_formula_on_all_of_space(waves, degree, more, charts,
             want = formula(found, x)
             assert np.abs(found(torch.from_numpy(x)).numpy() - want).max() <= 1e-12 * degree**2 * size
             assert np.abs(network(torch.from_numpy(x)).numpy() - want).max() <= 1e-12 * degree**2 * size
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.sampled_from([1, 2, 3, 6]), st.integers(0, 2**31))
+def test_the_program_means_the_formula(degree, seed):
+    """Rule by rule, without gates, constants or weights."""
+    found = approximator(Waves((2,), 8, signed=True), degree, 1, 2, seed, centred=False)
+    x = np.random.default_rng(seed).uniform(-1, 1, 3)
+    size = float(found.coefficients.abs().sum()) + 1
+    assert abs(interpreter.output(shared_program(found), x) - formula(found, x[None])[0]) <= 1e-12 * size
 
 
 @settings(max_examples=30, deadline=None)
