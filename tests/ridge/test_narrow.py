@@ -176,8 +176,10 @@ def test_many_inputs_are_read_by_a_gate(monkeypatch):
     found = approximator(Waves((2, 4), 32, signed=True), 6, 6, 1)
     plain = narrow_program(found)
     monkeypatch.setattr("construct.ridge.narrow.MOST_PAIRS", 10)
+    monkeypatch.setattr("construct.ridge.narrow.COLLECTED", 10)
     program = narrow_program(found)
     assert program.counts.nonzero_parameters == plain.counts.nonzero_parameters + 2 * 2 + 2  # two reads, read-out
+    assert program.counts.stored_numbers == narrow_numbers(found)
     network = Network(program.compile(found.manifold.box.numpy()))
     network.outside = "evaluate"
     x = torch.from_numpy(np.random.default_rng(0).uniform(-30, 30, (20, 6)))
