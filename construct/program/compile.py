@@ -25,6 +25,7 @@ from construct.execution.bounds import attention_bounds, feed_forward_bounds, in
 from construct.program.codes import Span
 from construct.program.constants import (
     GATE_TOLERANCE,
+    check_folded_gates,
     check_gate_constant,
     check_range_constant,
     check_small_scores,
@@ -193,6 +194,8 @@ class Program:
             where = self._where(stage, rule)
             check_gate_constant(constant, self.layout.code, dtype, tolerance, where=where)
             check_small_scores(constant, self._largest_scores(rule, state), self.layout.code, dtype, where=where)
+            if rule.fold:
+                check_folded_gates(constant, self.layout.code, dtype, where=where)
             batches.append(rule.heads(self.layout, constant))
         return Heads.stack(batches, self.layout.embedding_dim)
 

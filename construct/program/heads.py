@@ -114,7 +114,8 @@ def interaction(
             query[:, at, one] += forms[:, unit, unit] / key[:, at, one]
             forms = forms.copy()
             forms[:, unit, unit] = 0.0
-    _write_form(query, key, forms, np.array(layout.factor_rows[: forms.shape[1]]), row)
+    factor_rows = np.array(layout.factor_rows[: forms.shape[1]])
+    _write_form(query, key, forms, factor_rows, row, balanced=len(factor_rows) > len(layout.data_rows))
     return Heads(query, key, _value_matrix(layout, values))
 
 
@@ -133,9 +134,11 @@ def _write_same(query: Float, key: Float, constant: Float, same: tuple[Float, Fl
     return row
 
 
-def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: int) -> None:
+def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: int, *, balanced: bool) -> None:
     """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one for each non-zero row of a head's G, or for each
-    non-zero column where these are fewer. No head depends on the others of its batch."""
+    non-zero column where these are fewer. No head depends on the others of its batch.
+
+    Where G reads the rows of a code, whose numbers are large, the two sides are balanced by a power of two."""
     rows, columns = (np.any(forms, axis=axis) for axis in (2, 1))
     by_row = rows.sum(axis=1) <= columns.sum(axis=1)
     free, needed = query.shape[1] - row, int(np.where(by_row, rows.sum(axis=1), columns.sum(axis=1)).max(initial=0))
@@ -147,8 +150,10 @@ def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: i
     ):
         head, i = np.nonzero(used & chosen[:, None])
         at = row + (np.cumsum(used, axis=1) - 1)[head, i]
-        own[head, at, factor_rows[i]] = 1.0
-        other[head[:, None], at[:, None], factor_rows[None, :]] = form[head, i]
+        size = np.abs(form[head, i]).max(axis=1, initial=1.0)
+        alpha = np.exp2(np.round(np.log2(np.sqrt(size)))) if balanced else np.ones(len(head))
+        own[head, at, factor_rows[i]] = alpha
+        other[head[:, None], at[:, None], factor_rows[None, :]] = form[head, i] / alpha[:, None]
 
 
 def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: Float, source: Float) -> Heads:
