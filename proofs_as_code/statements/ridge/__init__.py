@@ -1,10 +1,11 @@
-"""The ridge construction: its basis, the shift of its atoms, its heads, bounds, networks, counts, and cells."""
+"""The ridge construction: its basis, the shift of its atoms, its heads, bounds, networks of free width and of width 5,
+and cells."""
 
 from __future__ import annotations
 
 from proofs_as_code.framework import Statement
-from proofs_as_code.statements.ridge import cells, derivatives, lemma, maps, networks, support
+from proofs_as_code.statements.ridge import cells, derivatives, lemma, maps, networks, support, waves
 
-MODULES = (lemma, derivatives, maps, support, networks, cells)
+MODULES = (lemma, derivatives, maps, support, networks, waves, cells)
 
 STATEMENTS: tuple[Statement, ...] = tuple(statement for module in MODULES for statement in module.STATEMENTS)

@@ -33,6 +33,7 @@ import torch
 from flint import fmpq, fmpz_poly
 from hypothesis import strategies as st
 
+from construct.arrays import Float
 from construct.manifolds import Sphere
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
@@ -95,8 +96,8 @@ def evaluated(weights: Weights, x: list[fmpq]) -> fmpq:
     return state[weights.readout]
 
 
-def formula(approximator: RidgeApproximator, x: list[fmpq]) -> fmpq:
-    """T(x) by its formula."""
+def formula(approximator: RidgeApproximator, x: list[fmpq], directions: Float | None = None) -> fmpq:
+    """T(x) by its formula; directions (n, k): of the basis, where they are not to be taken from it."""
     basis, q = approximator.basis, rational.rational
     c, polynomial = basis.coordinates, fmpz_poly.chebyshev_t(basis.degree)
     y = [
@@ -104,7 +105,8 @@ def formula(approximator: RidgeApproximator, x: list[fmpq]) -> fmpq:
         for j, m, s, v in zip(c.chosen, c.centre, c.scale, basis.scales, strict=True)
     ]
     total = q(float(approximator.constant))
-    for alpha, weight in zip(basis.directions, approximator.coefficients.tolist(), strict=True):
+    alphas = basis.directions if directions is None else directions
+    for alpha, weight in zip(alphas, approximator.coefficients.tolist(), strict=True):
         form = sum((q(float(a)) * value for a, value in zip(alpha, y, strict=True)), ZERO)
         total += q(weight) * (1 + polynomial(clipped(q(basis.shift) + form)))
     return total
