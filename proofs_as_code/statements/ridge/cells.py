@@ -91,7 +91,7 @@ def quotient(order: int, beta: fmpq) -> fmpq_poly:
     """Q of `w^(2 beta) - sum over j <= order of binom(beta, j) (w^2 - 1)^j = (w - 1)^(order + 1) Q(w)`, 2 beta odd."""
     taylor = sum((binomial(beta, j) * (W * W - 1) ** j for j in range(order + 1)), fmpq_poly([0]))
     found, left = divmod(W ** int(2 * beta) - taylor, (W - 1) ** (order + 1))
-    assert left == 0, "the Taylor polynomial has the derivatives of f at a"
+    assert left.is_zero(), "the Taylor polynomial has the derivatives of f at a"
     return found
 
 

@@ -69,7 +69,8 @@ def check_inside(degree: int, unit: fmpq) -> Verdict:
 
 def derived(u: Trigonometric) -> Trigonometric:
     """Derivative in phi."""
-    s, out = fmpz_poly([0, 1]), {}
+    s = fmpz_poly([0, 1])
+    out: Trigonometric = {}
     for j, r in u.items():
         out[j - 1] = out.get(j - 1, fmpz_poly([])) - j * s * r
         out[j + 1] = out.get(j + 1, fmpz_poly([])) + r.derivative()
@@ -92,7 +93,7 @@ def check_equations(degree: int, unit: fmpq, turn: int = -1) -> Verdict:
     total: Trigonometric = {j + 2: r for j, r in derived(derived(u)).items()}
     total[order + 2] = total.get(order + 2, fmpz_poly([])) + degree**2 * y
     total[order] = total.get(order, fmpz_poly([])) - order * (order + turn) * y
-    second = reduced({j: r for j, r in total.items() if r != 0} or {0: fmpz_poly([])})
+    second = reduced({j: r for j, r in total.items() if not r.is_zero()} or {0: fmpz_poly([])})
     left = sum(c != 0 for c in (*first.coeffs(), *second.coeffs()))
     where = {"p": degree, "l": order}
     return verdict(0, left, kind="exact", points=1, dtype="integers", worst_point=where)

@@ -113,15 +113,15 @@ def rank_of(functions: list[fmpq_mpoly], modulus: fmpq_poly) -> int:
             parts.extend([fmpq(0)] * (power + 1 - len(parts)))
             parts[power] += coefficient
         rows.append(row)
-    columns = {exponents: i for i, exponents in enumerate(sorted({e for row in rows for e in row}))}
-    entries = fmpq_mat(size * len(rows), size * max(1, len(columns)))
+    places = {monomial: i for i, monomial in enumerate(sorted({e for row in rows for e in row}))}
+    entries = fmpq_mat(size * len(rows), size * max(1, len(places)))
     for i, row in enumerate(rows):
-        for exponents, parts in row.items():
+        for monomial, parts in row.items():
             reduced = divmod(fmpq_poly(parts), modulus)[1]
             for j, coefficient in enumerate(reduced.coeffs()):
                 for a in range(size):
                     for b in range(size):
-                        entries[size * i + a, size * columns[exponents] + b] += coefficient * powers[j][a, b]
+                        entries[size * i + a, size * places[monomial] + b] += coefficient * powers[j][a, b]
     return entries.rank() // size
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 from flint import fmpq, fmpq_mat, fmpq_poly, fmpz_poly
@@ -121,7 +122,7 @@ def check_head(
     if merged:
         corners = as_one(corners, layout, 4)
     scores, a = rational.scores(query, key, corners), layout.row(A)
-    worst, where = ZERO, {"pair": (0, 0)}
+    worst, where = ZERO, dict[str, Any]()
     for (i, t), (j, s) in product(enumerate(of), repeat=2):
         form = 1 - corners[i, a] * (corners[j, a] if m == 3 else 1)
         own = t == s and t < len(tokens.directions)
@@ -138,7 +139,7 @@ def check_head(
         if (off := abs(added[t, row] - wanted)) > worst:
             worst, where = off, {"token": t, "row": row}
     points = len(of) ** 2 + layout.count
-    return verdict(ZERO, worst, kind="exact", points=points, dtype="rational", worst_point=where | {"T": m})
+    return verdict(ZERO, worst, kind="exact", points=points, dtype="rational", worst_point={"T": m} | where)
 
 
 # -- the clip ---------------------------------------------------------------------------------------------------------

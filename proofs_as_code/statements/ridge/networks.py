@@ -71,7 +71,7 @@ class Net:
         rng = np.random.default_rng(self.seed)
         k, family = len(self.chosen), Lattice(len(self.chosen), self.order, self.shape)
         centre = rng.integers(-4, 5, k) / 8
-        coordinates = Coordinates(np.array(self.chosen), centre, 2.0 ** rng.integers(-1, 2, k), 1.0)
+        coordinates = Coordinates(np.array(self.chosen), centre, np.exp2(rng.integers(-1, 2, k)), 1.0)
         share = family.count if self.full else int(rng.integers(1, family.count + 1))
         numbers = np.sort(rng.permutation(family.count)[:share])
         coefficients = (rng.integers(1, 9, share) if self.full else rng.integers(-4, 5, share)) / 4
