@@ -42,7 +42,7 @@ from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice, Shape
 from construct.ridge.maps import chain
-from construct.ridge.program import free_program
+from construct.ridge.program import free_program, needed_numbers
 from construct.transformer.weights import Weights
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
@@ -192,6 +192,9 @@ def check_counts(net: Net, change: Callable[[Net, dict[str, int]], dict[str, int
     weights = sizes_of(program.compile(approximator.manifold.box.numpy()))
     counts = vars(program.counts)
     off = {name: max(abs(value - counts[name]), abs(value - weights[name])) for name, value in stated.items()}
+    if not net.picked:  # what plans count with, the k choices of inputs besides
+        planned = needed_numbers(approximator) - len(net.chosen)
+        off["nonzero_parameters"] = max(off["nonzero_parameters"], abs(planned - stated["nonzero_parameters"]))
     worst = max(off, key=lambda name: off[name])
     where = vars(net) | {"quantity": worst, "stated": stated[worst], "counted": counts[worst]}
     return verdict(0, off[worst], kind="exact", points=2 * len(off), dtype="integers", worst_point=where)

@@ -26,7 +26,7 @@ support function H: R|w| on spheres, `sum_i a_i |w_i|` (w_i the parts in the pla
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -34,11 +34,11 @@ import numpy as np
 import torch
 from flint import arb
 from hypothesis import strategies as st
-from torch import Tensor
 
 from construct import manifolds
 from construct.arrays import Float, Int
-from construct.manifolds import Manifold
+from construct.manifolds import Manifold, Net
+from construct.manifolds.canonical import canonical_form
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.support import support
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, proved
@@ -50,11 +50,10 @@ SAMPLES = 200
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A manifold, points of it, and a radius within which they are of all of it."""
+    """A manifold, and points of it in canonical coordinates, with a radius within which they are of all of it."""
 
     manifold: Manifold
-    points: Tensor
-    radius: float
+    net: Net
 
 
 @dataclass(frozen=True)
@@ -83,22 +82,21 @@ def manifold_of(name: str, embedded: bool) -> Manifold:
 def net_of(name: str, embedded: bool) -> Looked:
     """The library's net."""
     manifold = manifold_of(name, embedded)
-    net = manifold.net(SPACINGS[name])
-    return Looked(manifold, net.points, net.radius)
+    return Looked(manifold, canonical_form(manifold).net(SPACINGS[name]))
 
 
 def sharp(vector: Float, count: int) -> Looked:
     """An even number of equally spaced points of the unit circle, the ends of the form half way between two of them."""
     angles = math.atan2(vector[1], vector[0]) + 2 * math.pi * (np.arange(count) + 0.5) / count
     points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    return Looked(manifold_of("circle", False), points, 2 * math.sin(math.pi / (2 * count)) * (1 + 1e-14))
+    return Looked(manifold_of("circle", False), Net(points, 2 * math.sin(math.pi / (2 * count)) * (1 + 1e-14)))
 
 
 def segment(count: int) -> Looked:
     """Middles of equal parts of a segment in R^2: its ends are within h of the first and the last."""
     tilted = manifolds.manifold("cube", dim=1, ambient=2)
     middles = torch.from_numpy((2 * np.arange(count) + 1.0) / count - 1)[:, None]
-    return Looked(tilted, tilted.embed(middles), 1 / count * (1 + 1e-12))
+    return Looked(tilted, Net(middles, 1 / count * (1 + 1e-12)))
 
 
 def norm(values: list[arb]) -> arb:
@@ -119,7 +117,7 @@ def support_of(manifold: Any, w: list[arb]) -> arb:
 def largest_share(looked: Looked, coordinates: Coordinates, directions: Int) -> Verdict:
     """Largest share of the library's bounds that the exact maxima reach, proved to be at most 1."""
     manifold = looked.manifold
-    bounds = support(manifold, coordinates, directions, looked.points, looked.radius)
+    bounds = support(manifold, coordinates, directions.astype(np.float64), looked.net)
     worst, where = arb(0), {"manifold": repr(manifold), "alpha": [0]}
     for alpha, bound in zip(directions.tolist(), bounds.tolist(), strict=True):
         w = [arb(0)] * manifold.ambient
@@ -137,8 +135,8 @@ def check_bound(forms: Forms, name: str, embedded: bool, how: Literal["net", "sa
     """The bounds from the library's net; how: "sample": from the largest value on random points alone."""
     looked = net_of(name, embedded)
     if how == "sample":
-        points = looked.manifold.sample(SAMPLES, seed=len(forms.vectors))
-        looked = Looked(looked.manifold, points, 0.0)
+        points = canonical_form(looked.manifold).sample(SAMPLES, seed=len(forms.vectors))
+        looked = Looked(looked.manifold, Net(points, 0.0))
     return largest_share(looked, *forms.coordinates(looked.manifold.ambient))
 
 
@@ -148,7 +146,8 @@ PLAIN = Coordinates(np.arange(2), np.zeros(2), np.ones(2), 1.0)
 def check_sharp(vector: tuple[int, int], count: int, factor: float = 1.0) -> Verdict:
     """A circle on which Federer's bound is attained; factor: of the covering radius."""
     looked = sharp(np.array(vector, dtype=np.float64), count)
-    return largest_share(replace(looked, radius=factor * looked.radius), PLAIN, np.array([vector]))
+    net = Net(looked.net.points, factor * looked.net.radius)
+    return largest_share(Looked(looked.manifold, net), PLAIN, np.array([vector]))
 
 
 class Closed:
@@ -169,7 +168,7 @@ def check_end(vector: tuple[int, int], count: int, closed: bool = False) -> Verd
     frame = looked.manifold.frame[:, 0].tolist()
     across = abs(vector[0]), -abs(vector[1]) * int(math.copysign(1, frame[0] * frame[1]))
     manifold: Any = Closed(looked.manifold) if closed else looked.manifold
-    return largest_share(replace(looked, manifold=manifold), PLAIN, np.array([across]))
+    return largest_share(Looked(manifold, looked.net), PLAIN, np.array([across]))
 
 
 @st.composite
