@@ -106,8 +106,8 @@ def check_small_scores(
 
 
 def check_folded_gates(constant: Float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:
-    """Raise `PrecisionError` where `1 + C g` is not exact for a gate g of an exact code, as rules that `fold` need it: a
-    power of two scales g exactly, but not the 1 beside it."""
+    """Raise `PrecisionError` where `1 + C g` is not exact for a gate g of an exact code, as rules that `fold` need it:
+    a power of two scales g exactly, but not the 1 beside it."""
     limit = 2.0 ** significand_bits(dtype)
     size = float(constant.max(initial=0.0)) * code.gate_size
     if not size < limit:

@@ -205,7 +205,7 @@ def telescoping_weight(layout: TokenLayout, span: Span | None, constant: float, 
 def silence(
     layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a", most: float = 0.0
 ) -> FeedForward:
-    """Push `row` of every token outside a range to at most `most <= 0`: `row -= C g`, `C floor >= |row| - most` there."""
+    """Push `row` of every token outside a range to at most `most` <= 0: `row -= C g`, `C floor >= |row| - most`."""
     if not most <= 0:
         raise invalid("most", "a number <= 0", most)
     gate = _gate(layout, span)
@@ -227,9 +227,9 @@ def zigzag(
 ) -> FeedForward:
     """`row += w_folds(t) - w_held(t)` on every token: the next of the waves of a position t, in place of the last.
 
-    `w_f = 2^f u / T` with `T = 2^doublings`, u being t after f tent folds `u <- relu(u) - 2 relu(u - M)`, M = T/2, T/4, ..;
-    0 where t <= 0, and, for f >= 2, where t >= T: there the first fold is not positive. `w_0` is taken as 0. One layer a
-    fold and one more; two channels, `relu(u)` and `relu(u - M)`, and from `w_held` on one that carries it.
+    `w_f = 2^f u / T` with `T = 2^doublings`, u being t after f tent folds `u <- relu(u) - 2 relu(u - M)`, M = T/2,
+    T/4, ..; 0 where t <= 0, and, for f >= 2, where t >= T: there the first fold is not positive. `w_0` is taken as 0.
+    One layer a fold and one more; two channels, `relu(u)` and `relu(u - M)`, and after `w_held` one that carries it.
     """
     if span is not None:
         raise invalid("span", "None: waves of every token", span)

@@ -1,23 +1,23 @@
 """Layout Z: the ridge approximator as a program of width 5, the width of the theorem: rows `a, b, t, t^2, 1`.
 
-    reads      b_t += w_i(t) v_i x_i        one input coordinate a block; FFN: the next wave of the position t into a
-    move       K_t.a = b of W_t             by the gate 1 - (t + s)^2;  FFN: a <- clip(a + delta, -1, 1)
-    maps       a <- T3(a) or T2(a)          in every token, one self-gated head each; FFN of the last: a <= -1 outside K
+    reads      b_t += w_i(t) v_i x_i        one input coordinate a block;  FFN: the next wave of the position t, in a
+    move       K_t.a = b of W_t             by the gate 1 - (t + s)^2;     FFN: a <- clip(a + delta, -1, 1)
+    maps       a <- T3(a) or T2(a)          in every token, a self-gated head each;  last FFN: a <= -1 outside K
     read-out   b_t += sum_s relu(a_s + 1) b_s
 
-The code is the integer t: tokens W at 0..T, K at the opposite positions -T..-1 with the coefficients in b, `out` at 0,
-inputs at T + 1.. where no wave is (a wave of one fold is not 0 there: then below -T). So W_t and K_-t are the tokens whose
-codes add up to 0, and no shift is stored. All positions are tokens, used or not: nothing is chosen.
+The code is the integer t: tokens W at 1..T, K at the opposite positions -T..-1 with the coefficients in b, `out` at 0,
+inputs at T + 1.. where no wave is (a wave of one fold is not 0 there: then below -T). So the codes of W_t and its K add
+up to 0, and no shift is stored. All positions are tokens, used or not: no entry of the code is chosen for M or f.
 
-Read 1: only inputs hold an a, so the chosen one is told by `b = 1`, and `relu(t_t b_s) a_s v_1 / T` needs no gate.
-Read i: `relu(a_t g(s)) v_i a_s`, `g(s) = 1 - (s - s_i)^2` is 1 at the input and at most 0 elsewhere; `a_t = w_(i-1) >= 0` on
-W, 0 on K and `out`: exact for every x. What inputs collect in b does not matter: they are silent at the read-out.
-Signed waves `2 w_i - 1`: the read has 2 v_i, and `- sum_i v_i x_i` joins every a in the move, one head for each i (one for
-two neighbours with equal v_i).
+Read 1: only inputs hold an a, the first of those that are read has b = 1, and `relu(t_t b_s) a_s v_0 / T` needs no
+gate. Read i: `relu(a_t g(s)) v_i a_s`, `g(s) = 1 - (s - s_i)^2`, which is 1 at that input and at most 0 at all other
+tokens; `a_t` is the wave, >= 0, on W, and 0 on K and `out`: exact for every x. What inputs collect in b meanwhile does
+not matter: they are silent at the read-out. Signed waves `2 w_i - 1`: the read brings 2 v_i, and `-sum_i v_i x_i` joins
+every a in the move, one head for each i >= 1 (one for two neighbours with equal v_i).
 
-Non-zeros: C coefficients (c_0 among them), 4 + 5 (k - 1) of the reads and the waves' FFNs (`Waves.numbers`), 8 of the move,
-5 for each head of the common part, 7 of the clip, 10 a T3, 11 a T2, 3 of the silencing (6 where inputs are below), 4 of the
-read-out, and the centres that are not 0. Blocks k + 2 + maps. No map leaks anywhere on R^D, as in layout R.
+Non-zeros: C coefficients (c_0 among them); 4 + 5 (k - 1) of the reads, and the waves' (`Waves.numbers`); 8 of the move
+and 5 for each head of the common part; 7 of the clip; 10 a T3, 11 a T2; 3 of the silencing (6 with inputs below);
+4 of the read-out; the centres that are not 0. Blocks k + 2 + maps. No map leaks anywhere on R^D, as in layout R.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.maps import chain
-from construct.ridge.program import MOST_PAIRS, SELF
+from construct.ridge.program import SELF
 from construct.ridge.waves import Waves
 from construct.validation import invalid
 
 T_ROW, SQUARE = "t", "t^2"
+MOST_PAIRS = 2**18  # of a read-out that every token hears, and of what inputs collect: a gate costs two numbers
 MIRROR: Entries = {(T_ROW, T_ROW): -2.0, (SQUARE, ONE): -1.0, (ONE, SQUARE): -1.0, (ONE, ONE): 1.0}
 """`1 - (t + s)^2`: 1 for opposite positions, at most 0 for all others."""
 
@@ -104,8 +105,8 @@ def _layout(waves: Waves, ambient: int) -> TokenLayout:
 
 
 def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[Stage]:
-    """A block for each coordinate. `gated`: the tokens of the chosen inputs, where there are so many inputs that what they
-    collect is a burden: then a gate on the source, two numbers more each."""
+    """A block for each coordinate. `gated`: the tokens of the chosen inputs, where inputs are so many that what they
+    collect is a burden: then by a gate on the source, two numbers more each."""
     held = (0, *waves.folds)
     stages = []
     for i, (place, scale) in enumerate(zip(places.tolist(), scales.tolist(), strict=True)):

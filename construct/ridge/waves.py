@@ -1,12 +1,12 @@
 """Directions for width 5: zigzag waves of a token's position, made by the feed-forward network, so that none is stored.
 
-A token at position t = 1..T gets `w_0 = t / T` and, for i = 1 .. k - 1, `w_i = 2^f_i u_i / T`, where u_i is t after `f_i`
-tent folds `u <- relu(u) - 2 relu(u - M)`, M = T/2, T/4, ..: a zigzag of `2^f_i` straight pieces between 0 and 1. So the curve
-of directions `(w_0, .., w_(k-1))` visits `2^(f_1)` lines in the first two coordinates, `2^(f_2 - f_1)` on each of them in
-the third, and so on. T is a power of two: every wave is a dyadic rational and exact in floating point.
+A token at position t = 1..T gets `w_0 = t / T` and, for i = 1 .. k - 1, `w_i = 2^f_i u_i / T`, where u_i is t after
+`f_i` tent folds `u <- relu(u) - 2 relu(u - M)`, M = T/2, T/4, ..: a zigzag of `2^f_i` straight pieces between 0 and 1.
+So the curve of directions `(w_0, .., w_(k-1))` visits `2^f_1` lines in the first two coordinates, `2^(f_2 - f_1)` over
+each of them in the third, and so on. T is a power of two: every wave is a dyadic rational, exact in floating point.
 
-Octant: alpha = w. Signed: `alpha_i = 2 w_i - 1` for i >= 1, much better conditioned where M surrounds the centre, as a torus
-does; the network takes the common part `sum_i y_i` off with a head for each i.
+Octant: alpha = w. Signed: `alpha_i = 2 w_i - 1` for i >= 1, much better conditioned where M surrounds its centre, as a
+torus does; the network takes the common part `sum_i v_i y_i` off, with a head for each i.
 """
 
 from __future__ import annotations
