@@ -1,11 +1,12 @@
 """The ridge construction: its basis, the shift of its atoms, its heads, bounds, networks of free width and of width 5,
-and cells."""
+and cells.
+"""
 
 from __future__ import annotations
 
 from proofs_as_code.framework import Statement
-from proofs_as_code.statements.ridge import cells, derivatives, lemma, maps, networks, support, waves
+from proofs_as_code.statements.ridge import cells, derivatives, lemma, maps, networks, support, wave_directions, waves
 
-MODULES = (lemma, derivatives, maps, support, networks, waves, cells)
+MODULES = (lemma, derivatives, maps, support, networks, waves, wave_directions, cells)
 
 STATEMENTS: tuple[Statement, ...] = tuple(statement for module in MODULES for statement in module.STATEMENTS)

@@ -29,6 +29,7 @@ rank over the field.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import comb
@@ -125,10 +126,10 @@ def rank_of(functions: list[fmpq_mpoly], modulus: fmpq_poly) -> int:
     return entries.rank() // size
 
 
-def forms_over(vectors: list[list[int]]) -> list[fmpq_mpoly]:
+def forms_over(vectors: Sequence[Sequence[fmpq | int]]) -> list[fmpq_mpoly]:
     """`t + <alpha, y>` of every direction."""
     shift, y = variables_of(len(vectors[0]))
-    return [sum((int(entry) * y[i] for i, entry in enumerate(alpha)), shift) for alpha in vectors]
+    return [sum((entry * y[i] for i, entry in enumerate(alpha)), shift) for alpha in vectors]
 
 
 def lattice_of(space: Space, order: int | None = None, left_out: int = 0) -> list[list[int]]:
