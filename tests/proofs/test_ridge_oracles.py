@@ -161,3 +161,18 @@ def test_monomials_by_atoms(p: int) -> None:
     for j in range(p + 1):
         weights = np.array([float(solved[t, j].p) / float(solved[t, j].q) for t in range(p + 1)])
         assert np.abs(weights @ atoms - u**j).max() < 1e-9
+
+
+@pytest.mark.parametrize(("q", "number"), [(0, 0), (1, 3), (2, 40), (3, 7)])
+def test_errors_of_blends(q: int, number: int) -> None:
+    """The bound over a whole cell against the blend of Taylor polynomials at points of it."""
+    beta, x = q + 0.5, np.linspace(number, number + 1, 400)[1:-1]
+
+    def taylor(node: int) -> np.ndarray:
+        terms = (math.prod((beta - i) / (i + 1) for i in range(j)) for j in range(q + 1))
+        return sum(c * float(node) ** (beta - j) * (x - node) ** j for j, c in enumerate(terms)) if node else 0 * x
+
+    share = x - number
+    seen = np.abs(x**beta - (1 - share) * taylor(number) - share * taylor(number + 1)).max()
+    found = cells.check_holder(cells.Cell(q, 3, number)).measured
+    assert seen - 1e-9 <= found <= 1
