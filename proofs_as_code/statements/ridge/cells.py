@@ -2,8 +2,8 @@
 
 Corollary. Let M be a compact d-dimensional submanifold of class C^max(2, ceil beta) without boundary, y: M -> R^r
 linear coordinates with `|y(x) - y(x')| >= kappa |x - x'|`, kappa > 0, f of norm F in C^beta of the tangent charts of
-y(M), `q = ceil(beta) - 1`, `p = 2^i 3^j >= max(q, 2)`, `0 < |delta| < sin(pi/2p)`. Then there are c, depending on (M,
-y, beta, p) alone, and for every eps in (0, 1) cells and coefficients with
+y(M), `q = ceil(beta) - 1`, `p = 2^i 3^j >= max(q, 2)`, `0 < |delta| < sin(pi/2p)`. Then there are a number c, which
+depends on (M, y, beta, p) alone, and for every eps in (0, 1) cells and coefficients with
 
     sup over M of |f - sum_n psi_n P_n| <= eps,
     P_n = sum over alpha of c_(n, alpha) (1 + T_p(delta + v <alpha, (y - y_n)/h>)),
@@ -35,7 +35,7 @@ The reach of linear images, which is that of ellipses. (2) by exact ranks, for r
 each cell, and its error.
 
 Not checked: the constants on curved M and for d >= 2, (4), and how networks run cells (the layouts' own statements
-do, as far as they are built). With beta > q + 1/2 nothing changes but that w is no square root.
+do, as far as they are built). For other beta only the algebra changes: there w is another root of x/a.
 """
 
 from __future__ import annotations
