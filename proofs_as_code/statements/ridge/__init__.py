@@ -5,8 +5,18 @@ and cells.
 from __future__ import annotations
 
 from proofs_as_code.framework import Statement
-from proofs_as_code.statements.ridge import cells, derivatives, lemma, maps, networks, support, wave_directions, waves
+from proofs_as_code.statements.ridge import (
+    cells,
+    derivatives,
+    lemma,
+    maps,
+    networks,
+    octahedron,
+    support,
+    wave_directions,
+    waves,
+)
 
-MODULES = (lemma, derivatives, maps, support, networks, waves, wave_directions, cells)
+MODULES = (lemma, octahedron, derivatives, maps, support, networks, waves, wave_directions, cells)
 
 STATEMENTS: tuple[Statement, ...] = tuple(statement for module in MODULES for statement in module.STATEMENTS)
