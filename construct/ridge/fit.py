@@ -33,6 +33,7 @@ POINTS, LEAST_POINTS = 40, 4000  # a coefficient; at least
 CUT = 1e-9  # of the first pivot: beyond, a direction is a combination of those before
 LAWSON_STEPS = {100: 40, 300: 20, 1000: 8}  # up to that many coefficients
 FEW_STEPS = 4
+TREND = 3  # steps by which the gain of those to come is judged
 ENTRIES = 2**26  # of the atoms on the points of a fit, which are kept up to that many
 SMALL = 1e-14
 
@@ -120,11 +121,17 @@ class Fitting:
     def _atoms(self, window: slice) -> Tensor:
         """The constant and the atoms, (rows, n + 1)."""
         y = self.sample.y[window]
-        atoms = self.basis.atoms(y)[:, torch.from_numpy(self.order)]
-        return torch.cat([torch.ones(len(y), 1, dtype=torch.float64), atoms], dim=1)
+        used, places = self._used
+        return torch.cat([torch.ones(len(y), 1, dtype=torch.float64), used.atoms(y)[:, places]], dim=1)
+
+    @cached_property
+    def _used(self) -> tuple[RidgeBasis, Tensor]:
+        """The directions of the order alone, and the places of these among them."""
+        ranks = np.argsort(np.argsort(self.order))
+        return self.basis.subset(self.order), torch.from_numpy(ranks)
 
     def _windows(self) -> Iterator[slice]:
-        step = max(1024, ENTRIES // 8 // (self.basis.count + len(self.order) + 1))
+        step = max(1024, ENTRIES // 16 // (len(self.order) + 1))
         for start in range(0, len(self.sample), step):
             tick()
             yield slice(start, min(start + step, len(self.sample)))
@@ -168,11 +175,12 @@ class Fitting:
         return largest.numpy()
 
     def fit(self, count: int, goal: float = 0.0, steps: int | None = None) -> RidgeApproximator:
-        """The fit with the first `count` directions, reweighted until its largest error is at most `goal`."""
+        """The fit with the first `count` directions, reweighted until its largest error is at most `goal`, or cannot be;
+        with a goal of 0 as often as there are steps."""
         size, values = count + 1, self.sample.values
         steps = _lawson_steps(size) if steps is None else steps
         weights: Tensor | None = None
-        best, error = torch.zeros(size, dtype=torch.float64), math.inf
+        best, error, path = torch.zeros(size, dtype=torch.float64), math.inf, list[float]()
         for _ in range(steps + 1):
             gram, right = self._moments(size, weights)
             lower = _cholesky(gram)
@@ -184,8 +192,9 @@ class Fitting:
             if sup < error:
                 best, error = solution, sup
             weights = residual / len(values) if weights is None else weights * residual
-            total = float(weights.sum())
-            if error <= goal or not total > 0:
+            total, left = float(weights.sum()), steps - len(path)
+            path.append(error)
+            if error <= goal or not total > 0 or _hopeless(path, left, goal):
                 break
             weights = weights / total
         triangle = self._triangle[:size, :size]
@@ -203,6 +212,13 @@ def _cholesky(gram: Tensor) -> Tensor:
             return lower
         gram = gram + added * scale * torch.eye(len(gram), dtype=torch.float64)
         added *= 100
+
+
+def _hopeless(path: list[float], left: int, goal: float) -> bool:
+    """Whether what the last steps gained, step for step, is not enough for the goal in those that are left."""
+    if goal == 0 or len(path) <= TREND:
+        return False
+    return path[-1] * (path[-1] / path[-1 - TREND]) ** (left / TREND) > goal
 
 
 def _lawson_steps(size: int) -> int:

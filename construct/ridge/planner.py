@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from construct.arrays import Float, Int
 from construct.history import History
@@ -26,7 +28,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
 from construct.ridge.program import dense_parameters, needed_numbers, overhead
-from construct.ridge.sampling import Sample, drawn
+from construct.ridge.sampling import Sample, at, drawn
 from construct.ridge.support import support
 from construct.validation import invalid
 
@@ -34,12 +36,12 @@ NET = 20_000  # points of the net that bounds linear forms on M
 POOL, OVERSAMPLED = 900, 1.4  # members of a family that are looked at, and how many for each that is independent
 MOST_COEFFICIENTS, MOST_TOKENS = 6000, 60_000
 QUICK = 4  # points a coefficient for a first look
-GAIN = 4.0  # by which reweighting is expected to lower the error of least squares, at most
+GAIN = 3.0  # by which reweighting is expected to lower the error of least squares, at most
 AIM = 0.95  # of the goal: where reweighting ends for many coefficients
 LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directions of both signs are tried
 SIGNED_ORDER = 2 / 3  # of the degree: then the octahedron has about as many members as the principal lattice
 REFITS = 3  # with twice the points each time, for one number of directions
-SETTLED, MANY = 24, 400  # as few as a 24th more directions than needed will do; the same beyond 400
+SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks
 
@@ -114,6 +116,7 @@ class RidgePlanner:
         self.problem.progress("ridge: coordinates", None)
         self.coordinates = coordinates_of(self.problem.manifold, self.problem.seed)
         self._samples = dict[int, Sample]()
+        self._worst = list[Tensor]()  # points (D,) where a fit was off the most
 
     # -- search -----------------------------------------------------------------------------------
 
@@ -262,7 +265,7 @@ class RidgePlanner:
         """A minimax fit with the first directions of a candidate, where its measured error is within epsilon."""
         goal, points = self.search.goal, POINTS
         for _ in range(REFITS):
-            found = self._fitted(candidate, count, 0.0 if count <= MANY else AIM * goal, points)
+            found = self._fitted(candidate, count, AIM * goal, points)
             assert found.residual is not None
             sizes, note = sizes_of(found), note_of(found.basis)
             numbers, parameters = needed_numbers(found), dense_parameters(found)
@@ -272,7 +275,9 @@ class RidgePlanner:
                 return None
             if not self.search.affordable(sizes, parameters, note):
                 return None
-            error = self.problem.search(found).sup
+            measured = self.problem.search(found)
+            error = measured.sup
+            self._worst.append(measured.worst_point)
             self.search.record(sizes, error, "measured", parameters=parameters, cost=numbers, note=note,
                                make=partial(_same, found))  # fmt: skip
             if error <= goal:
@@ -282,6 +287,8 @@ class RidgePlanner:
 
     def _fitted(self, candidate: Candidate, count: int, goal: float = 0.0, points: int = POINTS) -> RidgeApproximator:
         sample = self._points(2, max(LEAST_POINTS, points * (count + 1)))
+        if self._worst:
+            sample = sample.joined(at(self.problem, self.coordinates, torch.stack(self._worst)))
         work = float(len(sample)) * (count + 1) ** 2
         with self.search.timed(f"a fit of {count:,} coefficients", work):
             return Fitting(candidate.basis, candidate.order[:count], sample).fit(count, goal)

@@ -11,7 +11,7 @@ signs take a second one for `relu(-z)`. Inputs and `out` are apart: no gate lets
 coefficient with b = 0: then the code is a formula of the token's number, and no direction is stored.
 
 Non-zeros: C coefficients (c_0 among them), 7 of the clip, 2k + 1 of the forms (twice where signed), 2k + 8 a T3, 2k +
-9 a T2, 4 of the read-out (7 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks
+9 a T2, 4 of the read-out (6 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks
 anywhere on R^D: after the clip |a| <= 1, so that a gate constant of 2 is enough.
 """
 
@@ -117,7 +117,7 @@ def overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, 
     """Non-zeros of the network besides its coefficients, see the module."""
     maps = chain(degree)
     forms, tripled = (2 if signed else 1) * (2 * k + 1), maps.count(3)
-    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (7 if gated else 4) + centred
+    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4) + centred
 
 
 def _forms(names: tuple[str, ...], scales: Float, ridges: Int) -> tuple[Rule, ...]:

@@ -38,16 +38,25 @@ class Sample:
         """Its first points."""
         return Sample(self.y[:count], self.values[:count])
 
+    def joined(self, other: Sample) -> Sample:
+        """Its points, then those of another."""
+        return Sample(torch.cat([self.y, other.y]), torch.cat([self.values, other.values]))
+
+
+def at(problem: Problem, coordinates: Coordinates, x: Tensor) -> Sample:
+    """The sample of given points (N, D) of M."""
+    return Sample(coordinates.of(x), evaluate_target(problem.target, x))
+
 
 def drawn(problem: Problem, coordinates: Coordinates, count: int, number: int) -> Sample:
-    """At least `count` points of the problem's manifold, in random order: uniform ones, on an edge half as many more,
-    and those that every search looks at. `number` tells streams of points apart."""
+    """At least `count` points of the problem's manifold, in random order: uniform ones, where there is an edge as many
+    thrown outwards, and those that every search looks at. `number` tells streams of points apart."""
     manifold, seed = problem.manifold, derived_seed(problem.seed, "planning", number)
     flat, generator = canonical_form(manifold), torch.Generator().manual_seed(seed)
     points = flat.sample(count, seed)
     more = [manifold.restrict(problem.watched)] if len(problem.watched) else []
     if flat.has_boundary:
-        more.append(thrown_outwards(flat, points[: max(1, count // 2)], generator))
+        more.append(thrown_outwards(flat, points, generator))
     if more:
         points = torch.cat([points, *more])
         points = points[torch.randperm(len(points), generator=generator)]
