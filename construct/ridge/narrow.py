@@ -82,6 +82,8 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
         form, value = SELF[m]
         rule = act(EVERY, EVERY, form, value, same=(T_ROW,), fold=True)
         stages.append(Stage(f"map {number}, T{m}", (rule,), silence if number == len(maps) else None))
+    if not maps:
+        stages.append(Stage("silence", (), silence))
     used = int(np.count_nonzero(coefficients))
     target = layout.tokens("out").ravel() if layout.count * used > MOST_PAIRS else EVERY
     readout = act(target, EVERY, {(ONE, A): 1.0, (ONE, ONE): 1.0}, {(B, B): 1.0})
@@ -89,11 +91,41 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     return Program(layout, start, tuple(stages))
 
 
+def narrow_numbers(approximator: RidgeApproximator) -> int:
+    """Stored numbers of `narrow_program(approximator)`: its non-zeros, and where the runs of its code begin."""
+    basis = approximator.basis
+    waves, coordinates, ambient = basis.family, basis.coordinates, basis.manifold.ambient
+    if not isinstance(waves, Waves):
+        raise invalid("approximator", "one whose directions are Waves", waves)
+    coefficients = int(approximator.coefficients.count_nonzero())
+    tokens = ambient + 2 * waves.length + 1
+    gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > MOST_PAIRS)
+    joint = 0
+    if waves.signed:
+        joint = len(_common(coordinates.chosen[1:], (basis.scales * coordinates.scale)[1:]))
+    registers = approximator.parameters + int(np.count_nonzero(coordinates.centre))
+    runs = 1 if _below(waves) else 2
+    return registers + narrow_overhead(waves, basis.degree, joint) + gates + runs
+
+
+def narrow_overhead(waves: Waves, degree: int, joint: int = 0) -> int:
+    """Non-zeros besides the initial registers; `joint` heads bring the common part of signed waves."""
+    maps = chain(degree)
+    tripled = maps.count(3)
+    reads = 4 + 5 * (waves.dim - 1) + waves.numbers
+    ends = 8 + 7 + (6 if _below(waves) else 3) + 4
+    return reads + 5 * joint + ends + 10 * tripled + 11 * (len(maps) - tripled)
+
+
+def _below(waves: Waves) -> bool:
+    """Whether inputs have positions below all others, since the wave of one fold is not 0 above."""
+    return waves.folds[:1] == (1,)
+
+
 def _layout(waves: Waves, ambient: int) -> TokenLayout:
     """Inputs, then K, `out` and W in the order of their positions -T..T."""
     length = waves.length
-    below = waves.folds[:1] == (1,)
-    inputs = np.arange(ambient) + (-length - ambient if below else length + 1)
+    inputs = np.arange(ambient) + (-length - ambient if _below(waves) else length + 1)
     integers = np.concatenate([inputs, np.arange(-length, length + 1)])[:, None]
     groups = (
         TokenGroup("x", (ambient,), ("j",), "input coordinates"),
