@@ -241,10 +241,12 @@ def one(degree: int = 3, shape: Shape = "principal", ambient: int = 4) -> st.Sea
     return st.integers(0, 50).map(lambda seed: Net(ambient, (1,), degree, 2, shape, False, seed, full=True))
 
 
-NET = Hypothesis("k <= 3 of D <= 6 inputs, p in {2, 3, 4, 6, 9}, either lattice, any numbers", _nets((2, 3, 4, 6, 9)))
+NET = Hypothesis(
+    "k <= 3 of D <= 6 inputs, p in {1, 2, 3, 4, 6, 9}, either lattice, any numbers", _nets((1, 2, 3, 4, 6, 9))
+)
 COUNTED = Hypothesis(
     "k <= 3 of D <= 6 inputs, p up to 108, either lattice, any numbers",
-    _nets((2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 27, 36, 54, 72, 108)),
+    _nets((1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 27, 36, 54, 72, 108)),
 )
 coordinate = rational.dyadics(2, 6) | rational.dyadics(2**20, 1)
 POINT = Hypothesis("any rational point, on M or off it, near or far", st.lists(coordinate, min_size=6, max_size=6))
