@@ -14,7 +14,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.maps import shift_of
 from construct.ridge.waves import Waves
 from construct.transformer.module import Transformer
-from proofs_as_code.statements.ridge import cells, derivatives, lemma, networks, support, waves
+from proofs_as_code.statements.ridge import cells, derivatives, lemma, networks, octahedron, support, waves
 
 # -- ranks ------------------------------------------------------------------------------------------------------------
 
@@ -64,6 +64,17 @@ def test_sizes_of_restricted_polynomials(name: str, p: int) -> None:
     exponents = Lattice(points.shape[1], p).integers
     monomials = np.prod((points[:, None, :] / 2) ** exponents[None], axis=2)
     assert lemma.restricted_size(name, p) == np.linalg.matrix_rank(monomials, tol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 6])
+def test_the_least_octahedron(k: int, p: int) -> None:
+    """Ranks of the monomials at its members, and one order below."""
+    exponents, least = Lattice(k, p).integers, octahedron.least_order(lemma.Space(k, p))
+    for order in {least, max(1, least - 1)}:
+        members = Lattice(k, order, "octahedron").integers / order
+        monomials = np.prod(members[:, None, :] ** exponents[None], axis=2)
+        assert (np.linalg.matrix_rank(monomials, tol=1e-9) == len(exponents)) == (order == least)
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
