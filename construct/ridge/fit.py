@@ -175,8 +175,8 @@ class Fitting:
         return largest.numpy()
 
     def fit(self, count: int, goal: float = 0.0, steps: int | None = None) -> RidgeApproximator:
-        """The fit with the first `count` directions, reweighted until its largest error is at most `goal`, or cannot be;
-        with a goal of 0 as often as there are steps."""
+        """The fit with the first `count` directions, reweighted until its largest error is at most `goal` or will not
+        be; with a goal of 0 as often as there are steps."""
         size, values = count + 1, self.sample.values
         steps = _lawson_steps(size) if steps is None else steps
         weights: Tensor | None = None

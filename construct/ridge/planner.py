@@ -9,7 +9,7 @@ the principal lattice leads to large coefficients, directions of both signs take
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -38,6 +38,7 @@ MOST_COEFFICIENTS, MOST_TOKENS = 6000, 60_000
 QUICK = 4  # points a coefficient for a first look
 GAIN = 3.0  # by which reweighting is expected to lower the error of least squares, at most
 AIM = 0.95  # of the goal: where reweighting ends for many coefficients
+FADED = 1e-6  # share of the first pivot
 LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directions of both signs are tried
 SIGNED_ORDER = 2 / 3  # of the degree: then the octahedron has about as many members as the principal lattice
 REFITS = 3  # with twice the points each time, for one number of directions
@@ -56,11 +57,15 @@ class RidgePlan:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A degree, a part of a family of directions in order, and least-squares errors (n + 1,) with the first of them."""
+    """A degree, a part of a family of directions in order, and least-squares errors (n + 1,) with the first of them.
+
+    faded: whether the last of the directions is nearly a combination of those before.
+    """
 
     basis: RidgeBasis
     order: Int
     errors: Float
+    faded: bool
 
     @property
     def count(self) -> int:
@@ -124,14 +129,14 @@ class RidgePlanner:
         for place, degree in enumerate(DEGREES):
             if not self._promising(degree):
                 break
-            candidate = self._candidate(degree)
-            if candidate is None:
+            candidates = self._candidates(degree)
+            if not candidates:
                 break
-            found = self._settled(candidate)
+            found = self._best(candidates)
             if found is None:
                 continue
-            for other in self._smaller(place, found):
-                better = self._settled(other, needed_numbers(found))
+            for others in self._smaller(place, found):
+                better = self._best(others, needed_numbers(found))
                 found = found if better is None else better
             return RidgePlan(found, self.search.chosen(sizes_of(found), note_of(found.basis)))
         raise self.search.failure()
@@ -140,10 +145,12 @@ class RidgePlanner:
         """See `plan`."""
         if degree > LARGEST_DEGREE:
             raise invalid("degree", f"at most {LARGEST_DEGREE} for the ridge construction", degree)
-        candidate = self._candidate(next(p for p in DEGREES if p >= degree))
-        if candidate is None:
+        candidates = self._candidates(next(p for p in DEGREES if p >= degree))
+        if not candidates:
             raise self.search.failure()
-        found = self._balanced(candidate, self._fitted(candidate, candidate.count))
+        found = min((self._fitted(candidate, candidate.count) for candidate in candidates), key=_largest)
+        if self._large(found) and (signed := self._candidate(found.degree, signed=True)) is not None:
+            found = min(found, self._fitted(signed, signed.count), key=_largest)
         if self.search.budget is not None and dense_parameters(found) > self.search.budget:
             raise over_budget(dense_parameters(found), f"{sizes_of(found)}", self.search.budget)
         return RidgePlan(found, History())
@@ -171,7 +178,7 @@ class RidgePlanner:
         )
         return False
 
-    def _smaller(self, place: int, found: RidgeApproximator) -> Iterator[Candidate]:
+    def _smaller(self, place: int, found: RidgeApproximator) -> Iterator[list[Candidate]]:
         """Larger degrees whose networks may be smaller: of fewer maps, or where directions fade, so not all count."""
         if found.basis.count > MANY:
             return
@@ -180,11 +187,22 @@ class RidgePlanner:
         for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
             least = overhead(k, larger) + k
             if least < (numbers if fading else overhead(k, degree) + k):
-                candidate = self._candidate(larger)
-                if candidate is not None and least + candidate.fewest(GAIN * self.search.goal) < numbers:
-                    yield candidate
+                goal = GAIN * self.search.goal
+                yield [c for c in self._candidates(larger) if c.overhead + c.fewest(goal) < numbers]
 
     # -- candidates -------------------------------------------------------------------------------
+
+    def _candidates(self, degree: int) -> list[Candidate]:
+        """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
+        altogether), also of both signs."""
+        plain = self._candidate(degree)
+        found = [] if plain is None else [plain]
+        if plain is None or plain.faded:
+            signed = self._candidate(degree, signed=True)
+            found += [] if signed is None else [signed]
+        if found:
+            self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
+        return found
 
     def _candidate(self, degree: int, *, signed: bool = False) -> Candidate | None:
         """Directions of a degree in order, with the errors of least squares; None beyond what a network may hold."""
@@ -199,9 +217,8 @@ class RidgePlanner:
         rank = min(chosen.rank(), MOST_COEFFICIENTS)
         first = chosen.order[:rank]
         errors = Fitting(basis, first, self._points(1, QUICK * (rank + 1))).errors()
-        found = Candidate(basis, first, errors)
-        if not signed:
-            self.tried[degree] = found
+        faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
+        found = Candidate(basis, first, errors, faded)
         self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis))
         return found
 
@@ -256,10 +273,7 @@ class RidgePlanner:
             if count - failed <= max(1, count // SETTLED) or count > MANY:
                 break
             count = (count + failed + 1) // 2
-        if best is None:
-            return None
-        found = self._balanced(candidate, best)
-        return found if below is None or needed_numbers(found) < below else None
+        return best
 
     def _measured(self, candidate: Candidate, count: int) -> RidgeApproximator | None:
         """A minimax fit with the first directions of a candidate, where its measured error is within epsilon."""
@@ -293,21 +307,28 @@ class RidgePlanner:
         with self.search.timed(f"a fit of {count:,} coefficients", work):
             return Fitting(candidate.basis, candidate.order[:count], sample).fit(count, goal)
 
-    def _balanced(self, candidate: Candidate, found: RidgeApproximator) -> RidgeApproximator:
-        """The same with directions of both signs, where those of one lead to large coefficients and these do not."""
-        largest = float(found.coefficients.abs().max()) if found.basis.count else 0.0
-        values = float(self._points(1, LEAST_POINTS).values.abs().max())
-        if found.basis.family.signed or largest <= LARGE * values:
-            return found
-        signed = self._candidate(candidate.degree, signed=True)
-        if signed is None:
-            return found
-        if self.problem.epsilon is None:
-            other: RidgeApproximator | None = self._fitted(signed, signed.count)
-        else:
-            other = self._measured(signed, signed.fewest(self.search.goal))
-        better = other is not None and float(other.coefficients.abs().max()) < largest / 2
-        return other if better and other is not None else found
+    def _best(self, candidates: Sequence[Candidate], below: int | None = None) -> RidgeApproximator | None:
+        """The smallest network that candidates of one degree lead to; where it has large coefficients and directions of
+        both signs lead to smaller ones, these."""
+        found = [a for a in (self._settled(candidate, below) for candidate in candidates) if a is not None]
+        if not found:
+            return None
+        if all(self._large(a) for a in found) and not any(c.basis.family.signed for c in candidates):
+            signed = self._candidate(candidates[0].degree, signed=True)
+            found += [] if signed is None else [a for a in [self._settled(signed, below)] if a is not None]
+        small = [a for a in found if not self._large(a)]
+        if small:
+            return min(small, key=needed_numbers)
+        return min(found, key=_largest) if below is None else None
+
+    def _large(self, found: RidgeApproximator) -> bool:
+        """Whether its coefficients are large beside the target."""
+        return _largest(found) > LARGE * float(self._points(1, LEAST_POINTS).values.abs().max())
+
+
+def _largest(found: RidgeApproximator) -> float:
+    """Absolute value of its largest coefficient."""
+    return float(found.coefficients.abs().max()) if found.basis.count else 0.0
 
 
 def _same(found: RidgeApproximator) -> RidgeApproximator:
