@@ -48,13 +48,13 @@ def candidates(dim: int, length: int) -> Iterator[Waves]:
     """Waves of some evenly growing folds, octant and signed, by cost."""
     folds = {tuple(f + gap * i for i in range(dim - 1)) for f in range(1, 6) for gap in range(1, 5)}
     fitting = [f for f in folds if not f or 2 ** (f[-1] + 1) <= length]
-    found = [Waves(f, length, signed) for f in sorted(fitting) for signed in (False, True)[: 1 + (dim > 1)]]
+    found = [Waves(f, length, signed) for f in sorted(fitting) for signed in (False, True)]
     return iter(sorted(found, key=cost))
 
 
 def cost(waves: Waves) -> int:
     """Non-zeros that these waves cost beside maps and registers: at most so many, since neighbours may share a head."""
-    return narrow_overhead(waves, 1, waves.dim - 1 if waves.signed else 0)
+    return narrow_overhead(waves, 1, waves.dim if waves.signed else 0)
 
 
 def waves_for(

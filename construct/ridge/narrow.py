@@ -12,8 +12,8 @@ up to 0, and no shift is stored. All positions are tokens, used or not: no entry
 Read 1: only inputs hold an a, the first of those that are read has b = 1, and `relu(t_t b_s) a_s v_0 / T` needs no
 gate. Read i: `relu(a_t g(s)) v_i a_s`, `g(s) = 1 - (s - s_i)^2`, which is 1 at that input and at most 0 at all other
 tokens; `a_t` is the wave, >= 0, on W, and 0 on K and `out`: exact for every x. What inputs collect in b meanwhile does
-not matter: they are silent at the read-out. Signed waves `2 w_i - 1`: the read brings 2 v_i, and `-sum_i v_i x_i` joins
-every a in the move, one head for each i >= 1 (one for two neighbours with equal v_i).
+not matter: they are silent at the read-out. Signed waves `2 w - 1`: the reads bring 2 v_i, and `-sum_i v_i x_i` joins
+every a in the move, one head for each i (one for two neighbours with equal v_i).
 
 Non-zeros: C coefficients (c_0 among them); 4 + 5 (k - 1) of the reads, and the waves' (`Waves.numbers`); 8 of the move
 and 5 for each head of the common part; 7 of the clip; 10 a T3, 11 a T2; 3 of the silencing (6 with inputs below);
@@ -74,7 +74,7 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     stages = _reads(waves, places, scales, coordinates.chosen if many else None)
     move = [act(EVERY, EVERY, MIRROR, {(A, B): 1.0})]
     if waves.signed:
-        move += _common(places[1:], scales[1:])
+        move += _common(places, scales)
     stages.append(Stage("move", tuple(move), Ffn("shifted_clip", numbers={"shift": basis.shift})))
     maps = chain(basis.degree)
     silence = Ffn("silence", numbers={"most": -1.0}, where=EntryRange(T_ROW, -waves.length, -1))
@@ -102,7 +102,7 @@ def narrow_numbers(approximator: RidgeApproximator) -> int:
     gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > MOST_PAIRS)
     joint = 0
     if waves.signed:
-        joint = len(_common(coordinates.chosen[1:], (basis.scales * coordinates.scale)[1:]))
+        joint = len(_common(coordinates.chosen, basis.scales * coordinates.scale))
     registers = approximator.parameters + int(np.count_nonzero(coordinates.centre))
     runs = 1 if _below(waves) else 2
     return registers + narrow_overhead(waves, basis.degree, joint) + gates + runs
@@ -142,10 +142,11 @@ def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[
     held = (0, *waves.folds)
     stages = []
     for i, (place, scale) in enumerate(zip(places.tolist(), scales.tolist(), strict=True)):
+        whole = 2 * scale if waves.signed else scale
         if i == 0:
-            rule = act(EVERY, EVERY, {(T_ROW, B): 1.0}, {(B, A): scale / waves.length})
+            rule = act(EVERY, EVERY, {(T_ROW, B): 1.0}, {(B, A): whole / waves.length})
         else:
-            value = {(B, A): 2 * scale if waves.signed else scale}
+            value = {(B, A): whole}
             at = {(A, T_ROW): 2.0 * place, (A, SQUARE): -1.0, (A, ONE): 1.0 - float(place) ** 2}
             rule = act(EVERY, EVERY, at, value)
             if gated is not None:

@@ -5,8 +5,8 @@ A token at position t = 1..T gets `w_0 = t / T` and, for i = 1 .. k - 1, `w_i = 
 So the curve of directions `(w_0, .., w_(k-1))` visits `2^f_1` lines in the first two coordinates, `2^(f_2 - f_1)` over
 each of them in the third, and so on. T is a power of two: every wave is a dyadic rational, exact in floating point.
 
-Octant: alpha = w. Signed: `alpha_i = 2 w_i - 1` for i >= 1, much better conditioned where M surrounds its centre, as a
-torus does; the network takes the common part `sum_i v_i y_i` off, with a head for each i.
+Octant: alpha = w. Signed: `alpha = 2 w - 1`, much better conditioned where M surrounds its centre, as a torus does; the
+network takes the common part `sum_i v_i y_i` off, with a head for each i.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Waves:
     Attributes:
         folds: (k - 1,) f_i, increasing, with `2^f_i` at most T / 2.
         length: T, a power of two.
-        signed: whether waves 1.. are `2 w_i - 1`.
+        signed: whether alpha is `2 w - 1` instead of w.
     """
 
     folds: tuple[int, ...]
@@ -86,7 +86,4 @@ class Waves:
     @cached_property
     def vectors(self) -> Float:
         """(T, k) alpha."""
-        found = self.waves.copy()
-        if self.signed:
-            found[:, 1:] = 2 * found[:, 1:] - 1
-        return found
+        return 2 * self.waves - 1 if self.signed else self.waves

@@ -37,10 +37,8 @@ def test_waves_are_triangle_waves(waves):
     assert waves.vectors.shape == (waves.count, waves.dim) == (waves.length, len(waves.folds) + 1)
     for number in range(0, waves.count, max(1, waves.count // 40)):
         position = number + 1
-        want = [Fraction(position, waves.length)]
-        for f in waves.folds:
-            w = triangle(position, f, waves.length)
-            want.append(2 * w - 1 if waves.signed else w)
+        want = [Fraction(position, waves.length), *(triangle(position, f, waves.length) for f in waves.folds)]
+        want = [2 * w - 1 for w in want] if waves.signed else want
         assert [Fraction(v) for v in waves.vectors[number]] == want  # exact, in float32 too
         assert np.array_equal(waves.vectors.astype(np.float32), waves.vectors)
 
