@@ -44,15 +44,15 @@ class Worth:
     largest: float
 
 
-def candidates(dim: int, length: int) -> Iterator[Waves]:
+def wave_candidates(dim: int, length: int) -> Iterator[Waves]:
     """Waves of some evenly growing folds, octant and signed, by cost."""
     folds = {tuple(f + gap * i for i in range(dim - 1)) for f in range(1, 6) for gap in range(1, 5)}
     fitting = [f for f in folds if not f or 2 ** (f[-1] + 1) <= length]
     found = [Waves(f, length, signed) for f in sorted(fitting) for signed in (False, True)]
-    return iter(sorted(found, key=cost))
+    return iter(sorted(found, key=wave_cost))
 
 
-def cost(waves: Waves) -> int:
+def wave_cost(waves: Waves) -> int:
     """Non-zeros that these waves cost beside maps and registers: at most so many, since neighbours may share a head."""
     return narrow_overhead(waves, 1, waves.dim if waves.signed else 0)
 
@@ -78,7 +78,7 @@ def waves_for(
     length = next((n for n in LENGTHS if n >= ROOM * wanted.rank), LENGTHS[-1])
     y = y[: 4 * wanted.rank + 200]
     best, smallest = None, np.inf
-    for waves in candidates(dim, length):
+    for waves in wave_candidates(dim, length):
         tick()
         found = _worth(y, waves.vectors, degree, seed)
         if found.rank >= COMPLETE * wanted.rank and found.error <= WORSE * wanted.error + 1e-12:

@@ -7,7 +7,8 @@
 
 The code is the integer t: tokens W at 1..T, K at the opposite positions -T..-1 with the coefficients in b, `out` at 0,
 inputs at T + 1.. where no wave is (a wave of one fold is not 0 there: then below -T). So the codes of W_t and its K add
-up to 0, and no shift is stored. All positions are tokens, used or not: no entry of the code is chosen for M or f.
+up to 0, and no shift is stored. All positions are tokens, used or not: no entry of the code is chosen for M or f, and
+what is stored of it is where the inputs begin.
 
 Read 1: only inputs hold an a, the first of those that are read has b = 1, and `relu(t_t b_s) a_s v_0 / T` needs no
 gate. Read i: `relu(a_t g(s)) v_i a_s`, `g(s) = 1 - (s - s_i)^2`, which is 1 at that input and at most 0 at all other
@@ -39,6 +40,7 @@ from construct.ridge.waves import Waves
 from construct.validation import invalid
 
 T_ROW, SQUARE = "t", "t^2"
+WIDTH = 5
 MOST_PAIRS = 2**18  # of a read-out that every token hears, and of what inputs collect: a gate costs two numbers
 MIRROR: Entries = {(T_ROW, T_ROW): -2.0, (SQUARE, ONE): -1.0, (ONE, SQUARE): -1.0, (ONE, ONE): 1.0}
 """`1 - (t + s)^2`: 1 for opposite positions, at most 0 for all others."""
@@ -50,10 +52,8 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     Raises:
         InputError: directions that are no `Waves`.
     """
-    basis = approximator.basis
-    waves, coordinates, ambient = basis.family, basis.coordinates, basis.manifold.ambient
-    if not isinstance(waves, Waves):
-        raise invalid("approximator", "one whose directions are Waves", waves)
+    basis, waves = approximator.basis, _waves_of(approximator)
+    coordinates, ambient = basis.coordinates, basis.manifold.ambient
     layout = _layout(waves, ambient)
     places = layout.code.entry_values(T_ROW)[coordinates.chosen]
     scales = basis.scales * coordinates.scale
@@ -92,20 +92,21 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
 
 
 def narrow_numbers(approximator: RidgeApproximator) -> int:
-    """Stored numbers of `narrow_program(approximator)`: its non-zeros, and where the runs of its code begin."""
-    basis = approximator.basis
-    waves, coordinates, ambient = basis.family, basis.coordinates, basis.manifold.ambient
-    if not isinstance(waves, Waves):
-        raise invalid("approximator", "one whose directions are Waves", waves)
-    coefficients = int(approximator.coefficients.count_nonzero())
+    """Stored numbers of `narrow_program(approximator)`: its non-zeros, and where the positions of inputs begin."""
+    waves, ambient = _waves_of(approximator), approximator.manifold.ambient
     tokens = ambient + 2 * waves.length + 1
+    coefficients = int(approximator.coefficients.count_nonzero())
     gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > MOST_PAIRS)
-    joint = 0
-    if waves.signed:
-        joint = len(_common(coordinates.chosen, basis.scales * coordinates.scale))
-    registers = approximator.parameters + int(np.count_nonzero(coordinates.centre))
-    runs = 1 if _below(waves) else 2
-    return registers + narrow_overhead(waves, basis.degree, joint) + gates + runs
+    return _registers(approximator) + narrow_overhead(waves, approximator.degree, _joint(approximator)) + gates + 1
+
+
+def narrow_dense(approximator: RidgeApproximator) -> int:
+    """Dense parameters of `narrow_program(approximator)`."""
+    waves = _waves_of(approximator)
+    maps = len(chain(approximator.degree))
+    heads = waves.dim + 1 + _joint(approximator) + maps + 1
+    layers = sum(waves.folds) + len(waves.folds) + 4  # waves, clip, silence
+    return 3 * WIDTH**2 * heads + (WIDTH**2 + WIDTH) * layers + 1 + _registers(approximator)
 
 
 def narrow_overhead(waves: Waves, degree: int, joint: int = 0) -> int:
@@ -115,6 +116,24 @@ def narrow_overhead(waves: Waves, degree: int, joint: int = 0) -> int:
     reads = 4 + 5 * (waves.dim - 1) + waves.numbers
     ends = 8 + 7 + (6 if _below(waves) else 3) + 4
     return reads + 5 * joint + ends + 10 * tripled + 11 * (len(maps) - tripled)
+
+
+def _waves_of(approximator: RidgeApproximator) -> Waves:
+    family = approximator.basis.family
+    if not isinstance(family, Waves):
+        raise invalid("approximator", "one whose directions are Waves", family)
+    return family
+
+
+def _registers(approximator: RidgeApproximator) -> int:
+    """Coefficients and centres that are not 0."""
+    return approximator.parameters + int(np.count_nonzero(approximator.basis.coordinates.centre))
+
+
+def _joint(approximator: RidgeApproximator) -> int:
+    """Heads of the common part."""
+    basis, coordinates = approximator.basis, approximator.basis.coordinates
+    return len(_common(coordinates.chosen, basis.scales * coordinates.scale)) if _waves_of(approximator).signed else 0
 
 
 def _below(waves: Waves) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from construct.errors import InputError
 from construct.manifolds import Circle, Cube, Sphere
 from construct.ridge.coordinates import coordinates_of
-from construct.ridge.ladder import candidates, cost, waves_for
+from construct.ridge.ladder import wave_candidates, wave_cost, waves_for
 
 
 def atoms(manifold, waves, degree, points=3000):
@@ -24,8 +24,8 @@ def atoms(manifold, waves, degree, points=3000):
 def test_they_span_the_polynomials_and_no_cheaper_ones_do(manifold, degree, dimension):
     found = waves_for(manifold, coordinates_of(manifold, 0), degree)
     assert np.linalg.matrix_rank(atoms(manifold, found, degree)[1], tol=1e-6) == dimension
-    for cheaper in candidates(found.dim, found.length):
-        if cost(cheaper) < cost(found):
+    for cheaper in wave_candidates(found.dim, found.length):
+        if wave_cost(cheaper) < wave_cost(found):
             y, basis = atoms(manifold, cheaper, degree)
             worst = 0.0
             for slope in np.random.default_rng(0).normal(size=(4, y.shape[1])):
@@ -39,12 +39,12 @@ def test_a_bound_on_coefficients_costs_numbers():
     manifold = Sphere(2, ambient=8)
     coordinates = coordinates_of(manifold, 0)
     free, bound = (waves_for(manifold, coordinates, 6, largest=size) for size in (1e3, 10.0))
-    assert cost(bound) > cost(free)
+    assert wave_cost(bound) > wave_cost(free)
 
 
 def test_candidates_come_by_cost():
     for dim in (1, 2, 3, 5):
-        costs = [cost(waves) for waves in candidates(dim, 256)]
+        costs = [wave_cost(waves) for waves in wave_candidates(dim, 256)]
         assert costs == sorted(costs)
         assert len(costs) >= 1
 

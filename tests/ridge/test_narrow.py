@@ -15,7 +15,7 @@ from construct.program.compile import Program
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice
-from construct.ridge.narrow import narrow_numbers, narrow_program
+from construct.ridge.narrow import narrow_dense, narrow_numbers, narrow_program
 from construct.ridge.waves import Waves
 
 FAMILIES = [
@@ -103,7 +103,8 @@ def test_counts_are_formulas(waves, degree, more, seed, equal, centred):
     overhead = 4 + 5 * (k - 1) + waves.numbers + 8 + 7 + 5 * joint + 10 * threes + 11 * twos + 3 + below + 4
     assert counts.nonzero_parameters == stored + overhead + (0 if centred else k)
     assert counts.embedding_dim == 5
-    assert narrow_numbers(found) == counts.nonzero_parameters + (1 if below else 2)  # where the code's runs begin
+    assert narrow_numbers(found) == counts.nonzero_parameters + 1  # and the position of the first input
+    assert narrow_dense(found) == counts.parameters
     assert counts.blocks == k + 2 + max(1, threes + twos)
     assert counts.total_heads == k + 2 + threes + twos + joint
     assert counts.tokens == waves.dim + more + 2 * waves.length + 1
@@ -210,3 +211,5 @@ def test_directions_of_another_kind_are_refused():
     )
     with pytest.raises(InputError, match="approximator: expected one whose directions are Waves"):
         narrow_program(RidgeApproximator(basis, torch.ones(4, dtype=torch.float64), 0.0))
+    with pytest.raises(InputError, match="approximator: expected one whose directions are Waves"):
+        narrow_numbers(RidgeApproximator(basis, torch.ones(4, dtype=torch.float64), 0.0))

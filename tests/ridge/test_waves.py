@@ -33,7 +33,8 @@ def families(draw):
 @settings(max_examples=60)
 @given(families())
 def test_waves_are_triangle_waves(waves):
-    assert isinstance(waves, Directions)
+    directions: Directions = waves
+    assert directions.signed == waves.signed
     assert waves.vectors.shape == (waves.count, waves.dim) == (waves.length, len(waves.folds) + 1)
     for number in range(0, waves.count, max(1, waves.count // 40)):
         position = number + 1
@@ -110,6 +111,6 @@ def test_other_gadgets_are_refused():
         ({"doublings": 27, "folds": 2}, "doublings"),
     ]:
         with pytest.raises(InputError, match=f"^{named}: expected"):
-            ffn.zigzag(layout, None, 0.0, **numbers)
+            Ffn("zigzag", numbers=numbers).weights(layout, 0.0)
     with pytest.raises(InputError, match="most: expected a number <= 0"):
         ffn.silence(layout, (0, 3), 1.0, most=1.0)
