@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from proofs_as_code.framework import Statement
 from proofs_as_code.statements.ridge import (
+    bounds,
     cells,
     derivatives,
     lemma,
@@ -17,6 +18,6 @@ from proofs_as_code.statements.ridge import (
     waves,
 )
 
-MODULES = (lemma, octahedron, derivatives, maps, support, networks, waves, wave_directions, cells)
+MODULES = (lemma, octahedron, derivatives, maps, support, networks, waves, wave_directions, bounds, cells)
 
 STATEMENTS: tuple[Statement, ...] = tuple(statement for module in MODULES for statement in module.STATEMENTS)

@@ -15,7 +15,9 @@ where a direction has a negative entry and 1 otherwise, `p = 3^m3 2^m2`, D input
 
 Seven numbers are the clip's; a form `sum_i A_i(t) v_i A_i(s)` has 2k and its value 1; the gate of equal vectors has
 2k + 4 and the constant of the form, T3's `-a_t a_s` and value 3, T2's `-a_t` and value 4; the read-out 4. Blocks and
-heads depend on the degree (and s) alone: not on D, on C, on the directions, nor on epsilon at a fixed degree.
+heads depend on the degree (and s) alone: not on D, on C, on the directions, nor on epsilon at a fixed degree. Where
+all of a lattice are tokens, stored numbers are the non-zeros and at most k more, the unit vectors of the inputs that
+are read.
 
 Everything is computed from the compiled weights in rational arithmetic. In float64 1 + delta, delta - 1 and `c_0/(2 +
 delta)` are rounded, which moves T by at most `2^-52 (|c_0| + p^2 sum |c_t|)` (|T_p'| <= p^2); for p <= 4, where delta
@@ -42,7 +44,7 @@ from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice, Shape
 from construct.ridge.maps import chain
-from construct.ridge.program import free_program, needed_numbers
+from construct.ridge.program import free_numbers, free_program
 from construct.transformer.weights import Weights
 from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
@@ -192,9 +194,10 @@ def check_counts(net: Net, change: Callable[[Net, dict[str, int]], dict[str, int
     weights = sizes_of(program.compile(approximator.manifold.box.numpy()))
     counts = vars(program.counts)
     off = {name: max(abs(value - counts[name]), abs(value - weights[name])) for name, value in stated.items()}
-    if not net.picked:  # what plans count with, the k choices of inputs besides
-        planned = needed_numbers(approximator) - len(net.chosen)
-        off["nonzero_parameters"] = max(off["nonzero_parameters"], abs(planned - stated["nonzero_parameters"]))
+    if not net.picked:  # the k choices of inputs besides, at most, which plans count
+        stated["stored_numbers"] = stated["nonzero_parameters"] + len(net.chosen)
+        planned = abs(free_numbers(approximator) - stated["stored_numbers"])
+        off["stored_numbers"] = planned + max(0, counts["stored_numbers"] - stated["stored_numbers"])
     worst = max(off, key=lambda name: off[name])
     where = vars(net) | {"quantity": worst, "stated": stated[worst], "counted": counts[worst]}
     return verdict(0, off[worst], kind="exact", points=2 * len(off), dtype="integers", worst_point=where)
