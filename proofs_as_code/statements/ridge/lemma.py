@@ -305,7 +305,7 @@ STATEMENTS: tuple[Statement, ...] = (
                 {"space": SMALL, "constant": NO_CONSTANT},
             ),
         ),
-        examples=25,
+        examples=20,
     ),
     Statement(
         name="ridge.lemma.rank",

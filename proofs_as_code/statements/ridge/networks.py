@@ -317,6 +317,6 @@ STATEMENTS: tuple[Statement, ...] = (
                 {"net": Hypothesis("signed", one(shape="octahedron"))},
             ),
         ),
-        examples=60,
+        examples=40,
     ),
 )

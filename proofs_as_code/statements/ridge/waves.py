@@ -341,6 +341,6 @@ STATEMENTS: tuple[Statement, ...] = (
                 {"net": Hypothesis("k >= 2", _narrow((3,), 2))},
             ),
         ),
-        examples=40,
+        examples=25,
     ),
 )
