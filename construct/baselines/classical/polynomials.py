@@ -49,7 +49,7 @@ class ChebyshevExpansion:
 
     def products(self, y: Array) -> Array:
         """T_a at y, (P, N)."""
-        table = chebyshev((y - self.centre) / self.half, int(self.indices.max(initial=0)))
+        table = chebyshev_rows((y - self.centre) / self.half, int(self.indices.max(initial=0)))
         values = table[self.indices[:, 0], :, 0]
         for j in range(1, y.shape[1]):
             values *= table[self.indices[:, j], :, j]
@@ -61,7 +61,7 @@ class ChebyshevExpansion:
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def chebyshev(z: Array, degree: int) -> Array:
+def chebyshev_rows(z: Array, degree: int) -> Array:
     """T_0(z) .. T_degree(z) in a new first axis, by the three-term recursion."""
     table = np.ones((degree + 1, *z.shape))
     if degree:
