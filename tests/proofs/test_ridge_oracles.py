@@ -14,7 +14,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.maps import shift_of
 from construct.ridge.waves import Waves
 from construct.transformer.module import Transformer
-from proofs_as_code.statements.ridge import cells, derivatives, lemma, networks, octahedron, support, waves
+from proofs_as_code.statements.ridge import cells, derivatives, lemma, networks, octahedron, shared, support, waves
 
 # -- ranks ------------------------------------------------------------------------------------------------------------
 
@@ -125,6 +125,19 @@ def test_the_formula_is_that_of_the_approximator_and_of_the_module(seed: int) ->
         value = float(exact.p) / float(exact.q)
         assert abs(value - float(approximator(point)[0])) < 1e-12
         assert abs(value - float(Transformer(weights)(point)[0])) < 1e-11
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_formula_of_several_charts_is_that_of_the_approximator_and_of_the_module(seed: int) -> None:
+    charts = shared.Charts(waves.Narrow(3, (0, 2), 6, (2,), 8, bool(seed % 2), seed), 3)
+    found, x = charts.approximator(), [fmpq(seed - 2, 5), fmpq(1, 7), fmpq(3, 8)]
+    point = torch.tensor([[float(v.p) / float(v.q) for v in x]], dtype=torch.float64)
+    exact = shared.shared_formula(charts, found, x)
+    value = float(exact.p) / float(exact.q)
+    assert abs(value - float(found(point)[0])) < 1e-12
+    assert abs(value - float(Transformer(charts.weights()[1])(point)[0])) < 1e-11
+    rho = [float(v.p) / float(v.q) for v in shared.telescoped(shared.balls(found, x))]
+    assert np.abs(found.partition(point)[0].numpy() - rho).max() < 1e-12
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,6 +1,4 @@
-"""The ridge construction: its basis, the shift of its atoms, its heads, bounds, networks of free width and of width 5,
-and cells.
-"""
+"""The ridge construction: its basis, the shift, its heads, bounds, networks of width k + 4, 5 and 7, and cells."""
 
 from __future__ import annotations
 
@@ -13,11 +11,12 @@ from proofs_as_code.statements.ridge import (
     maps,
     networks,
     octahedron,
+    shared,
     support,
     wave_directions,
     waves,
 )
 
-MODULES = (lemma, octahedron, derivatives, maps, support, networks, waves, wave_directions, bounds, cells)
+MODULES = (lemma, octahedron, derivatives, maps, support, networks, waves, wave_directions, bounds, shared, cells)
 
 STATEMENTS: tuple[Statement, ...] = tuple(statement for module in MODULES for statement in module.STATEMENTS)
