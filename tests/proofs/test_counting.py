@@ -14,7 +14,7 @@ from construct.network import Network
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import Lattice
-from construct.ridge.program import free_program, needed_numbers
+from construct.ridge.program import free_numbers, free_program
 from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.counting import Sizes, count
 from proofs_as_code.verifier.documents import Refused
@@ -32,7 +32,7 @@ def ridge(manifold, degree, shape="principal", *, order=None, zeros=0, picked=Fa
     coefficients[:zeros] = 0.0
     approximator = RidgeApproximator(basis, coefficients, 0.25)
     program = free_program(approximator, picked=picked)
-    assert picked or program.counts.stored_numbers == needed_numbers(approximator)
+    assert picked or program.counts.stored_numbers == free_numbers(approximator)
     return program
 
 
