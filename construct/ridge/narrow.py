@@ -71,10 +71,10 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     if np.any(centre):
         start[("x", A)] = centre
     many = ambient * layout.count > MOST_PAIRS
-    stages = _reads(waves, places, scales, coordinates.chosen if many else None)
+    stages = read_stages(waves, places, scales, coordinates.chosen if many else None)
     move = [act(EVERY, EVERY, MIRROR, {(A, B): 1.0})]
     if waves.signed:
-        move += _common(places, scales)
+        move += common_rules(places, scales)
     stages.append(Stage("move", tuple(move), Ffn("shifted_clip", numbers={"shift": basis.shift})))
     maps = chain(basis.degree)
     silence = Ffn("silence", numbers={"most": -1.0}, where=EntryRange(T_ROW, -waves.length, -1))
@@ -133,7 +133,9 @@ def _registers(approximator: RidgeApproximator) -> int:
 def _joint(approximator: RidgeApproximator) -> int:
     """Heads of the common part."""
     basis, coordinates = approximator.basis, approximator.basis.coordinates
-    return len(_common(coordinates.chosen, basis.scales * coordinates.scale)) if _waves_of(approximator).signed else 0
+    return (
+        len(common_rules(coordinates.chosen, basis.scales * coordinates.scale)) if _waves_of(approximator).signed else 0
+    )
 
 
 def _below(waves: Waves) -> bool:
@@ -155,7 +157,7 @@ def _layout(waves: Waves, ambient: int) -> TokenLayout:
     return TokenLayout(groups, LatticeCode(len(integers), (T_ROW,), integers))
 
 
-def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[Stage]:
+def read_stages(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[Stage]:
     """A block for each coordinate. `gated`: the tokens of the chosen inputs, where inputs are so many that what they
     collect is a burden: then by a gate on the source, two numbers more each."""
     held = (0, *waves.folds)
@@ -178,8 +180,11 @@ def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[
     return stages
 
 
-def _common(places: Int, scales: Float) -> list[Rule]:
-    """`a_t -= sum_i v_i x_i` in every token: one head for an input, or for two neighbours with equal v."""
+def common_rules(places: Int, scales: Float, only: Entries | None = None) -> list[Rule]:
+    """`a_t -= sum_i v_i x_i` in every token: one head for an input, or for two neighbours with equal v.
+
+    only: what is added to the forms, at most -1 on targets that are not meant.
+    """
     rules, i = [], 0
     while i < len(places):
         s, v = float(places[i]), float(scales[i])
@@ -187,6 +192,6 @@ def _common(places: Int, scales: Float) -> list[Rule]:
         # 1 - (u - s)^2, or 1 - (u - s)(u - s - 1), over the position u of the source
         linear, constant = (2 * s + 1, 1 - s * (s + 1)) if two else (2 * s, 1 - s * s)
         form = {(ONE, T_ROW): linear, (ONE, SQUARE): -1.0, (ONE, ONE): constant}
-        rules.append(act(EVERY, EVERY, form, {(A, A): -v}))
+        rules.append(act(EVERY, EVERY, {**form, **(only or {})}, {(A, A): -v}))
         i += 2 if two else 1
     return rules
