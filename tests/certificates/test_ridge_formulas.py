@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from construct import Network
 from construct.certificates.charts import charts_of
-from construct.certificates.extraction import NetworkFormula, extract
+from construct.certificates.extraction import NetworkFormula, extract, screening
 from construct.certificates.extraction.maps import has_maps
 from construct.certificates.ridges import ridges_of
 from construct.certificates.weights import weights_of
@@ -147,3 +147,20 @@ def test_products_of_two_forms_are_refused() -> None:
     net = Network(Weights(hidden, blocks, (0, 1), np.array([2.0, 2.0])))
     with pytest.raises(InputError, match="got an output without partition weights"):
         extract(weights_of(net), np.array([2.0, 2.0]))
+
+
+@pytest.mark.parametrize("at_once", [7, 1 << 22])
+def test_pairs_that_may_act(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Those that the corners of the ranges allow, whatever is left out before, and in how many parts."""
+    monkeypatch.setattr(screening, "ENTRIES_AT_ONCE", at_once)
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        middle, radius = rng.normal(size=(2, 9, 4)), rng.choice([0.0, 0.1, 1.0], (2, 9, 4))
+        q, k = ((m - r, m + r) for m, r in zip(middle, radius, strict=True))
+        targets, sources = (np.flatnonzero(rng.random(9) < 0.7) for _ in range(2))
+        found = screening._pairwise(q, k, targets, sources, 1e-11)
+        corners = np.array(
+            [[[a * b for a in (q[0][t], q[1][t]) for b in (k[0][s], k[1][s])] for s in range(9)] for t in range(9)]
+        )
+        allowed = corners.max(axis=2).sum(axis=-1) >= 0
+        assert found == [(t, s) for t in targets.tolist() for s in sources.tolist() if allowed[t, s]]
