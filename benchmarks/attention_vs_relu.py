@@ -4,9 +4,15 @@
 two, with the fewest compositions that do. `circle`, `sphere:8`: the full approximator. `compact` is our transformer for
 epsilon. `same formula` is the ReLU network of the very formula that this transformer computes, product by product, at
 the same epsilon: the part of epsilon that the polynomials leave over is for the products. `same polynomials` has the
-same charts and polynomials, joined and multiplied out as cheaply as we know; `chen_improved` also chooses charts and
-degrees of its own. `paper` and `chen` are the constructions of the two papers, with degree, grid and compositions
-searched for the same target and epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+same charts and polynomials, joined and multiplied out as cheaply as we know. `ridge` is our transformer of Chebyshev
+polynomials of linear forms, one cubic head for each map T3 or T2; `ridge formula` is the ReLU network of that formula,
+map by map from sawtooth squares, the fewest that a measurement confirms, `ridge formula, proved` with those that the
+bound of the errors asks for. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of
+its own. `paper` and `chen` are the constructions of the two papers, with degree, grid and compositions searched for
+the same target and epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+
+`..., degree p`: the formula is fixed, and epsilon is what the network may differ from it. Here the factor
+log(1/epsilon) stands alone: the transformer is the same for every epsilon, and exact up to rounding.
 """
 
 from __future__ import annotations
@@ -31,19 +37,35 @@ from construct.baselines.ours import counts_of
 from construct.baselines.relu.chart_search import same_fit
 from construct.baselines.relu.charts import ChartsNetwork
 from construct.baselines.relu.network import ReluNetwork
+from construct.baselines.relu.ridge_fits import RidgeFits, ridge_approximator
+from construct.baselines.relu.ridge_method import FORMULA
+from construct.baselines.relu.ridge_network import RidgeReluNetwork, same_ridge
 from construct.baselines.relu.sawtooth import product_error, product_layers
 from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
-from construct.errors import ConstructError
+from construct.errors import ConstructError, EpsilonNotReached
 from construct.manifolds import Cube
 from construct.network import Network
+from construct.problem import Problem
 from construct.program.compile import Program, Stage
 from construct.program.heads import A
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.products import multiply
+from construct.ridge.program import free_program
 
 EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
-METHODS = ("compact", "same formula", "same polynomials", "chen_improved")
+METHODS = (
+    "compact",
+    "same formula",
+    "same polynomials",
+    "ridge",
+    "ridge formula",
+    "ridge formula, proved",
+    "chen_improved",
+)
+RIDGE = ("ridge", "ridge formula", "ridge formula, proved")
+FIXED = {"circle": 9, "sphere:8": 6, "torus": 6}
+"""Degree of the formula that is fixed."""
 SAME = ("same formula", "same polynomials")  # seconds are those after the transformer was planned
 SAMPLES = 10_000
 LIMIT, LIMIT_QUICK = 90.0, 12.0
@@ -101,6 +123,37 @@ def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limi
     return {**measured_row(found, f, M, seed, SAMPLES), "kappa": kappa(found)}
 
 
+def ridge_row(manifold: str, method: str, epsilon: float, seed: int, limit: float, fixed: int | None = None) -> Row:
+    """A ridge formula by attention or by squares; fixed: the degree of a formula that is itself the target."""
+    M, f = problem(manifold, "smooth")
+    progress = limited(limit)
+    try:
+        start = time.perf_counter()
+        what = Problem(f, M, epsilon, seed=seed, progress=progress)
+        local = ridge_approximator(what, FORMULA * epsilon) if fixed is None else RidgeFits(what).fit(fixed)
+        if local is None:
+            raise EpsilonNotReached(f"no ridge formula for {epsilon:g}", math.inf)
+        target = f if fixed is None else local
+        model: Network | RidgeReluNetwork
+        if method == RIDGE[0]:
+            model = Network(free_program(local).compile(M.box.numpy()))
+            counts = counts_of(model)
+        else:
+            start = time.perf_counter()
+            model = same_ridge(
+                local, target, epsilon, proved=method == RIDGE[2], seed=seed, progress=progress
+            )[0]  # fmt: skip
+            counts = model.counts
+        sizes: dict[str, Any] = {"degree": local.degree, "directions": local.basis.count}
+        if isinstance(model, RidgeReluNetwork):
+            sizes |= {"maps": model.chain, "compositions": model.stages}
+        seconds = time.perf_counter() - start
+        found = Baseline(method, "constructive", sizes, counts, seconds, model, M, model=model)
+    except ConstructError as error:
+        return {**dict.fromkeys(COLUMNS, ""), "outcome": f"{type(error).__name__}: {error}"[:160]}
+    return measured_row(found, target, M, seed, SAMPLES)
+
+
 def tasks(options: Any) -> list[Task]:
     """Rows of the study."""
     result = []
@@ -116,10 +169,17 @@ def tasks(options: Any) -> list[Task]:
     for manifold in ("circle",) if options.quick else ("sphere:8", "circle"):
         for epsilon in EPSILONS[: 4 if options.quick else None]:
             for method in METHODS:
-                add(manifold, method, epsilon, approximator_row, manifold, method, epsilon, options.seed, limit)
+                row = ridge_row if method in RIDGE else approximator_row
+                add(manifold, method, epsilon, row, manifold, method, epsilon, options.seed, limit)
         for epsilon in LITERAL[manifold][: 1 if options.quick else None]:
             for method in ("paper", "chen"):
                 add(manifold, method, epsilon, approximator_row, manifold, method, epsilon, options.seed, limit)
+    for manifold in ("circle",) if options.quick else FIXED:
+        for epsilon in EPSILONS[: 4 if options.quick else None]:
+            for method in RIDGE:
+                degree = FIXED[manifold]
+                what = f"{manifold}, degree {degree}"
+                add(what, method, epsilon, ridge_row, manifold, method, epsilon, options.seed, limit, degree)
     return result
 
 
@@ -144,10 +204,14 @@ def columns_of(row: Row) -> Row:
 def ratios(rows: list[Row]) -> list[Row]:
     """ReLU over transformer for every epsilon that has both, in every count."""
     table: list[Row] = []
-    pairs = {"product": ("transformer", ("relu yarotsky", "relu polar")), "": ("compact", METHODS[1:])}
+    pairs = {
+        "transformer": ("relu yarotsky", "relu polar"),
+        "compact": ("same formula", "same polynomials", "chen_improved"),
+        "ridge": ("ridge formula", "ridge formula, proved", "chen_improved"),
+        "paper": ("chen",),
+    }
     for what in dict.fromkeys(row["what"] for row in rows):
-        ours, rivals = pairs.get(what, pairs[""])
-        for one, others in ((ours, rivals), ("paper", ("chen",))):
+        for one, others in pairs.items():
             for rival in others:
                 for epsilon in sorted({row["epsilon"] for row in rows}, key=float, reverse=True):
                     here = {r["method"]: r for r in rows if (r["what"], r["epsilon"]) == (what, epsilon)}
@@ -183,6 +247,25 @@ def growth(table: list[Row]) -> list[Row]:
     return result
 
 
+def decades(rows: list[Row]) -> list[Row]:
+    """Non-zeros and layers of the networks of a fixed formula: what a decade of epsilon adds, with 95 % intervals."""
+    result: list[Row] = []
+    for what, method in dict.fromkeys((r["what"], r["method"]) for r in rows if ", degree " in r["what"]):
+        here = [r for r in rows if (r["what"], r["method"]) == (what, method) and r["outcome"] == "built"]
+        if len(here) < 3:
+            continue
+        x = np.array([-math.log10(float(r["epsilon"])) for r in here])
+        line: Row = {"what": what, "method": method}
+        for name in ("nonzero", "depth", "multiply_adds"):
+            y = np.array([float(r[name]) for r in here])
+            found = stats.linregress(x, y)
+            half = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr)
+            line |= {f"{name}, first": f"{y[0]:g}", f"{name}, last": f"{y[-1]:g}"}
+            line[f"{name} per decade"] = f"{found.slope:.4g} +- {half:.2g}"
+        result.append(line)
+    return result
+
+
 def run(options: Any) -> None:
     """All rows, their ratios, and how the ratios grow."""
     torch.set_num_threads(1)
@@ -197,6 +280,9 @@ def run(options: Any) -> None:
     lines = Study("attention_vs_relu_growth", ("what", "transformer", "relu"), options)
     lines.replace(growth(table.rows))
     lines.markdown(["How the ratios grow: slope against log10(1/epsilon), and exponent p of log(1/epsilon)^p."])
+    fixed = Study("attention_vs_relu_decades", ("what", "method"), options)
+    fixed.replace(decades(study.rows))
+    fixed.markdown(["Networks of one formula: what a decade of epsilon adds to their numbers and layers."])
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ LAYERS = (
     "program",
     "compact",
     "paper",
+    "ridge",
     "theory",
     "certificates",
     "architecture",

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from construct.arrays import Float
+from construct.baselines.base import Settings
 from construct.baselines.relu.compositions import Compositions, fewest_compositions
 from construct.baselines.relu.hull_fit import SquaresFit, linear_fit, squares_fit
 from construct.baselines.relu.hull_levels import next_level
 from construct.baselines.relu.hull_network import HullDesign, HullNetwork
+from construct.history import History
 from construct.measurement import Measurement, derived_seed, measure
 from construct.planning import Search
 from construct.problem import Problem, Sizes
 from construct.ridge.coordinates import Coordinates, coordinates_of
 from construct.targets import evaluate_target
+from construct.validation import integer, invalid
 
 POINTS, LEAST_POINTS, MOST_POINTS = 20, 3_000, 20_000  # for each number of the fit; at least; at most
 MOST_LEVELS = 5
@@ -26,6 +31,7 @@ MOST_FEATURES = 560
 MOST_NUMBERS = 700  # of the squares above the levels, in one fit
 MOST_SQUARES = 6  # above the levels
 FIT = (0.8, 0.4)  # of epsilon: what the function itself may err by
+LOST = 0.05  # of what the fit leaves of epsilon
 FAR = 3.0  # times epsilon
 SLACK = 1e-2
 SAMPLES = 6_000
@@ -35,10 +41,11 @@ TIGHTER = 0.95
 
 @dataclass(frozen=True, eq=False)
 class MeasuredHull:
-    """A network and its measured error."""
+    """A network, its measured error, and what was tried before it."""
 
     network: HullNetwork
     measured: Measurement
+    history: History
 
 
 class HullFits:
@@ -91,14 +98,38 @@ def search_hull(problem: Problem) -> MeasuredHull:
     """
     search = Search(problem, "a ReLU network of squares on the hull", margin=1.0)
     x = problem.manifold.sample(SAMPLES, problem.seed + 7)
-    found: list[MeasuredHull] = []
-    for design in _designs(search):
-        settled = settle_hull(design, search, x)
-        if settled is not None:
-            found.append(settled)
+    settled = [settle_hull(design, search, x) for design in _designs(search)]
+    found = [one for one in settled if one is not None]
     if not found:
         raise search.failure()
-    return min(found, key=lambda one: one.network.counts.nonzero)
+    network, measured = min(found, key=lambda one: one[0].counts.nonzero)
+    sizes, note = _named(network)
+    return MeasuredHull(network, measured, search.chosen(sizes, note))
+
+
+def hull_by_hand(problem: Problem, settings: Settings) -> HullNetwork:
+    """The network with a number of levels, of squares above them, and compositions.
+
+    Raises:
+        InputError: a setting that is missing or out of range, more levels than can be had.
+    """
+    if set(settings) != {"levels", "squares", "compositions"}:
+        raise invalid("settings", "levels, squares and compositions", got=", ".join(settings))
+    levels = integer(settings["levels"], "levels", maximum=MOST_LEVELS)
+    squares = integer(settings["squares"], "squares", maximum=4 * MOST_SQUARES)
+    fits = HullFits(problem, LEAST_POINTS)
+    for level in range(levels):
+        if not fits.climb():
+            raise invalid("levels", f"at most {level} on {problem.manifold!r}", levels)
+    features = fits.features[-1]
+    wanted = min(MOST_POINTS, POINTS * max(1, squares) * features.shape[1])
+    if wanted > len(fits.values):
+        fits = _again(fits, wanted)
+        features = fits.features[-1]
+    found = (
+        squares_fit(features, fits.values, squares, 0.0, problem.seed) if squares else linear_fit(features, fits.values)
+    )
+    return HullNetwork(fits.design(levels, found), settings["compositions"])
 
 
 def _designs(search: Search) -> Iterator[HullDesign]:
@@ -124,12 +155,70 @@ def _designs(search: Search) -> Iterator[HullDesign]:
             linear = linear_fit(fits.features[-1], fits.values)
         # squares of the space are in the span of the next level: if that is far off, they are
         if not climbed or linear.error <= FAR * problem.wanted:
-            for goal in FIT:
-                found = _fewest_squares(fits, level, goal * problem.wanted, search)
-                if found is not None:
-                    yield fits.design(level, found)
+            yield from _above(fits, level, search)
         if not climbed:
             return
+
+
+def _above(fits: HullFits, level: int, search: Search) -> Iterator[HullDesign]:
+    """The fewest squares above a level that are good enough; more where a better fit may save compositions."""
+    goals = [share * fits.problem.wanted for share in FIT]
+    error = math.inf
+    for goal in goals:
+        if error <= goal:
+            return
+        found = _fewest_squares(fits, level, goal, search)
+        if found is None:
+            return
+        error = found.error
+        yield smaller(fits, level, found, fits.problem.wanted - error)
+
+
+def smaller(fits: HullFits, level: int, fit: SquaresFit, share: float) -> HullDesign:
+    """The design of a fit, with fewer squares on its last level where there are fewer.
+
+    Only the rest and the forms are read off that level, r + 1 functions of V_2s, not all of V_2s: each of them is a few
+    signed squares of forms of the level below, and a rest there. They may err by `LOST` of `share` together.
+    """
+    whole = fits.design(level, fit)
+    if not level or not len(fit.forms):
+        return whole
+    below = fits.features[level - 1]
+    one = np.hstack([np.ones((len(below), 1)), fits.features[level]])
+    rows = np.vstack([whole.rest[None], whole.forms])
+    # an error e of a form of bound 1 and weight w is one of 2 w e of the value
+    effects = np.concatenate([[1.0], 2 * np.abs(whole.weights)])
+    parts: list[SquaresFit] = []
+    for row, effect in zip(rows, effects, strict=True):
+        room = len(whole.levels[-1]) - 1 - sum(len(part.forms) for part in parts)
+        found = _resolved(below, one @ row, LOST * share / (effect * len(rows)), room, fits.problem.seed)
+        if found is None:
+            return whole
+        parts.append(found)
+    return _rebuilt(whole, parts, one[:, : 1 + below.shape[1]])
+
+
+def _resolved(below: Float, values: Float, goal: float, room: int, seed: int) -> SquaresFit | None:
+    """Values as the fewest signed squares over features that err by at most goal; None where `room` is too small."""
+    for count in range(1, min(room, MOST_SQUARES) + 1):
+        found = squares_fit(below, values, count, goal, seed)
+        if found.error <= goal:
+            return found
+    return None
+
+
+def _rebuilt(whole: HullDesign, parts: list[SquaresFit], one: Float) -> HullDesign:
+    """The design whose last level has the squares of the parts, of which the first is the rest, the others the forms."""
+    forms = np.vstack([part.forms for part in parts])
+    bounds = np.maximum(np.abs(one @ forms.T).max(axis=0) * (1 + SLACK), np.finfo(np.float64).tiny)
+    rows = np.zeros((len(parts), one.shape[1] + len(forms)))
+    start = one.shape[1]
+    for row, part in zip(rows, parts, strict=True):
+        row[: one.shape[1]] = part.rest
+        own = slice(start, start + len(part.forms))
+        row[own] = part.signs * bounds[own.start - one.shape[1] : own.stop - one.shape[1]] ** 2
+        start = own.stop
+    return replace(whole, levels=(*whole.levels[:-1], forms / bounds[:, None]), rest=rows[0], forms=rows[1:])
 
 
 def _again(fits: HullFits, points: int) -> HullFits:
@@ -143,9 +232,7 @@ def _again(fits: HullFits, points: int) -> HullFits:
 
 
 def _fewest_squares(fits: HullFits, level: int, goal: float, search: Search) -> SquaresFit | None:
-    """The fit over a level with the fewest squares above it and an error of at most goal; None where there is none.
-
-    """
+    """The fit over a level with the fewest squares above it and an error of at most goal; None where there is none."""
     features = fits.features[level]
     for count in range(1, MOST_SQUARES + 1):
         numbers = count * features.shape[1]
@@ -160,7 +247,7 @@ def _fewest_squares(fits: HullFits, level: int, goal: float, search: Search) -> 
     return None
 
 
-def settle_hull(design: HullDesign, search: Search, x: Tensor) -> MeasuredHull | None:
+def settle_hull(design: HullDesign, search: Search, x: Tensor) -> tuple[HullNetwork, Measurement] | None:
     """The fewest compositions for a design that a measurement confirms; x (P, D) is the first sample of M."""
     problem = search.problem
     values, allowed = evaluate_target(problem.target, x), problem.wanted
@@ -174,11 +261,28 @@ def settle_hull(design: HullDesign, search: Search, x: Tensor) -> MeasuredHull |
             return None
         network = HullNetwork(design, stages)
         found, counts = measure(network, problem.target, problem.manifold, seed=problem.seed), network.counts
-        note = f"{len(design.weights)} squares above, compositions {' '.join(map(str, stages))}"
-        sizes = Sizes(1, 1, 2 ** len(design.levels))
-        search.record(sizes, found.sup, "measured", parameters=counts.dense, cost=counts.nonzero, note=note, make=lambda net=network: net)  # fmt: skip
+        sizes, note = _named(network)
+        search.record(
+            sizes,
+            found.sup,
+            "measured",
+            parameters=counts.dense,
+            cost=counts.nonzero,
+            note=note,
+            make=partial(_same, network),
+        )
         if found.sup <= problem.wanted:
-            return MeasuredHull(network, found)
+            return network, found
         x = torch.cat([x, found.worst_point[None]])
         values, allowed = evaluate_target(problem.target, x), TIGHTER * allowed
     return None
+
+
+def _named(network: HullNetwork) -> tuple[Sizes, str]:
+    """Its degree as sizes, and the rest in words."""
+    squares = f"{len(network.design.weights)} squares above"
+    return Sizes(1, 1, 2**network.design.stages), f"{squares}, compositions {' '.join(map(str, network.stages))}"
+
+
+def _same(network: HullNetwork) -> HullNetwork:
+    return network

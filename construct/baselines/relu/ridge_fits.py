@@ -1,4 +1,4 @@
-"""Ridge approximators for the rivals: the fit of one degree, and the degrees in order until the error is small enough."""
+"""Ridge approximators for the rivals: the fit of one degree, and degrees in order until the error is small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from construct.measurement import Measurement, cover_for, measure
-from construct.problem import Problem
+from construct.planning import Search
+from construct.problem import Problem, Sizes
 from construct.progress import tick
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
@@ -53,17 +54,17 @@ class RidgeFits:
         points = problem.manifold.sample(max(LEAST_POINTS, POINTS * used.count), problem.seed + 3)
         return fit(problem.target, used, points)
 
-    def reaching(self, goal: float) -> Iterator[tuple[RidgeApproximator, Measurement]]:
-        """The fits, from the first degree whose measured error is at most `goal` on; a degree that is skipped or fitted
-        worse is not given."""
+    def reaching(self, goal: float, search: Search | None = None) -> Iterator[tuple[RidgeApproximator, Measurement]]:
+        """The fits whose measured error is at most `goal`, by degree; the others are noted in a search."""
         problem = self.problem
         for degree in DEGREES:
             if self.directions(degree) > MOST_DIRECTIONS:
                 return
             problem.progress(f"ridge degree {degree}", None)
             found = self.fit(degree)
-            residual = found.residual
-            if residual is not None and residual > goal:
+            if found.residual is not None and found.residual > goal:
+                if search is not None:
+                    search.record(Sizes(1, 1, degree), found.residual, "fitted", note="ridge")
                 continue
             measured = measure(found, problem.target, problem.manifold, seed=problem.seed)
             if measured.sup <= goal:
@@ -71,7 +72,6 @@ class RidgeFits:
 
 
 def ridge_approximator(problem: Problem, goal: float) -> RidgeApproximator | None:
-    """The ridge approximator of the smallest degree whose measured error is at most `goal`; None where there is none."""
+    """That of the smallest degree whose measured error is at most `goal`; None where there is none."""
     found = next(RidgeFits(problem).reaching(goal), None)
     return None if found is None else found[0]
-

@@ -8,7 +8,7 @@ A square f_m (`sawtooth`) is off by `0 <= f_m(u) - u^2 <= 2 h`, `h = 4^-m / 8`; 
 
 Of the ways to a cubic this is the cheapest that we know: a product takes two squares (polar), and two factors that are
 known before it take one more, since no square of a quadratic is a cubic. Of the factors of `T3(a) + a = a (4 a^2 - 2)`
-the second is read as `2 T2`, between -2 and 2: any other split `a (4 a^2 - c) + (c - 3) a` multiplies by a larger bound.
+the second is read as `2 T2`, between -2 and 2: any other split `a (4 a^2 - c) + (c - 3) a` has a larger bound.
 
 *Chain.* Let `e = |ã - a|` be the error of an argument a in [-1, 1]. The network holds `v = relu((1 + ã)/2)`, so that
 `ã >= -1`, and squares saturate at 1. For ã in [-1, 1] `|T_m(ã) - T_m(a)| <= m^2 e`, since |T_m'| <= m^2. For ã > 1
@@ -78,4 +78,3 @@ def saturated_square(u: Tensor, compositions: int) -> Tensor:
 def chain_error(maps: Sequence[int], compositions: Sequence[int]) -> float:
     """The bound (1)."""
     return sum(w * 4.0**-m for w, m in zip(amplifications(maps), compositions, strict=True))
-

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from construct.baselines.base import Baseline, Method, Options, Settings, known, sized
+from construct.baselines.base import Baseline, Method, Options, Settings, known, sized, tried
 from construct.baselines.relu.ridge_fits import MOST_DIRECTIONS, RidgeFits
 from construct.baselines.relu.ridge_maps import orders
 from construct.baselines.relu.ridge_network import RidgeReluNetwork, same_ridge
@@ -19,6 +19,7 @@ from construct.measurement import measure
 from construct.planning import Search
 from construct.problem import Problem
 from construct.progress import Progress, silent
+from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import lattice_size
 from construct.ridge.maps import DEGREES
@@ -83,36 +84,53 @@ class RidgeRelu(Method):
 
     def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
         """The smallest network that `same_ridge` finds for the first degree that fits and the one after it."""
+        found = self.below(problem, options, None)
+        assert found is not None  # without a limit there is one, or `below` raises
+        return found
+
+    def below(self, problem: Problem, options: Options, limit: int | None) -> Baseline | None:
+        """`to_epsilon`, or None where no network has fewer than `limit` non-zeros.
+
+        Raises:
+            EpsilonNotReached: there is no limit, and no network.
+        """
         start = time.perf_counter()
         search = Search(problem, self.name, margin=1.0)
         found: list[Baseline] = []
-        for number, (approximator, _) in enumerate(RidgeFits(problem).reaching(FORMULA * problem.wanted)):
-            try:
-                network, measured = same_ridge(
-                    approximator, problem.target, problem.wanted,
-                    proved=self.proved, seed=problem.seed, progress=problem.progress,
-                )  # fmt: skip
-            except EpsilonNotReached:
-                continue
-            settings: Settings = {
-                "degree": approximator.degree,
-                "compositions": list(network.stages),
-                "maps": list(network.chain),
-            }
-            one = self._baseline(network, settings, 0.0, options.dtype, options.device)
-            if options.dtype != torch.float64:
-                measured = measure(one, problem.target, problem.manifold, seed=problem.seed)
-            sizes, note = sized(settings)
-            search.record(sizes, measured.sup, "measured", parameters=one.counts.dense, cost=one.counts.nonzero,
-                          note=note, make=lambda net=network: net)  # fmt: skip
-            if measured.sup <= problem.wanted:
-                found.append(replace(one, measured=measured))
+        for number, (approximator, _) in enumerate(RidgeFits(problem).reaching(FORMULA * problem.wanted, search)):
+            if limit is None or RidgeReluNetwork(approximator, 1).counts.nonzero < limit:
+                one = self._settled(approximator, search, options)
+                found += [] if one is None else [one]
             if number == DEGREES_MORE:
                 break
         if not found:
+            if limit is not None:
+                return None
             raise search.failure()
         best = min(found, key=lambda one: one.counts.nonzero)
         return replace(best, seconds=time.perf_counter() - start, history=search.chosen(*sized(best.settings)))
+
+    def _settled(self, approximator: RidgeApproximator, search: Search, options: Options) -> Baseline | None:
+        """The network of a formula, None where it misses epsilon."""
+        problem = search.problem
+        try:
+            network, measured = same_ridge(
+                approximator, problem.target, problem.wanted,
+                proved=self.proved, seed=problem.seed, progress=problem.progress,
+            )  # fmt: skip
+        except EpsilonNotReached:
+            return None
+        settings: Settings = {
+            "degree": approximator.degree,
+            "compositions": list(network.stages),
+            "maps": list(network.chain),
+        }
+        found = self._baseline(network, settings, 0.0, options.dtype, options.device)
+        if options.dtype != torch.float64:
+            measured = measure(found, problem.target, problem.manifold, seed=problem.seed)
+        found = replace(found, measured=measured)
+        tried(search, settings, found)
+        return found if measured.sup <= problem.wanted else None
 
     def _baseline(
         self,

@@ -2,9 +2,9 @@
 
     T(x) = c_0 + sum_t c_t (1 + T_p(delta + <alpha_t, v y(x)>))
 
-of `RidgeApproximator`, map by map: T_p is the chain of T3 and T2 that attention applies, each from squares (`ridge_maps`).
-On M no clip of the formula acts, since |delta + <alpha, v y>| <= 1 there is proved, and the network has none. With the
-errors of one atom from (1) of `ridge_maps`
+of `RidgeApproximator`, map by map: T_p is the chain of T3 and T2 that attention applies, each from squares
+(`ridge_maps`). On M no clip of the formula acts, since |delta + <alpha, v y>| <= 1 there is proved, and the network has
+none. With the errors of one atom from (1) of `ridge_maps`
 
     |network - T| <= sum_t |c_t| sum_s w_s 4^-m_s         on M.                                              (2)
 
@@ -192,7 +192,9 @@ def _measured(network: RidgeReluNetwork, search: Search) -> Measurement:
     found = measure(network, problem.target, problem.manifold, seed=problem.seed)
     note = f"compositions {' '.join(map(str, network.stages))}, maps {' '.join(map(str, network.chain))}"
     sizes = Sizes(1, 1, network.approximator.degree)
-    search.record(sizes, found.sup, "measured", parameters=counts.dense, cost=counts.nonzero, note=note, make=lambda: network)  # fmt: skip
+    search.record(
+        sizes, found.sup, "measured", parameters=counts.dense, cost=counts.nonzero, note=note, make=lambda: network
+    )
     return found
 
 

@@ -1,0 +1,189 @@
+"""Squares on the hull: their span, fits by few squares, module and elementwise values, searches, forms of the rival."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from construct import baselines, targets
+from construct.arrays import Float
+from construct.baselines.relu.chart_method import ChenImproved
+from construct.baselines.relu.hull_fit import linear_fit, squares_fit
+from construct.baselines.relu.hull_levels import next_level
+from construct.baselines.relu.hull_network import HullDesign, HullNetwork
+from construct.baselines.relu.hull_search import hull_by_hand, search_hull
+from construct.errors import EpsilonNotReached, InputError
+from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
+from construct.measurement import measure
+from construct.problem import Problem
+from construct.ridge.coordinates import coordinates_of
+
+SMOOTH = targets.target("exp_sin")
+MANIFOLDS: list[Manifold] = [Circle(), Sphere(2), Sphere(2, ambient=8), Torus(), Cube(2)]
+# polynomials of degree 1, 2, 4 restricted to M
+DIMENSIONS = {"circle": (3, 5, 9), "sphere": (4, 9, 25), "torus": (4, 10, 34), "cube": (3, 6, 15)}
+
+
+def features_of(manifold: Manifold, count: int = 1200, levels: int = 0, seed: int = 2) -> Float:
+    found = coordinates_of(manifold, 0).of(manifold.sample(count, seed)).numpy()
+    for _ in range(levels):
+        found = np.hstack([found, next_level(found, 0).values])
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("manifold", MANIFOLDS, ids=repr)
+def test_a_level_spans_all_products_with_one_square_for_each_dimension(manifold: Manifold) -> None:
+    for level in (0, 1):
+        features = features_of(manifold, levels=level)
+        found = next_level(features, 0)
+        one = np.hstack([np.ones((len(features), 1)), features])
+        np.testing.assert_allclose((one @ found.forms.T) ** 2, found.values, rtol=0, atol=1e-12)
+        assert found.values.max() <= 1 and np.count_nonzero(found.forms[:, 1:], axis=1).max() <= 2
+        grown = np.hstack([one, found.values])
+        assert grown.shape[1] == DIMENSIONS[manifold.name][level + 1]
+        assert np.linalg.matrix_rank(grown, 1e-8) == grown.shape[1]
+        for i in range(one.shape[1]):
+            products = one * one[:, i, None]
+            left = products - grown @ np.linalg.lstsq(grown, products, rcond=None)[0]
+            assert np.abs(left).max() <= 1e-9
+
+
+def test_a_level_without_new_squares_has_none() -> None:
+    """On two points everything is affine."""
+    features = np.repeat([[-1.0], [1.0]], 10, axis=0)
+    assert next_level(features, 0).forms.shape == (0, 2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 2))
+def test_a_sum_of_squares_is_found_again(seed: int, count: int) -> None:
+    generator = np.random.default_rng(seed)
+    features = features_of(Sphere(2), 600, levels=1)
+    one = np.hstack([np.ones((600, 1)), features])
+    forms = generator.standard_normal((count, one.shape[1])) / 3
+    values = one @ generator.standard_normal(one.shape[1]) + (one @ forms.T) ** 2 @ np.array([1.0, -1.0])[:count]
+    assert linear_fit(features, values).error > 1e-3
+    found = squares_fit(features, values, count, 1e-7, seed, starts=4)
+    rebuilt = one @ found.rest + (one @ found.forms.T) ** 2 @ found.signs
+    assert found.error == pytest.approx(np.abs(rebuilt - values).max(), rel=1e-3, abs=1e-9)
+    assert found.error <= 1e-3 * linear_fit(features, values).error
+
+
+def test_a_linear_fit_is_better_than_least_squares() -> None:
+    features = features_of(Circle(), levels=2)
+    values = SMOOTH(Circle().sample(1200, 2)).numpy()
+    one = np.hstack([np.ones((1200, 1)), features])
+    plain = np.abs(values - one @ np.linalg.lstsq(one, values, rcond=None)[0]).max()
+    found = linear_fit(features, values)
+    assert found.error < 0.95 * plain and found.forms.shape == (0, one.shape[1])
+    assert np.abs(values - one @ found.rest).max() == pytest.approx(found.error, rel=1e-9)
+
+
+@pytest.mark.parametrize("manifold", MANIFOLDS, ids=repr)
+@pytest.mark.parametrize(("levels", "squares"), [(0, 0), (0, 1), (1, 2), (2, 0)])
+def test_module_elementwise_evaluation_and_counts_agree(manifold: Manifold, levels: int, squares: int) -> None:
+    x = manifold.sample(100, 6)
+    stages = levels + (squares > 0)
+    for compositions in (1, 6, [3, 5, 2][:stages]):
+        network = hull_by_hand(
+            Problem(SMOOTH, manifold), {"levels": levels, "squares": squares, "compositions": compositions}
+        )
+        net = network.network()
+        assert network.counts == net.counts
+        torch.testing.assert_close(network(x), net(x), rtol=0, atol=1e-11)
+
+
+def test_many_compositions_give_the_fit() -> None:
+    problem = Problem(SMOOTH, Sphere(2))
+    network = hull_by_hand(problem, {"levels": 2, "squares": 1, "compositions": 26})
+    assert measure(network, SMOOTH, Sphere(2)).sup < 1e-5
+    errors = [
+        measure(HullNetwork(network.design, m), network, Sphere(2), samples=500, rounds=0).sup for m in range(4, 11)
+    ]
+    rate = math.log(errors[0] / errors[-1], 4) / (len(errors) - 1)
+    assert 0.85 < rate < 1.15
+
+
+@pytest.mark.parametrize(("manifold", "epsilon", "most"), [(Circle(), 1e-2, 330), (Sphere(2, ambient=8), 1e-2, 200)])
+def test_the_search_meets_epsilon_with_few_numbers(manifold: Manifold, epsilon: float, most: int) -> None:
+    found = search_hull(Problem(SMOOTH, manifold, epsilon))
+    network = found.network
+    assert found.measured.sup <= epsilon and network.counts.nonzero <= most
+    assert measure(network.network(), SMOOTH, manifold, samples=4000, seed=9).sup <= 1.02 * epsilon
+    fewer = HullNetwork(network.design, [max(1, m - 1) for m in network.stages])
+    assert measure(fewer, SMOOTH, manifold).sup > epsilon
+    assert [t.outcome for t in found.history].count("chosen") == 1
+
+
+def test_the_search_says_what_was_reached() -> None:
+    with pytest.raises(EpsilonNotReached) as caught:
+        search_hull(Problem(lambda x: x[..., 0].abs().sqrt(), Cube(1), 1e-4))
+    assert 1e-4 < caught.value.best < 0.5
+
+
+def test_designs_are_checked() -> None:
+    y = coordinates_of(Circle(), 0)
+    good: dict[str, Any] = {
+        "ambient": 2, "coordinates": y, "levels": (np.eye(3)[1:],), "rest": np.ones(5), "forms": np.ones((1, 5)) / 5,
+        "weights": np.ones(1), "largest": 5.0,
+    }  # fmt: skip
+    assert HullDesign(**good).squares == 3 and HullDesign(**good).stages == 2
+    bad = [
+        ("levels", (np.ones((2, 2)),)),
+        ("rest", np.ones(4)),
+        ("rest", np.full(5, np.nan)),
+        ("forms", np.ones((2, 5))),
+    ]
+    for name, value in bad:
+        with pytest.raises(InputError, match=name):
+            HullDesign(**{**good, name: value})
+    with pytest.raises(InputError, match="compositions"):
+        _ = HullNetwork(HullDesign(**good), [3]).stages
+    with pytest.raises(InputError, match="x"):
+        HullNetwork(HullDesign(**good), 3)(torch.zeros(2, 3, dtype=torch.float64))
+
+
+def test_the_rival_takes_the_smallest_of_its_forms() -> None:
+    sizes = {}
+    for form in ("hull", "charts", "ridge"):
+        found = ChenImproved(forms=(form,)).build(SMOOTH, Circle(), 1e-1)
+        assert found.measured is not None and found.measured.sup <= 1e-1
+        sizes[form] = found.counts.nonzero
+    best = baselines.build("chen_improved", SMOOTH, Circle(), 1e-1)
+    assert best.counts.nonzero == min(sizes.values()) == sizes["hull"] and best.method == "chen_improved"
+    again = ChenImproved().fit(SMOOTH, Circle(), best.settings)
+    assert 0.9 < again.counts.nonzero / best.counts.nonzero < 1.1
+
+
+@pytest.mark.parametrize(
+    ("settings_", "text"),
+    [
+        ({"levels": 1, "squares": 1}, "settings"),
+        ({"levels": 9, "squares": 1, "compositions": 3}, "levels"),
+        ({"levels": 1, "squares": -1, "compositions": 3}, "squares"),
+        ({"levels": 1, "squares": 1, "compositions": [1, 2, 3]}, "compositions"),
+        ({"levels": 1, "squares": 1, "compositions": 3, "charts": 4}, "settings"),
+        ({"degree": 3, "maps": (2,), "compositions": 3}, "maps"),
+    ],
+)
+def test_bad_settings_are_refused(settings_: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        ChenImproved().fit(SMOOTH, Circle(), settings_)
+
+
+@pytest.mark.parametrize("forms", [(), ("charts", "charts"), ("squares",), "charts"])
+def test_bad_forms_are_refused(forms: Any) -> None:
+    with pytest.raises(InputError, match="forms"):
+        ChenImproved(forms=forms)
+
+
+def test_a_manifold_of_many_dimensions_is_left_to_charts() -> None:
+    """Its hull has too many coordinates for one polynomial: the other forms are not tried."""
+    with pytest.raises(InputError, match="manifold"):
+        search_hull(Problem(SMOOTH, Sphere(12), 1e-1))
