@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from construct import baselines, targets
 from construct.arrays import Float
+from construct.baselines.relu import chart_method, hull_search
 from construct.baselines.relu.chart_method import ChenImproved
+from construct.baselines.relu.chart_search import search_charts
 from construct.baselines.relu.hull_fit import linear_fit, squares_fit
 from construct.baselines.relu.hull_levels import next_level
 from construct.baselines.relu.hull_network import HullDesign, HullNetwork
@@ -60,19 +62,18 @@ def test_a_level_without_new_squares_has_none() -> None:
     assert next_level(features, 0).forms.shape == (0, 2)
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 999), st.integers(1, 2))
-def test_a_sum_of_squares_is_found_again(seed: int, count: int) -> None:
-    generator = np.random.default_rng(seed)
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 999))
+def test_a_square_is_found_again(seed: int) -> None:
+    count, generator = 1, np.random.default_rng(seed)
     features = features_of(Sphere(2), 600, levels=1)
     one = np.hstack([np.ones((600, 1)), features])
     forms = generator.standard_normal((count, one.shape[1])) / 3
-    values = one @ generator.standard_normal(one.shape[1]) + (one @ forms.T) ** 2 @ np.array([1.0, -1.0])[:count]
-    assert linear_fit(features, values).error > 1e-3
+    values = one @ generator.standard_normal(one.shape[1]) + (one @ forms[0]) ** 2 * generator.choice([1.0, -1.0])
     found = squares_fit(features, values, count, 1e-7, seed, starts=4)
     rebuilt = one @ found.rest + (one @ found.forms.T) ** 2 @ found.signs
     assert found.error == pytest.approx(np.abs(rebuilt - values).max(), rel=1e-3, abs=1e-9)
-    assert found.error <= 1e-3 * linear_fit(features, values).error
+    assert found.error <= 1e-6 * max(1.0, linear_fit(features, values).error)
 
 
 def test_a_linear_fit_is_better_than_least_squares() -> None:
@@ -90,10 +91,10 @@ def test_a_linear_fit_is_better_than_least_squares() -> None:
 def test_module_elementwise_evaluation_and_counts_agree(manifold: Manifold, levels: int, squares: int) -> None:
     x = manifold.sample(100, 6)
     stages = levels + (squares > 0)
+    problem = Problem(SMOOTH, manifold)
+    design = hull_by_hand(problem, {"levels": levels, "squares": squares, "compositions": 1}).design
     for compositions in (1, 6, [3, 5, 2][:stages]):
-        network = hull_by_hand(
-            Problem(SMOOTH, manifold), {"levels": levels, "squares": squares, "compositions": compositions}
-        )
+        network = HullNetwork(design, compositions)
         net = network.network()
         assert network.counts == net.counts
         torch.testing.assert_close(network(x), net(x), rtol=0, atol=1e-11)
@@ -101,8 +102,10 @@ def test_module_elementwise_evaluation_and_counts_agree(manifold: Manifold, leve
 
 def test_many_compositions_give_the_fit() -> None:
     problem = Problem(SMOOTH, Sphere(2))
-    network = hull_by_hand(problem, {"levels": 2, "squares": 1, "compositions": 26})
-    assert measure(network, SMOOTH, Sphere(2)).sup < 1e-5
+    network = hull_by_hand(problem, {"levels": 1, "squares": 2, "compositions": 26})
+    features, x = features_of(Sphere(2), 3000, levels=1), Sphere(2).sample(3000, 2)
+    reached = squares_fit(features, SMOOTH(x).numpy(), 2, 0.0, 0).error
+    assert reached / 2 < measure(network, SMOOTH, Sphere(2), samples=2000, rounds=2).sup < 2 * reached
     errors = [
         measure(HullNetwork(network.design, m), network, Sphere(2), samples=500, rounds=0).sup for m in range(4, 11)
     ]
@@ -115,13 +118,14 @@ def test_the_search_meets_epsilon_with_few_numbers(manifold: Manifold, epsilon: 
     found = search_hull(Problem(SMOOTH, manifold, epsilon))
     network = found.network
     assert found.measured.sup <= epsilon and network.counts.nonzero <= most
-    assert measure(network.network(), SMOOTH, manifold, samples=4000, seed=9).sup <= 1.02 * epsilon
+    assert measure(network.network(), SMOOTH, manifold, samples=2000, rounds=2, seed=9).sup <= 1.02 * epsilon
     fewer = HullNetwork(network.design, [max(1, m - 1) for m in network.stages])
-    assert measure(fewer, SMOOTH, manifold).sup > epsilon
+    assert measure(fewer, SMOOTH, manifold, samples=2000, rounds=2).sup > epsilon
     assert [t.outcome for t in found.history].count("chosen") == 1
 
 
-def test_the_search_says_what_was_reached() -> None:
+def test_the_search_says_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hull_search, "MOST_LEVELS", 2)
     with pytest.raises(EpsilonNotReached) as caught:
         search_hull(Problem(lambda x: x[..., 0].abs().sqrt(), Cube(1), 1e-4))
     assert 1e-4 < caught.value.best < 0.5
@@ -149,16 +153,35 @@ def test_designs_are_checked() -> None:
         HullNetwork(HullDesign(**good), 3)(torch.zeros(2, 3, dtype=torch.float64))
 
 
-def test_the_rival_takes_the_smallest_of_its_forms() -> None:
-    sizes = {}
-    for form in ("hull", "charts", "ridge"):
-        found = ChenImproved(forms=(form,)).build(SMOOTH, Circle(), 1e-1)
-        assert found.measured is not None and found.measured.sup <= 1e-1
+def test_the_rival_takes_the_smallest_of_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each form is told what the best so far has; a form that finds more is not taken, nor one that finds nothing."""
+    sizes: dict[str, int] = {}
+    for form in ("hull", "ridge"):
+        found = ChenImproved(forms=(form,)).build(SMOOTH, Circle(), 2e-1)
+        assert found.measured is not None and found.measured.sup <= 2e-1 and found.method == "chen_improved"
         sizes[form] = found.counts.nonzero
-    best = baselines.build("chen_improved", SMOOTH, Circle(), 1e-1)
-    assert best.counts.nonzero == min(sizes.values()) == sizes["hull"] and best.method == "chen_improved"
+    limits: list[int | None] = []
+    monkeypatch.setattr(chart_method, "search_charts", lambda problem, below: limits.append(below))
+    best = ChenImproved().build(SMOOTH, Circle(), 2e-1)
+    assert best.counts.nonzero == min(sizes.values()) == sizes["hull"] and limits == [sizes["hull"]]
     again = ChenImproved().fit(SMOOTH, Circle(), best.settings)
-    assert 0.9 < again.counts.nonzero / best.counts.nonzero < 1.1
+    assert 0.8 < again.counts.nonzero / best.counts.nonzero < 1.2
+
+
+@pytest.mark.slow
+def test_charts_alone_are_larger_on_the_circle() -> None:
+    old = ChenImproved(forms=("charts",)).build(SMOOTH, Circle(), 1e-2)
+    new = baselines.build("chen_improved", SMOOTH, Circle(), 1e-2)
+    assert "charts" in old.settings and "levels" in new.settings and new.counts.nonzero < 0.7 * old.counts.nonzero
+    assert search_charts(Problem(SMOOTH, Circle(), 1e-2), 50) is None
+
+
+def test_a_rough_target_is_left_to_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int | None] = []
+    monkeypatch.setattr(chart_method, "search_charts", lambda problem, below: limits.append(below))
+    with pytest.raises(EpsilonNotReached):
+        ChenImproved(smoothness=0.5).build(SMOOTH, Circle(), 2e-1)
+    assert limits == [None]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ weighted by their errors (Lawson), towards the smallest largest error.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,11 @@ import numpy as np
 from construct.arrays import Float
 from construct.progress import tick
 
-STEPS, WEIGHTED_STEPS = 60, 4
+STEPS, WEIGHTED_STEPS = 100, 4
 WEIGHTINGS = 12
 WITHIN_REACH = 6.0
 STARTS = 2
+LARGEST_SQUARE = 1e3  # times what the space leaves of the values: larger ones cost five compositions and more
 STALLED = 1e-4  # relative gain of the sum of squares, over four steps
 
 
@@ -37,28 +39,42 @@ def linear_fit(features: Float, values: Float) -> SquaresFit:
     return SquaresProblem(features, values).settled(np.zeros((0, features.shape[1])), np.zeros(0), WEIGHTINGS)
 
 
-def squares_fit(features: Float, values: Float, count: int, goal: float, seed: int, starts: int = STARTS) -> SquaresFit:
+def squares_fit(
+    features: Float,
+    values: Float,
+    count: int,
+    goal: float,
+    seed: int,
+    *,
+    starts: int = STARTS,
+    hopeless: float = math.inf,
+) -> SquaresFit:
     """The fit with `count` >= 1 squares to values (N,) at points with features (N, F).
 
     Signs are tried from half of each on, and the first fit with an error of at most `goal` is taken, else the best.
+    Squares that cancel each other, `(t u + q/t)^2` with u^2 in the space and large t, come last: their errors do not.
+
+    hopeless: times the goal: with an error above that from one start no other is tried.
     """
     problem, generator = SquaresProblem(features, values), np.random.default_rng(seed)
     patterns = sorted(range(count + 1), key=lambda plus: abs(2 * plus - count))
-    best: SquaresFit | None = None
+    found: list[tuple[bool, float, SquaresFit]] = []
     for _ in range(starts):
         for plus in patterns:
             signs = np.array([1.0] * plus + [-1.0] * (count - plus))
             start = generator.standard_normal((count, features.shape[1])) * np.sqrt(problem.size / features.shape[1])
             forms = problem.solved(start, signs, STEPS)
             # weighting gains a factor of a few: what is far off is not worth it
-            found = problem.settled(forms, signs, 0)
-            if found.error <= WITHIN_REACH * goal:
-                found = problem.settled(forms, signs, WEIGHTINGS)
-            best = found if best is None or found.error < best.error else best
-            if best.error <= goal:
-                return best
-    assert best is not None
-    return best
+            one = problem.settled(forms, signs, 0)
+            if one.error <= WITHIN_REACH * goal:
+                one = problem.settled(forms, signs, WEIGHTINGS)
+            large = float(((problem.one @ one.forms.T) ** 2).max()) > LARGEST_SQUARE * problem.size
+            found.append((large, one.error, one))
+            if one.error <= goal and not large:
+                return one
+        if min(error for _, error, _ in found) > hopeless * goal:
+            break
+    return min(found, key=lambda entry: entry[:2])[2]
 
 
 class SquaresProblem:

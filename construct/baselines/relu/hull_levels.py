@@ -19,7 +19,8 @@ from construct.progress import tick
 INDEPENDENT = 1e-3
 """Pivots below this share of the first are left out: they would multiply the errors of squares."""
 SLACK = 1e-2  # of a range on the points, for what lies between these
-MOST_CANDIDATES = 1_500
+CANDIDATES, MOST_CANDIDATES = 12, 1_500  # pairs of features, for each feature; at most
+ROWS = 2  # points for each candidate that QR looks at
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +36,15 @@ def next_level(features: Float, seed: int) -> HullLevel:
     forms = _candidates(features, seed)
     one = np.hstack([np.ones((len(features), 1)), features])
     values = (one @ forms.T) ** 2
-    basis = np.linalg.qr(one)[0]
-    outside = values - basis @ (basis.T @ values)
+    some = one[: max(ROWS * len(forms), ROWS * one.shape[1])]  # the points are in random order
+    basis = np.linalg.qr(some)[0]
+    outside = values[: len(some)] - basis @ (basis.T @ values[: len(some)])
     tick()
     triangle, order = qr(outside, mode="r", pivoting=True, overwrite_a=True, check_finite=False)
     pivots = np.abs(np.diag(triangle))
     largest = max(float(pivots[0]), np.finfo(np.float64).tiny)
     # of what is in the span already only rounding is left
-    rank = int((pivots > INDEPENDENT * largest).sum()) if largest > 1e-9 * np.sqrt(len(features)) else 0
+    rank = int((pivots > INDEPENDENT * largest).sum()) if largest > 1e-9 * np.sqrt(len(some)) else 0
     chosen = np.sort(order[:rank])
     return HullLevel(forms[chosen], values[:, chosen])
 
@@ -54,7 +56,7 @@ def _candidates(features: Float, seed: int) -> Float:
     unit = (features - middle) / half
     first, second = np.triu_indices(count, 1)
     pairs = [(int(i), int(j), sign) for i, j in zip(first, second, strict=True) for sign in (1.0, -1.0)]
-    room = max(MOST_CANDIDATES - count, 0)
+    room = min(MOST_CANDIDATES, CANDIDATES * count)
     if len(pairs) > room:
         kept: Int = np.sort(np.random.default_rng(seed).choice(len(pairs), room, replace=False))
         pairs = [pairs[k] for k in kept]

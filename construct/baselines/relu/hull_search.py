@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -32,7 +32,8 @@ MOST_NUMBERS = 700  # of the squares above the levels, in one fit
 MOST_SQUARES = 6  # above the levels
 FIT = (0.8, 0.4)  # of epsilon: what the function itself may err by
 LOST = 0.05  # of what the fit leaves of epsilon
-FAR = 3.0  # times epsilon
+HOPELESS = 50.0
+FAR = 1.3  # times epsilon
 SLACK = 1e-2
 SAMPLES = 6_000
 ROUNDS = 6
@@ -129,7 +130,7 @@ def hull_by_hand(problem: Problem, settings: Settings) -> HullNetwork:
     found = (
         squares_fit(features, fits.values, squares, 0.0, problem.seed) if squares else linear_fit(features, fits.values)
     )
-    return HullNetwork(fits.design(levels, found), settings["compositions"])
+    return HullNetwork(smaller(fits, levels, found, found.error), settings["compositions"])
 
 
 def _designs(search: Search) -> Iterator[HullDesign]:
@@ -155,22 +156,23 @@ def _designs(search: Search) -> Iterator[HullDesign]:
             linear = linear_fit(fits.features[-1], fits.values)
         # squares of the space are in the span of the next level: if that is far off, they are
         if not climbed or linear.error <= FAR * problem.wanted:
-            yield from _above(fits, level, search)
+            most = _squares_needed(1 + features, 1 + fits.features[-1].shape[1]) + 1 if climbed else MOST_SQUARES
+            yield from _above(fits, level, min(most, MOST_SQUARES), search)
         if not climbed:
             return
 
 
-def _above(fits: HullFits, level: int, search: Search) -> Iterator[HullDesign]:
+def _above(fits: HullFits, level: int, most: int, search: Search) -> Iterator[HullDesign]:
     """The fewest squares above a level that are good enough; more where a better fit may save compositions."""
-    goals = [share * fits.problem.wanted for share in FIT]
-    error = math.inf
-    for goal in goals:
+    least, error = 1, math.inf
+    for share in FIT:
+        goal = share * fits.problem.wanted
         if error <= goal:
             return
-        found = _fewest_squares(fits, level, goal, search)
+        found = _fewest_squares(fits, level, goal, range(least, most + 1), search)
         if found is None:
             return
-        error = found.error
+        least, error = len(found.forms), found.error
         yield smaller(fits, level, found, fits.problem.wanted - error)
 
 
@@ -208,7 +210,7 @@ def _resolved(below: Float, values: Float, goal: float, room: int, seed: int) ->
 
 
 def _rebuilt(whole: HullDesign, parts: list[SquaresFit], one: Float) -> HullDesign:
-    """The design whose last level has the squares of the parts, of which the first is the rest, the others the forms."""
+    """The design with the squares of the parts for its last level; the first is the rest, the others are the forms."""
     forms = np.vstack([part.forms for part in parts])
     bounds = np.maximum(np.abs(one @ forms.T).max(axis=0) * (1 + SLACK), np.finfo(np.float64).tiny)
     rows = np.zeros((len(parts), one.shape[1] + len(forms)))
@@ -231,16 +233,23 @@ def _again(fits: HullFits, points: int) -> HullFits:
     return more
 
 
-def _fewest_squares(fits: HullFits, level: int, goal: float, search: Search) -> SquaresFit | None:
+def _squares_needed(dimension: int, doubled: int) -> int:
+    """The least r for which r squares of a space have as many free numbers as the space of their products asks for."""
+    return next(r for r in range(1, doubled + 1) if r * (dimension - 1) - r * (r - 1) // 2 >= doubled - dimension)
+
+
+def _fewest_squares(
+    fits: HullFits, level: int, goal: float, counts: Iterable[int], search: Search
+) -> SquaresFit | None:
     """The fit over a level with the fewest squares above it and an error of at most goal; None where there is none."""
     features = fits.features[level]
-    for count in range(1, MOST_SQUARES + 1):
+    for count in counts:
         numbers = count * features.shape[1]
         if numbers > MOST_NUMBERS:
             return None
         fits.problem.progress(f"{features.shape[1]} features, {count} squares", None)
         enough = min(len(fits.values), max(LEAST_POINTS, POINTS * numbers))
-        found = squares_fit(features[:enough], fits.values[:enough], count, goal, fits.problem.seed)
+        found = squares_fit(features[:enough], fits.values[:enough], count, goal, fits.problem.seed, hopeless=HOPELESS)
         search.record(Sizes(1, 1, 2 ** (level + 1)), found.error, "fitted", note=f"{count} squares above")
         if found.error <= goal:
             return found

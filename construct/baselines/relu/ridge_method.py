@@ -22,8 +22,7 @@ from construct.progress import Progress, silent
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import lattice_size
-from construct.ridge.maps import DEGREES
-from construct.validation import invalid, one_of
+from construct.validation import invalid
 
 SETTINGS = ("degree", "compositions", "maps")
 RUNGS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 10), (9, 12), (12, 14), (16, 16))
@@ -74,10 +73,10 @@ class RidgeRelu(Method):
         start = time.perf_counter()
         if not {"degree", "compositions"} <= set(settings):
             raise invalid("settings", "degree and compositions", got=", ".join(settings) or "none")
-        degree = one_of(settings["degree"], "degree", DEGREES)
+        degree = settings["degree"]
+        chains = orders(degree) if settings.get("maps") is None else (settings["maps"],)
         problem = Problem(target, manifold, None, None, seed, progress)
         approximator = RidgeFits(problem).fit(degree)
-        chains = orders(degree) if settings.get("maps") is None else (settings["maps"],)
         networks = [RidgeReluNetwork(approximator, settings["compositions"], maps) for maps in chains]
         network = min(networks, key=lambda one: one.counts.nonzero)
         return self._baseline(network, dict(settings), time.perf_counter() - start, dtype, device)
