@@ -100,7 +100,7 @@ def a_chain(draw: st.DrawFn, most: int = 12) -> tuple[tuple[int, ...], list[int]
     return maps, draw(st.lists(st.integers(1, most), min_size=stages, max_size=stages))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(a_chain(), arguments)
 def test_the_bound_of_a_chain_holds_in_exact_arithmetic(
     chain: tuple[tuple[int, ...], list[int]], argument: Fraction
@@ -122,8 +122,8 @@ def test_the_bound_is_not_idle(maps: tuple[int, ...], share: float) -> None:
     assert share * bound <= largest <= bound
 
 
-@settings(max_examples=60, deadline=None)
-@given(a_chain(8), arguments)
+@settings(max_examples=25, deadline=None)
+@given(a_chain(6), arguments)
 def test_layers_and_elementwise_values_are_the_exact_chain(
     chain: tuple[tuple[int, ...], list[int]], argument: Fraction
 ) -> None:

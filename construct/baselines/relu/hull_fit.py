@@ -19,7 +19,7 @@ from construct.progress import tick
 STEPS, WEIGHTED_STEPS = 100, 4
 WEIGHTINGS = 12
 WITHIN_REACH = 6.0
-STARTS = 2
+STARTS = 4
 LARGEST_SQUARE = 1e3  # times what the space leaves of the values: larger ones cost five compositions and more
 STALLED = 1e-4  # relative gain of the sum of squares, over four steps
 
