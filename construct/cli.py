@@ -143,7 +143,11 @@ def approximate_command(
     option: Annotated[
         list[str] | None, typer.Option(help="Manifold argument key=number, or translation=[5,-3].")
     ] = None,
-    construction: Annotated[str, typer.Option(help="compact or paper.")] = "compact",
+    construction: Annotated[
+        str | None, typer.Option(help="ridge, compact or paper; by default the smaller of ridge and compact.")
+    ] = None,
+    embedding_dim: Annotated[str | None, typer.Option(help="Of ridge: 5 or free; by default the smaller.")] = None,
+    sparse: Annotated[bool, typer.Option("--sparse", help="Ridge: choose the directions for the target.")] = False,
     position_code: Annotated[str, typer.Option(help="integer or trigonometric.")] = "integer",
     smoothness: Annotated[float | None, typer.Option(help="beta; by default what the target states.")] = None,
     charts: Annotated[int | None, typer.Option(help="Charts, instead of what epsilon needs.")] = None,
@@ -173,6 +177,8 @@ def approximate_command(
     options: dict[str, Any] = {
         "smoothness": stated_smoothness(function) if smoothness is None else smoothness,
         "construction": construction,
+        "embedding_dim": 5 if embedding_dim == "5" else embedding_dim,
+        "sparse": sparse,
         "position_code": position_code,
         "bound": bound,
         "max_parameters": max_parameters,

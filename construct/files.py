@@ -49,7 +49,7 @@ from construct.documents import (
 )
 from construct.errors import InputError
 from construct.history import History, Trial
-from construct.problem import Sizes
+from construct.problem import CONSTRUCTIONS, Sizes
 from construct.program.compile import Program
 from construct.storage import FileName, opened, shortened, write_atomically
 from construct.transformer.module import Transformer
@@ -363,7 +363,7 @@ def _origin(data: object, name: str) -> SavedOrigin:
             label(key, f"{name}.manifold")
     coefficients = whole(found["coefficients"], f"{name}.coefficients")
     return SavedOrigin(
-        construction=one_of(found["construction"], f"{name}.construction", ("compact", "paper")),
+        construction=one_of(found["construction"], f"{name}.construction", CONSTRUCTIONS),
         sizes=record_of(Sizes, found["sizes"], f"{name}.sizes"),
         coefficients=coefficients,
         nonzero_coefficients=whole(found["nonzero_coefficients"], f"{name}.nonzero_coefficients", maximum=coefficients),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
 from typing import Any
 
@@ -23,12 +23,12 @@ class Trial:
     Attributes:
         charts, cells, degree: its sizes, None where it has none.
         parameters: dense count of its network, None if it was not counted.
-        cost: what candidates are ranked by (non-zeros), None if it was not counted.
+        cost: what candidates are ranked by (stored numbers), None if it was not counted.
         error: the error found, None if it was too large to be fitted; of kind "fitted" (largest residual on the nodes),
             "sampled" (largest at sample points), "measured" (search on the manifold) or "at least" (of one chart: no
             error of a whole approximator).
-        outcome: "within epsilon", "above epsilon", "within budget" (where no epsilon is asked for), "over budget", or
-            "chosen".
+        outcome: "within epsilon", "above epsilon", "within budget" (where no epsilon is asked for), "over budget",
+            "dearer" (than a network that is known) or "chosen".
         note: what else distinguishes it, e.g. "compositions 5".
     """
 
@@ -61,11 +61,15 @@ class History(Sequence[Trial]):
     def records(self) -> list[dict[str, Any]]:
         return [asdict(trial) for trial in self.trials]
 
+    def noted(self, what: str) -> History:
+        """The same, every note beginning with these words."""
+        return History(tuple(replace(t, note=f"{what}, {t.note}" if t.note else what) for t in self.trials))
+
     @property
     def table(self) -> Table:
         """A rich table, one row for each trial."""
         table = Table(box=None, pad_edge=False)
-        for name in ("charts", "cells", "degree", "parameters", "non-zeros", "error"):
+        for name in ("charts", "cells", "degree", "parameters", "numbers", "error"):
             table.add_column(name, justify="right")
         for name in ("kind", "outcome", "note"):
             table.add_column(name)

@@ -27,10 +27,12 @@ from construct.files import FORMAT, Saved, SavedOrigin, read_saved
 from construct.inputs import ON_MANIFOLD, known_device
 from construct.manifolds import Manifold
 from construct.network import Network
-from construct.origin import Construction, Origin, StatedProgram
+from construct.origin import Origin, StatedProgram
 from construct.paper import layout as paper_layout
+from construct.problem import Construction
 from construct.program.compile import Program
 from construct.program.identity import check_sizes, recompiled, tensors
+from construct.ridge import program as ridge_program
 from construct.storage import shortened
 from construct.transformer.weights import Weights
 from construct.validation import invalid
@@ -39,6 +41,13 @@ PAIRS_AT_ONCE = 2**22
 """Heads times pairs of tokens up to which a program is compiled when it is loaded; above, when it is asked for."""
 
 LOOSE = 1e-6  # of the box, which is rounded to float32 where the network is
+
+BOX_MARGINS: dict[Construction, float] = {
+    "ridge": ridge_program.BOX_MARGIN,
+    "compact": compact_geometry.BOX_MARGIN,
+    "paper": paper_layout.BOX_MARGIN,
+}
+"""Of the inputs' box around that of the manifold."""
 
 Made = TypeVar("Made")
 
@@ -187,7 +196,7 @@ def _check_space(space: Manifold, weights: Weights, name: str) -> None:
 
 def _check_box(space: Manifold, weights: Weights, construction: str) -> None:
     """The box of the inputs follows from the manifold, for either construction."""
-    margin = (compact_geometry if construction == "compact" else paper_layout).BOX_MARGIN
+    margin = BOX_MARGINS[cast("Construction", construction)]
     wanted = centred(space.box.numpy(), margin).ends
     if not (np.abs(wanted - weights.box) <= LOOSE * np.abs(wanted).max()).all():
         raise invalid("box", f"that of inputs around {space!r}", got=f"{weights.box.tolist()}")

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from construct import manifolds
 from construct.history import History
 from construct.manifolds import Manifold
-from construct.problem import Sizes
+from construct.problem import Construction, Sizes
 from construct.program.compile import Program
 from construct.program.layout import TokenLayout
 from construct.validation import described, invalid
-
-Construction = Literal["compact", "paper"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class Origin:
     """Where a network came from.
 
     Attributes:
-        construction: "compact" or "paper".
+        construction: "ridge", "compact" or "paper".
         source: what it does, stage by stage; None: unknown, as the weights were changed after they were compiled.
         sizes: charts, cells and degree of its approximator.
         coefficients, nonzero_coefficients: numbers of the approximator that depend on the target.

@@ -55,6 +55,7 @@ class Search:
         budget: most parameters (of the planners the dense count), None: unlimited.
         margin: share of epsilon that a measured error may take.
         limit: the argument that the budget was given as.
+        dearest: candidates of so many stored numbers or more are of no use, None: any.
         best_plan: the best candidate whose approximator is known.
         reason: why the search was given up before it had no candidate left.
         pace: (seconds that a unit of work has taken at least, the most work that was timed), once some was.
@@ -65,6 +66,7 @@ class Search:
     budget: int | None = None
     margin: float = MARGIN
     limit: str = "max_parameters"
+    dearest: int | None = None
     trials: list[Trial] = field(default_factory=list, init=False)
     fewest_refused: tuple[int, str] | None = field(default=None, init=False)
     best_plan: BestPlan | None = field(default=None, init=False)
@@ -131,6 +133,15 @@ class Search:
         self.trials.append(Trial(**asdict(sizes), parameters=parameters, cost=None, error=None, kind="-",
                                  outcome="over budget", note=note))  # fmt: skip
         return False
+
+    def dear(self, sizes: Sizes, cost: int, note: str = "") -> bool:
+        """Whether a candidate of that cost is of no use, since a smaller network is known; then it is noted."""
+        if self.dearest is None or cost < self.dearest:
+            return False
+        self.trials.append(Trial(**asdict(sizes), parameters=None, cost=cost, error=None, kind="-", outcome="dearer",
+                                 note=note))  # fmt: skip
+        self.reason = f"a network of {self.dearest:,} stored numbers is known, and what is left has at least {cost:,}"
+        return True
 
     def chosen(self, sizes: Sizes, note: str = "") -> History:
         """The history, with the last trial of these sizes and note marked as the one that was taken."""

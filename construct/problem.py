@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -31,6 +31,8 @@ from construct.targets import check_target
 from construct.validation import integer, invalid, message, positive_real
 
 Target = Callable[..., Any]
+Construction = Literal["ridge", "compact", "paper"]
+CONSTRUCTIONS: tuple[Construction, ...] = get_args(Construction)
 
 SEARCH_SAMPLES = 20_000
 MOST_ROWS = 64

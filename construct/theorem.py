@@ -9,71 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from construct.building import Bound, Choices, EmbeddingDim, built, network_of
 from construct.certificates import certify, exact_target
-from construct.certificates.weights import weights_digest
 from construct.claim import Claim
-from construct.compact import planner as compact_planner
-from construct.compact.geometry import input_box
-from construct.compact.program import compact_program
 from construct.devices import on_cpu
 from construct.errors import EpsilonNotReached
-from construct.history import BestPlan, History
-from construct.inputs import known_device
-from construct.local import PiecewiseApproximator
+from construct.history import BestPlan
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
-from construct.network import Approximator, Network, PositionCodeName
-from construct.origin import Construction, Origin
-from construct.paper import planner as paper_planner
-from construct.paper.grid import TaylorApproximator
-from construct.paper.layout import paper_input_box
-from construct.paper.program import paper_program
+from construct.network import Network, PositionCodeName
 from construct.planning import DEFAULT_BUDGET, looked_at, not_reached, offer, reached, refute, stoppable, tightened
-from construct.problem import Problem, Sizes
-from construct.program.codes import CODES
-from construct.progress import Progress, silent, watching
+from construct.problem import Construction, Problem, Sizes
+from construct.progress import Progress, watching
 from construct.rounding import refuse_rounding
-from construct.validation import invalid, one_of, positive_integer
 
-Bound = Literal["measured", "rigorous"]
-CONSTRUCTIONS = ("compact", "paper")
-BOUNDS = ("measured", "rigorous")
+__all__ = ["approximate", "measured_for_claim", "network_of"]
+
 MOST_PROOFS = 6
 MOST_PLANS = 5  # plans for one claim
 HOPELESS = 2.0  # a float32 network this far above epsilon is not planned again
 MOST_SEEDS = 6  # measurements for one claim
 GAP = 3.0  # how far above the largest of these another may come, in its distance from the second largest
 AGREED = 10.0  # the same where there are fewer, in the distance from the smallest: two that agree so well are enough
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What `approximate` is to build, besides the problem; checked."""
-
-    construction: Construction
-    position_code: PositionCodeName
-    sizes: Sizes
-    bound: Bound
-    budget: int
-    dtype: torch.dtype
-    device: torch.device | str
-
-    def __post_init__(self) -> None:
-        one_of(self.construction, "construction", CONSTRUCTIONS)
-        one_of(self.position_code, "position_code", tuple(CODES))
-        one_of(self.bound, "bound", BOUNDS)
-        positive_integer(self.budget, "max_parameters")
-        known_device(self.device)
-        if self.dtype not in (torch.float64, torch.float32):
-            raise invalid("dtype", "torch.float64 or torch.float32", self.dtype)
-        if self.bound == "rigorous" and self.construction != "compact":
-            raise invalid("construction", "'compact' for bound='rigorous'", self.construction)
 
 
 @on_cpu
@@ -83,7 +46,9 @@ def approximate(
     epsilon: float | None = None,
     *,
     smoothness: float | None = None,
-    construction: Construction = "compact",
+    construction: Construction | None = None,
+    embedding_dim: EmbeddingDim | None = None,
+    sparse: bool = False,
     position_code: PositionCodeName = "integer",
     charts: int | None = None,
     cells: int | None = None,
@@ -108,14 +73,25 @@ def approximate(
         epsilon: sup error asked for. The measured error of the network returned is at most epsilon, on points that
             planning has not seen. May be left out when sizes are given by hand.
         smoothness: Hölder exponent beta > 0 of a target that is not smooth (below 1 allowed); None: smooth.
-        construction: "compact" (ours, the fewest parameters) or "paper" (Havrilla and Liao lemma by lemma).
-        position_code: "integer" (ours, exact) or "trigonometric" (the paper's).
-        charts, cells, degree: sizes by hand. In "compact", `cells` > 1 means continuous piecewise-linear splines
-            on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every chart.
+        construction: "ridge" (ours: Chebyshev polynomials of integer linear forms, one chart), "compact" (ours: a
+            telescoping partition of unity, one polynomial or spline a chart) or "paper" (Havrilla and Liao lemma by
+            lemma). None: of ridge and compact the one with the fewest stored numbers (`architecture.stored_numbers`);
+            `net.origin.history` says which and why. With `charts`, `cells`, the trigonometric code or a rigorous bound
+            that is compact, with `degree` alone ridge.
+        embedding_dim: of ridge networks. "free" or None: the width of the fewest stored numbers, k + 4 for k
+            coordinates that M spans; the others have the 5 of the theorem.
+        sparse: choose the directions of a ridge network for the target, by orthogonal least squares: fewer, and a
+        longer
+            search.
+        position_code: "integer" (ours, exact) or "trigonometric" (the paper's; not of ridge networks).
+        charts, cells, degree: sizes by hand. In "ridge" `degree` is raised to the next product of twos and threes, all
+            directions are used, and there is one chart. In "compact", `cells` > 1 means continuous piecewise-linear
+            splines on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every
+            chart.
         bound: "measured": the measured error is at most epsilon. "rigorous": the *proved* one is (`construct.certify`):
             sizes are refined until a certificate says so, which then is `net.certificate`. Compact
             construction, d <= 3, and a target and manifold that have a formula.
-        max_parameters: budget on the dense count; default 30 million.
+        max_parameters: budget on the dense count of each candidate; default 30 million.
         timeout: seconds after which the search is given up; default: never. It is looked at between and within all
             steps, so that it ends soon after, and what is predicted to take much longer is not begun. It never changes
             what is built.
@@ -143,7 +119,7 @@ def approximate(
             float64 are off by more than a hundredth of epsilon (compared with ball arithmetic at some hundred points).
     """
     sizes, budget = Sizes(charts, cells, degree), DEFAULT_BUDGET if max_parameters is None else max_parameters
-    choices = Choices(construction, position_code, sizes, bound, budget, dtype, device)
+    choices = Choices(construction, position_code, sizes, bound, budget, dtype, device, embedding_dim, sparse)
     with watching(progress, timeout) as watch, stoppable(watch, "the network"):
         problem = Problem(target, manifold, epsilon, smoothness, seed, watch.stage, resolution)
         if not sizes:
@@ -153,75 +129,13 @@ def approximate(
         return _claimed(problem, problem, choices)
 
 
-def _built(problem: Problem, choices: Choices) -> Network:
-    """Plan, program, compile: the network, nothing said of its error yet."""
-    planner = compact_planner if choices.construction == "compact" else paper_planner
-    plan = (
-        planner.by_hand(problem, choices.sizes, choices.budget)
-        if choices.sizes
-        else planner.plan(problem, choices.budget)
-    )
-    return network_of(
-        plan.approximator,
-        position_code=choices.position_code,
-        dtype=choices.dtype,
-        device=choices.device,
-        history=plan.history,
-        progress=problem.progress,
-    )
-
-
-@on_cpu
-def network_of(
-    approximator: Approximator,
-    *,
-    position_code: PositionCodeName = "integer",
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-    history: History | None = None,
-    progress: Progress = silent,
-) -> Network:
-    """The transformer that computes an approximator, exact up to rounding: of blended local approximators the compact
-    one, of glued Taylor polynomials the paper's.
-
-    Raises:
-        InputError: an unknown position code, or a local space or degree that the network has no basis of.
-        PrecisionError: the dtype cannot hold the position code or the gates.
-    """
-    one_of(position_code, "position_code", tuple(CODES))
-    construction: Construction
-    if isinstance(approximator, TaylorApproximator):
-        construction, program = "paper", paper_program(approximator, position_code)
-        box = paper_input_box(approximator.atlas).ends
-        sizes = Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
-    elif isinstance(approximator, PiecewiseApproximator):
-        construction, program = "compact", compact_program(approximator, position_code)
-        box = input_box(approximator.atlas).ends
-        sizes = compact_planner.sizes_of(approximator.atlas, approximator.space)
-    else:
-        raise invalid("approximator", "a PiecewiseApproximator or a TaylorApproximator", approximator)
-    weights = program.compile(box, dtype, progress=progress)
-    origin = Origin(
-        construction=construction,
-        source=program,
-        sizes=sizes,
-        coefficients=int(approximator.coefficients.numel()),
-        nonzero_coefficients=int(approximator.coefficients.count_nonzero()),
-        manifold=approximator.atlas.manifold,
-        history=history or History(),
-    )
-    net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
-    net.origin = replace(origin, weights=weights_digest(net))
-    return net
-
-
 def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
     """A network whose claim holds: one that misses epsilon goes back into planning, for a smaller error and with the
     points at which it failed."""
     best, plan = math.inf, None
     for _ in range(1 if choices.sizes else MOST_PLANS):
         try:
-            net = _built(planned, choices)
+            net = built(planned, choices)
         except EpsilonNotReached as error:
             if best < error.best:
                 text = f"{error}; a network that was measured before had {best:.3g}"

@@ -82,14 +82,14 @@ def test_a_network_that_fails_its_claim_goes_back_into_planning(monkeypatch):
         return measurement.Measurement(found.sup / 3, found.rms, found.worst_point, found.samples)
 
     plans = []
-    built = theorem._built
+    built = theorem.built
 
     def recorded(planned, choices):
         plans.append(planned.epsilon)
         return built(planned, choices)
 
     monkeypatch.setattr(problem, "search_sup", blind)
-    monkeypatch.setattr(theorem, "_built", recorded)
+    monkeypatch.setattr(theorem, "built", recorded)
     net = construct.approximate(target("cusp"), CIRCLE, epsilon=1e-1, smoothness=0.5)
     assert len(plans) > 1 and plans[1] < plans[0] == 1e-1
     assert net.claim is not None and net.claim.epsilon == 1e-1 and net.claim.bound <= 1e-1

@@ -58,6 +58,7 @@ LAYERS = (
     "ownership",
     "network",
     "loading",
+    "building",
     "theorem",
     "baselines",
     "plotting",

@@ -12,7 +12,7 @@ from typing import Any
 
 from construct.baselines.base import FAMILIES, Baseline, BaselineCounts, Method, Settings
 from construct.baselines.classical import METHODS as CLASSICAL
-from construct.baselines.ours import Compact, Paper, constructed
+from construct.baselines.ours import Compact, Paper, Ridge, constructed
 from construct.baselines.relu.chart_method import ChenImproved
 from construct.baselines.relu.chen import Chen
 from construct.baselines.relu.ridge_method import RidgeRelu
@@ -37,7 +37,16 @@ __all__ = [
     "method_names",
 ]
 
-_CONSTRUCTIVE: tuple[type[Method], ...] = (Compact, Paper, Yarotsky, Chen, ChenImproved, RidgeRelu, ShallowSpline)
+_CONSTRUCTIVE: tuple[type[Method], ...] = (
+    Ridge,
+    Compact,
+    Paper,
+    Yarotsky,
+    Chen,
+    ChenImproved,
+    RidgeRelu,
+    ShallowSpline,
+)
 _METHODS: dict[str, type[Method]] = {method.name: method for method in (*_CONSTRUCTIVE, *TRAINED, *CLASSICAL)}
 
 

@@ -13,8 +13,7 @@ from construct.baselines.base import Baseline, BaselineCounts, Method, Options, 
 from construct.manifolds import Manifold
 from construct.measurement import measure
 from construct.network import Network
-from construct.origin import Construction
-from construct.problem import Problem
+from construct.problem import Construction, Problem
 from construct.progress import Progress, silent
 from construct.theorem import approximate
 from construct.validation import invalid
@@ -78,6 +77,12 @@ class Constructed(Method):
         """The ladder, with a limit for the planner that a network within the budget does not meet."""
         dense = min(self.max_parameters, DENSE_PER_NONZERO * budget)
         return super(Constructed, type(self)(self.smoothness, dense)).within(problem, budget, options)
+
+
+class Ridge(Constructed):
+    name = "ridge"
+    description = "our transformer: Chebyshev polynomials of integer linear forms, one self-gated head a map"
+    construction = "ridge"
 
 
 class Compact(Constructed):

@@ -166,7 +166,8 @@ class CompactPlanner:
         program = compact_program(counted_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
             return None
-        return Candidate(atlas, space, program.parameters, program.counts.nonzero_parameters, fitted)
+        cost = program.counts.nonzero_parameters
+        return None if self.search.dear(sizes, cost) else Candidate(atlas, space, program.parameters, cost, fitted)
 
     def polynomial_rounds(self) -> Iterator[list[Candidate]]:
         """Candidates from the fewest charts on; when none of a round could be settled, from more charts."""
@@ -205,7 +206,7 @@ class CompactPlanner:
             if atlas is None:
                 break
             floor = self._candidate(atlas, PolynomialSpace(self.problem.manifold.dim, 0), math.inf)
-            cheapest = min((c.cost for c in found), default=None)
+            cheapest = min((c.cost for c in found), default=self.search.dearest)
             if floor is None:
                 break
             if cheapest is not None and floor.cost > cheapest:

@@ -96,7 +96,7 @@ def search_sup(
     rms = math.sqrt(float((errors**2).mean()))
     more = [] if watched is None or not len(watched) else [watched]
     if flat.has_boundary:
-        more.append(_thrown_outwards(flat, points[: max(1, samples // 2)], generator))
+        more.append(thrown_outwards(flat, points[: max(1, samples // 2)], generator))
     for added in more:
         points, errors = torch.cat([points, added]), torch.cat([errors, at(added)])
     centres = None if centres is None else manifold.restrict(centres)
@@ -128,7 +128,7 @@ def _evaluate(error: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.where(torch.isfinite(values), values, math.inf)
 
 
-def _thrown_outwards(manifold: Manifold, x: Tensor, generator: torch.Generator) -> Tensor:
+def thrown_outwards(manifold: Manifold, x: Tensor, generator: torch.Generator) -> Tensor:
     """The points nearest to `x + t v`, `v` a random vector, `t` from 1e-3 to 1 times the extent."""
     extent = float((x - x.mean(dim=0)).norm(dim=1).max()) + 1e-12
     t = extent * 10 ** (-3 * torch.rand(x.shape[0], 1, generator=generator, dtype=x.dtype))

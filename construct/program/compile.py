@@ -30,7 +30,7 @@ from construct.program.constants import (
     check_small_scores,
 )
 from construct.program.ffn import Ffn, ffn_from_json
-from construct.program.layout import ONE, TokenLayout, layout_from_json
+from construct.program.layout import TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
 from construct.progress import Progress, silent, tick
 from construct.transformer.counts import Counts, counted, written_rows

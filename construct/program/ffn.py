@@ -231,9 +231,7 @@ def _one(outside: Outside, numbers: Mapping[str, Any]) -> float:
 
 GADGETS = {
     "clip": Gadget(clip, _row_outside, "{row} <- clip({row}, -{limit:.6g}, {limit:.6g})"),
-    "shifted_clip": Gadget(
-        shifted_clip, _row_outside, "{row} <- clip({row} + {shift:.6g}, -{limit:.6g}, {limit:.6g})"
-    ),
+    "shifted_clip": Gadget(shifted_clip, _row_outside, "{row} <- clip({row} + {shift:.6g}, -{limit:.6g}, {limit:.6g})"),
     "clear": Gadget(clear, _row_outside, "{row} <- 0"),
     "bump": Gadget(bump, _one, "{target} += {kind}({scale:.6g} {source})"),
     "clamp": Gadget(clamp, _one, "{target} += clamp({argument}, 0, 1)"),

@@ -1,7 +1,7 @@
 """Position codes of several integers: points of a lattice, and directions.
 
-As every code (`codes`), a few rows in every token; gates are linear functionals of `(rows, 1)`, zero on the wanted tokens
-and at most -1 on all others, exact in floating point while every partial sum is an integer below `2^p`.
+As every code (`codes`), a few rows in every token; gates are linear functionals of `(rows, 1)`, zero on the wanted
+tokens and at most -1 on all others, exact in floating point while every partial sum is an integer below `2^p`.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ class LatticeCode(PositionCode):
 class DirectionCode(PositionCode):
     """An integer vector A for each token, rows `(A_1, .., A_k, q)`, `q = |A|^2` **[beyond the paper]**.
 
-    The gate of equal vectors is `-|A_t - A_s|^2 = 2 <A_t, A_s> - q_t - q_s`, of k + 2 rows: gap 1, integers throughout.
-    Tokens that are *apart* carry a larger `q`, a power of two above every `|A|^2` of theirs: then the gate is at most -1
-    between them and any token, themselves included, since `2 <A_t, A_s> - |A_s|^2 <= |A_t|^2 < q_t`. They may have equal
-    vectors, and keep what they hold while every other token hears itself.
+    The gate of equal vectors is `-|A_t - A_s|^2 = 2 <A_t, A_s> - q_t - q_s`, of k + 2 rows: gap 1, integers
+    throughout. Tokens that are *apart* carry a larger `q`, a power of two above every `|A|^2` of theirs: then the
+    gate is at most -1 between them and any token, themselves included, since `2 <A_t, A_s> - |A_s|^2 <= |A_t|^2 <
+    q_t`. They may have equal vectors, and keep what they hold while every other token hears itself.
 
     Attributes:
         named: the entries' names, in order.
@@ -165,7 +165,7 @@ class DirectionCode(PositionCode):
         if self.apart.ndim != 1 or not np.issubdtype(self.apart.dtype, np.integer):
             raise invalid("apart", "token numbers (n,)", self.apart)
         if self.apart.size and not (
-            0 <= self.apart.min() and self.apart.max() < self.tokens and (np.diff(self.apart) > 0).all()
+            self.apart.min() >= 0 and self.apart.max() < self.tokens and (np.diff(self.apart) > 0).all()
         ):
             raise invalid("apart", f"increasing numbers of tokens below {self.tokens}", self.apart)
         met = np.delete(self.integers, self.apart, axis=0)

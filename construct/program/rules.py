@@ -1,7 +1,7 @@
 """Rules: what a network does to named registers of named tokens, before any gate, constant or bound.
 
-A rule adds `relu(u_t^T G u_s) A u_s` to the registers of token t, for every pair (t, s) of tokens that it names;
-`u = (registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers (and rows of the
+A rule adds `relu(u_t^T G u_s) A u_s` to the registers of token t, for every pair (t, s) of tokens that it names; `u =
+(registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers (and rows of the
 position code, where these are read as numbers), the choice of tokens over token numbers or named entries of the code:
 
     target, source   `Tokens` (a target and a source for each head), `Where` (code entries have given values), `EVERY`

@@ -2,12 +2,13 @@
 
     T(x) = c_0 + sum_t c_t (1 + T_p(clip(delta + <alpha_t, v y(x)>, -1, 1)))
 
-Ridge lemma **[ours]**: over the principal lattice `{alpha >= 0, |alpha|_1 <= p}` the functions `g(delta + <alpha, y>)`, g a
-polynomial of degree p, span all polynomials of degree at most p in y if no derivative `g^(l)(delta)`, l = 1..p, vanishes
-(and g(delta) does not, or there is a constant besides). Proof: `g(delta + <alpha, y>) = sum_l g^(l)(delta)/l! <alpha, y>^l`
-is a polynomial of degree p in alpha, and the principal lattice of order p is unisolvent for these: a functional that
-kills all members of the lattice kills all real alpha, hence every homogeneous part `<alpha, y>^l`, and powers of linear
-forms span all forms. Restricted to M, any largest independent subset is a basis of the restricted polynomials.
+Ridge lemma **[ours]**: over the principal lattice `{alpha >= 0, |alpha|_1 <= p}` the functions `g(delta + <alpha,
+y>)`, g a polynomial of degree p, span all polynomials of degree at most p in y if no derivative `g^(l)(delta)`, l =
+1..p, vanishes (and g(delta) does not, or there is a constant besides). Proof: `g(delta + <alpha, y>) = sum_l
+g^(l)(delta)/l! <alpha, y>^l` is a polynomial of degree p in alpha, and the principal lattice of order p is unisolvent
+for these: a functional that kills all members of the lattice kills all real alpha, hence every homogeneous part
+`<alpha, y>^l`, and powers of linear forms span all forms. Restricted to M, any largest independent subset is a basis
+of the restricted polynomials.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class RidgeBasis:
         k, count = self.coordinates.count, self.family.count
         if self.family.vectors.shape != (count, k):
             raise invalid("family", f"vectors ({count}, {k})", self.family.vectors)
+        if not np.isfinite(self.family.vectors).all():
+            raise invalid("family", "finite vectors", got="NaN or infinity")
         increasing = self.numbers.ndim == 1 and bool((np.diff(self.numbers) > 0).all())
         if not increasing or (self.numbers.size and not (self.numbers[0] >= 0 and self.numbers[-1] < count)):
             raise invalid("numbers", f"increasing numbers below {count}", self.numbers)
@@ -76,11 +79,10 @@ class RidgeBasis:
         """(n, k) the vectors alpha."""
         return self.family.vectors[self.numbers]
 
-    def atoms(self, x: Tensor) -> Tensor:
-        """(P, D) -> (P, n)."""
-        y = self.coordinates.of(x) * torch.from_numpy(self.scales)
-        a = self.shift + y @ torch.from_numpy(self.directions).to(y).T
-        return 1 + chebyshev(a.clamp(-1.0, 1.0), self.degree)
+    def atoms(self, y: Tensor) -> Tensor:
+        """Of points with coordinates y (P, k) -> (P, n)."""
+        forms = (y * torch.from_numpy(self.scales)) @ torch.from_numpy(self.directions).T
+        return 1 + chebyshev((self.shift + forms).clamp(-1.0, 1.0), self.degree)
 
     def subset(self, chosen: Int) -> RidgeBasis:
         """The same with some of the numbers, (m,) places in `numbers`."""
@@ -120,8 +122,8 @@ class RidgeApproximator:
 
     @property
     def parameters(self) -> int:
-        """Number of coefficients that are not 0, the constant included."""
-        return int(self.coefficients.count_nonzero()) + 1
+        """Number of coefficients that are not 0, that of the constant included."""
+        return int(self.coefficients.count_nonzero()) + (self.constant != 0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (P, D) float64 -> (P,)."""
@@ -131,5 +133,6 @@ class RidgeApproximator:
         parts = []
         for k in range(0, len(x), step):
             tick()
-            parts.append(self.constant + basis.atoms(x[k : k + step]) @ weights)
+            y = basis.coordinates.of(x[k : k + step].double())
+            parts.append(self.constant + basis.atoms(y) @ weights)
         return torch.cat(parts) if parts else x.new_zeros(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from construct.arrays import Float, Int
 from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
 from construct.validation import invalid
 
 SAMPLES = 4000
@@ -18,7 +19,7 @@ SPAN = 1e-9  # singular values below this share of the largest are of a smaller 
 MOST_COORDINATES = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """`y_i = scale_i (x_(chosen_i) - centre_i)`, |y_i| <= 1 on M.
 
@@ -40,7 +41,16 @@ class Coordinates:
 
     def of(self, x: Tensor) -> Tensor:
         """(P, D) -> (P, k)."""
-        picked = x[:, torch.from_numpy(self.chosen)]
+        return self._scaled(x[:, torch.from_numpy(self.chosen)])
+
+    def within(self, manifold: Manifold, canonical: Tensor) -> Tensor:
+        """Those of points given by canonical coordinates (P, c) -> (P, k): D does not enter."""
+        if not manifold.embedded:
+            return self.of(canonical)
+        rows = torch.from_numpy(self.chosen)
+        return self._scaled(canonical @ manifold.frame[rows].T + manifold.offset[rows])
+
+    def _scaled(self, picked: Tensor) -> Tensor:
         return (picked - torch.from_numpy(self.centre)) * torch.from_numpy(self.scale)
 
 
@@ -50,14 +60,12 @@ def coordinates_of(manifold: Manifold, seed: int) -> Coordinates:
     Raises:
         InputError: the hull has more than `MOST_COORDINATES` dimensions.
     """
-    x = manifold.sample(SAMPLES, seed).numpy()
     lower, upper = manifold.box.numpy()
-    centred = x - (lower + upper) / 2
-    centred = centred - centred.mean(axis=0)
-    # M spans what its canonical coordinates span: work there, D may be 10^5
-    reduced = centred @ manifold.frame.numpy() if manifold.embedded else centred
+    # M spans what its canonical coordinates span: D may be 10^5
+    points = canonical_form(manifold).sample(SAMPLES, seed).numpy()
+    reduced = points - points.mean(axis=0)
     values, turned = np.linalg.svd(reduced, full_matrices=False)[1:]
-    rank = int((values > SPAN * values[0]).sum())
+    rank = max(1, int((values > SPAN * values[0]).sum()))
     if rank > MOST_COORDINATES:
         expected = f"one that spans at most {MOST_COORDINATES} dimensions"
         raise invalid("manifold", expected, got=f"{manifold!r}, which spans {rank}")

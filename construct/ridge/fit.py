@@ -1,17 +1,22 @@
-"""Fits in the ridge basis: which directions, then minimax coefficients.
+"""Fits in the ridge basis: which directions, then the coefficients of the smallest largest error.
 
-Directions: QR with column pivoting of the atoms on M, the constant first, down to the numerical rank of the restricted
-polynomials. Where candidates are many, a random sketch takes the place of the points and a random part of the lattice that
-of the lattice: directions in general position span what all of them span.
+Directions: QR with column pivoting of the atoms on M, orthogonal to the constant, down to the numerical rank of the
+restricted polynomials. Where a family has many members a random part of it is looked at: directions in general
+position span what all of them span. With the target in view (`adapted`), orthogonal least squares takes the direction
+that lowers the error most at every step (Chen, Cowan and Grant 1991).
 
-Coefficients: least squares, then Lawson's reweighting (weights times the error at every step) towards the smallest largest
-error, on fresh points, `POINTS` for each coefficient: on the points that chose the directions a fit looks better than it is.
+Coefficients: least squares, for all beginnings of that order at once, then Lawson's reweighting (weights times the
+error at every step) towards the smallest largest error, on fresh points, `POINTS` for each coefficient: on the points
+that chose the directions a fit looks better than it is. The normal equations are those of atoms made nearly
+orthonormal by the triangle of a small part of the points, so that they lose no accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,24 +26,25 @@ from torch import Tensor
 from construct.arrays import Float, Int
 from construct.progress import tick
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
-from construct.targets import evaluate_target
+from construct.ridge.sampling import Sample
 from construct.validation import invalid
 
-Target = Callable[..., object]
-
 POINTS, LEAST_POINTS = 40, 4000  # a coefficient; at least
-CUT = 1e-10  # of the first pivot: beyond, a direction is a combination of those before
-LAWSON_STEPS, FEW_STEPS, MANY = 25, 6, 300
-SKETCH = 1.3  # rows of a sketch for each column
+CUT = 1e-9  # of the first pivot: beyond, a direction is a combination of those before
+LAWSON_STEPS = {100: 40, 300: 20, 1000: 8}  # up to that many coefficients
+FEW_STEPS = 4
+TREND = 3  # steps by which the gain of those to come is judged
+ENTRIES = 2**26  # of the atoms on the points of a fit, which are kept up to that many
+SMALL = 1e-14
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Directions of a basis in the order of their pivots.
+    """Directions of a basis, the most independent (or the most useful) first.
 
     Attributes:
-        order: (n,) numbers of directions, the most independent first.
-        pivots: (n,) shares of the first pivot, not increasing.
+        order: (n,) places in the basis.
+        pivots: (n,) shares of the first pivot.
     """
 
     order: Int
@@ -46,12 +52,13 @@ class Chosen:
 
     def rank(self, cut: float = CUT) -> int:
         """How many are independent of those before."""
-        return int((self.pivots > cut).sum())
+        below = np.flatnonzero(self.pivots <= cut)
+        return int(below[0]) if below.size else len(self.pivots)
 
 
-def choose(basis: RidgeBasis, points: Tensor) -> Chosen:
-    """Order the directions of a basis by QR with column pivoting of the atoms at points (N, D), constant first."""
-    atoms = basis.atoms(points).numpy()
+def choose(basis: RidgeBasis, sample: Sample) -> Chosen:
+    """Order the directions of a basis by QR with column pivoting of the atoms on a sample, the constant first."""
+    atoms = basis.atoms(sample.y).numpy()
     atoms -= atoms.mean(axis=0)  # what is orthogonal to the constant
     tick()
     triangle, order = qr(atoms, mode="r", pivoting=True, overwrite_a=True, check_finite=False)
@@ -61,44 +68,158 @@ def choose(basis: RidgeBasis, points: Tensor) -> Chosen:
     return Chosen(order[: len(diagonal)].astype(np.int64), diagonal / largest)
 
 
-def fit(target: Target, basis: RidgeBasis, points: Tensor, *, lawson: int | None = None) -> RidgeApproximator:
-    """Fit a target on points (N, D) of M with all directions of a basis.
-
-    Args:
-        lawson: reweighting steps; None: fewer for many coefficients.
-
-    Raises:
-        InputError: fewer points than coefficients, or a target without finite values.
-    """
-    values = evaluate_target(target, points)
-    if len(points) <= basis.count:
-        raise invalid("points", f"more than {basis.count} points", len(points))
-    atoms = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), basis.atoms(points)], dim=1)
-    orthonormal, triangle = torch.linalg.qr(atoms)
-    tick()
-    best, error = _projected(orthonormal, values), float("inf")
-    steps = (LAWSON_STEPS if basis.count < MANY else FEW_STEPS) if lawson is None else lawson
-    weights = torch.full_like(values, 1.0 / len(values))
-    coefficients = best
-    for step in range(steps + 1):
-        residual = (orthonormal @ coefficients - values).abs()
-        sup = float(residual.max())
-        if sup < error:
-            best, error = coefficients, sup
-        total = float((weights * residual).sum())
-        if step == steps or not total > 0:
-            break
+def adapted(basis: RidgeBasis, sample: Sample, most: int) -> Chosen:
+    """Order at most `most` directions by orthogonal least squares: each lowers the sum of squares most."""
+    atoms = basis.atoms(sample.y)
+    atoms = atoms - atoms.mean(dim=0)
+    left = sample.values - sample.values.mean()
+    sizes = atoms.norm(dim=0)
+    first, order, pivots = sizes.clone(), list[int](), list[float]()
+    for _ in range(min(most, *atoms.shape)):
         tick()
-        weights = weights * residual / total
-        weighted = orthonormal * weights[:, None]
-        gram = orthonormal.T @ weighted
-        gram.diagonal().add_(1e-14 * float(gram.diagonal().max()))
-        coefficients = torch.linalg.solve(gram, weighted.T @ values)
-        if not bool(torch.isfinite(coefficients).all()):
+        free = sizes > math.sqrt(CUT) * first.clamp(min=SMALL)
+        gain = torch.where(free, (left @ atoms).abs() / sizes.clamp(min=SMALL), torch.full_like(sizes, -1.0))
+        best = int(gain.argmax())
+        if gain[best] <= 0:
             break
-    solved = torch.linalg.solve_triangular(triangle, best[:, None], upper=True)[:, 0]
-    return RidgeApproximator(basis, solved[1:], float(solved[0]), error)
+        order.append(best)
+        pivots.append(float(sizes[best]))
+        unit = atoms[:, best] / sizes[best]
+        left = left - unit * (unit @ left)
+        atoms = atoms - torch.outer(unit, unit @ atoms)
+        sizes = atoms.norm(dim=0)
+    return Chosen(np.array(order, dtype=np.int64), np.array(pivots) / max([*pivots, SMALL]))
 
 
-def _projected(orthonormal: Tensor, values: Tensor) -> Tensor:
-    return orthonormal.T @ values
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """Least squares and minimax fits with the first directions of an order.
+
+    Attributes:
+        basis: of which `order` (n,) are places, the directions that may be used.
+        sample: more than n points.
+    """
+
+    basis: RidgeBasis
+    order: Int
+    sample: Sample
+
+    def __post_init__(self) -> None:
+        if len(self.sample) <= len(self.order) + 1:
+            raise invalid("sample", f"more than {len(self.order) + 1} points", len(self.sample))
+
+    @cached_property
+    def _triangle(self) -> Tensor:
+        """(n + 1, n + 1) of the QR of the atoms on a part of the points, not singular."""
+        rows = min(len(self.sample), 3 * len(self.order) + 64)
+        triangle = torch.linalg.qr(self._atoms(slice(0, rows)), mode="r").R / math.sqrt(rows)
+        diagonal = triangle.diagonal()
+        floor = SMALL * float(diagonal.abs().max())
+        diagonal.copy_(torch.where(diagonal.abs() < floor, torch.full_like(diagonal, floor), diagonal))
+        return triangle
+
+    def _atoms(self, window: slice) -> Tensor:
+        """The constant and the atoms, (rows, n + 1)."""
+        y = self.sample.y[window]
+        used, places = self._used
+        return torch.cat([torch.ones(len(y), 1, dtype=torch.float64), used.atoms(y)[:, places]], dim=1)
+
+    @cached_property
+    def _used(self) -> tuple[RidgeBasis, Tensor]:
+        """The directions of the order alone, and the places of these among them."""
+        ranks = np.argsort(np.argsort(self.order))
+        return self.basis.subset(self.order), torch.from_numpy(ranks)
+
+    def _windows(self) -> Iterator[slice]:
+        step = max(1024, ENTRIES // 16 // (len(self.order) + 1))
+        for start in range(0, len(self.sample), step):
+            tick()
+            yield slice(start, min(start + step, len(self.sample)))
+
+    @cached_property
+    def _kept(self) -> Tensor | None:
+        """The nearly orthonormal atoms on all points, where they are few enough."""
+        if len(self.sample) * (len(self.order) + 1) > ENTRIES:
+            return None
+        return torch.cat([self._solved(window) for window in self._windows()])
+
+    def _solved(self, window: slice) -> Tensor:
+        return torch.linalg.solve_triangular(self._triangle, self._atoms(window), upper=True, left=False)
+
+    def _parts(self, size: int) -> Iterator[tuple[slice, Tensor]]:
+        """The first `size` nearly orthonormal atoms, in parts."""
+        for window in self._windows():
+            whole = self._solved(window) if self._kept is None else self._kept[window]
+            yield window, whole[:, :size]
+
+    def _moments(self, size: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Gram matrix and right-hand side of the weighted normal equations."""
+        gram, right = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+        for window, part in self._parts(size):
+            weighted = part if weights is None else part * weights[window, None]
+            gram += part.T @ weighted
+            right += weighted.T @ self.sample.values[window]
+        return gram, right
+
+    def errors(self) -> Float:
+        """(n + 1,) largest least-squares errors with the first 0, 1, .. n directions."""
+        size = len(self.order) + 1
+        gram, right = self._moments(size, None)
+        lower = _cholesky(gram)
+        share = torch.linalg.solve_triangular(lower, right[:, None], upper=False)[:, 0]
+        largest = torch.zeros(size, dtype=torch.float64)
+        for window, part in self._parts(size):
+            orthogonal = torch.linalg.solve_triangular(lower.T, part, upper=True, left=False)
+            sums = (orthogonal * share).cumsum(dim=1)
+            largest = torch.maximum(largest, (self.sample.values[window, None] - sums).abs().amax(dim=0))
+        return largest.numpy()
+
+    def fit(self, count: int, goal: float = 0.0, steps: int | None = None) -> RidgeApproximator:
+        """The fit with the first `count` directions, reweighted until its largest error is at most `goal` or will not
+        be; with a goal of 0 as often as there are steps."""
+        size, values = count + 1, self.sample.values
+        steps = _lawson_steps(size) if steps is None else steps
+        weights: Tensor | None = None
+        best, error, path = torch.zeros(size, dtype=torch.float64), math.inf, list[float]()
+        for _ in range(steps + 1):
+            gram, right = self._moments(size, weights)
+            lower = _cholesky(gram)
+            solution = torch.cholesky_solve(right[:, None], lower)[:, 0]
+            if not bool(torch.isfinite(solution).all()):
+                break
+            residual = torch.cat([part @ solution for _, part in self._parts(size)]).sub(values).abs()
+            sup = float(residual.max())
+            if sup < error:
+                best, error = solution, sup
+            weights = residual / len(values) if weights is None else weights * residual
+            total, left = float(weights.sum()), steps - len(path)
+            path.append(error)
+            if error <= goal or not total > 0 or _hopeless(path, left, goal):
+                break
+            weights = weights / total
+        triangle = self._triangle[:size, :size]
+        solved = torch.linalg.solve_triangular(triangle, best[:, None], upper=True)[:, 0]
+        basis, places = self.basis.subset(self.order[:count]), np.argsort(self.order[:count])
+        return RidgeApproximator(basis, solved[1:][torch.from_numpy(places)], float(solved[0]), error)
+
+
+def _cholesky(gram: Tensor) -> Tensor:
+    """The lower factor of a Gram matrix, with a little added to its diagonal where it takes that."""
+    scale, added = float(gram.diagonal().max()), SMALL
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(gram)
+        if not bool(failed) or added > 1:
+            return lower
+        gram = gram + added * scale * torch.eye(len(gram), dtype=torch.float64)
+        added *= 100
+
+
+def _hopeless(path: list[float], left: int, goal: float) -> bool:
+    """Whether what the last steps gained, step for step, is not enough for the goal in those that are left."""
+    if goal == 0 or len(path) <= TREND:
+        return False
+    return path[-1] * (path[-1] / path[-1 - TREND]) ** (left / TREND) > goal
+
+
+def _lawson_steps(size: int) -> int:
+    return next((steps for most, steps in LAWSON_STEPS.items() if size <= most), FEW_STEPS)

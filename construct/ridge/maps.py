@@ -12,8 +12,8 @@ from torch import Tensor
 from construct.validation import integer, invalid
 
 LARGEST_DEGREE = 108
-DEGREES = tuple(sorted(2**i * 3**j for i in range(7) for j in range(5) if 2 <= 2**i * 3**j <= LARGEST_DEGREE))
-"""The degrees that a chain of maps has, from 2 to 108."""
+DEGREES = tuple(sorted(2**i * 3**j for i in range(7) for j in range(5) if 2**i * 3**j <= LARGEST_DEGREE))
+"""The degrees that a chain of maps has, from 1 (no map) to 108."""
 LARGEST_SHIFT, SHIFT = 0.25, 1.1
 
 
@@ -21,9 +21,9 @@ def chain(degree: int) -> tuple[int, ...]:
     """The maps of T_degree in the order in which they are applied: 3 for T3, then 2 for T2.
 
     Raises:
-        InputError: degree is not of the form 2^i 3^j, or below 2.
+        InputError: degree is not of the form 2^i 3^j, or below 1.
     """
-    left = integer(degree, "degree", minimum=2)
+    left = integer(degree, "degree", minimum=1)
     maps: list[int] = []
     for m in (3, 2):
         while left % m == 0:
@@ -37,11 +37,11 @@ def chain(degree: int) -> tuple[int, ...]:
 def shift_of(degree: int) -> float:
     """delta of the atoms of a degree: `min(0.25, 1.1 / p)`.
 
-    No derivative of T_p vanishes for `0 < |delta| < sin(pi / 2p)`: `y = T_p^(l)` solves
-    `(1 - x^2) y'' - (2l + 1) x y' + (p^2 - l^2) y = 0`, so that `u = cos(phi)^l y(sin phi)` solves
-    `u'' + (p^2 - l (l - 1) / cos(phi)^2) u = 0` and is even or odd; by Sturm's comparison with `cos(p phi)` and
-    `sin(p phi)` an even u has no zero for `|phi| < pi / 2p`, an odd one none for `0 < |phi| < pi / p`. For p = 2 to 4 the
-    shift is 0.25 < sin(pi / 8), and above `1.1 / p < sin(pi / 2p)`.
+    No derivative of T_p vanishes for `0 < |delta| < sin(pi / 2p)`: `y = T_p^(l)` solves `(1 - x^2) y'' - (2l + 1) x
+    y' + (p^2 - l^2) y = 0`, so that `u = cos(phi)^l y(sin phi)` solves `u'' + (p^2 - l (l - 1) / cos(phi)^2) u = 0`
+    and is even or odd; by Sturm's comparison with `cos(p phi)` and `sin(p phi)` an even u has no zero for `|phi| < pi
+    / 2p`, an odd one none for `0 < |phi| < pi / p`. For p = 2 to 4 the shift is 0.25 < sin(pi / 8), and above `1.1 /
+    p < sin(pi / 2p)`.
     """
     return min(LARGEST_SHIFT, SHIFT / degree)
 

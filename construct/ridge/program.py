@@ -4,15 +4,15 @@
     maps       a <- T3(a) or T2(a) on every direction              one self-gated head each
     read-out   b_t += sum_s relu(a_s + 1) b_s                      every token hears it, `out` is read
 
-The code of a direction is the direction itself (`lattice.DirectionCode`). The chosen inputs carry unit vectors and hold
-`a = x_j - centre_j`, so that the first head forms every linear form at once; directions with entries of both signs take a
-second one for `relu(-z)`. Inputs and `out` are apart: no gate lets them hear themselves. `out` keeps `a = delta` and hears
-its own `b`, hence `b = c_0 / (2 + delta)`. All members of the family are tokens, those without a coefficient with b = 0:
-then the code is a formula of the token's number, and no direction is stored.
+The code of a direction is the direction itself (`lattice.DirectionCode`). The chosen inputs carry unit vectors and
+hold `a = x_j - centre_j`, so that the first head forms every linear form at once; directions with entries of both
+signs take a second one for `relu(-z)`. Inputs and `out` are apart: no gate lets them hear themselves. `out` keeps `a
+= delta` and hears its own `b`, hence `b = c_0 / (2 + delta)`. All members of the family are tokens, those without a
+coefficient with b = 0: then the code is a formula of the token's number, and no direction is stored.
 
-Non-zeros: C coefficients (c_0 among them), 7 of the clip, 2k + 1 of the forms (twice where signed), 2k + 8 a T3, 2k + 9 a
-T2, 4 of the read-out (7 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks anywhere on R^D:
-after the clip |a| <= 1, so that a gate constant of 2 is enough.
+Non-zeros: C coefficients (c_0 among them), 7 of the clip, 2k + 1 of the forms (twice where signed), 2k + 8 a T3, 2k +
+9 a T2, 4 of the read-out (6 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks
+anywhere on R^D: after the clip |a| <= 1, so that a gate constant of 2 is enough.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from construct.arrays import Float, Int
+from construct.boxes import centred
+from construct.manifolds import Manifold
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
 from construct.program.heads import A, B
@@ -31,6 +33,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.maps import chain
 from construct.validation import invalid
 
+BOX_MARGIN = 2.0  # admissible inputs: twice the half-widths of M, around the centre of its box
 MOST_PAIRS = 2**21  # of the read-out without a gate: every token hears every coefficient
 SELF = {
     3: ({(ONE, ONE): 1.0, (A, A): -1.0}, {(A, A): -4.0}),
@@ -82,8 +85,39 @@ def free_program(approximator: RidgeApproximator, *, picked: bool = False) -> Pr
     for number, m in enumerate(chain(basis.degree), 1):
         form, value = SELF[m]
         stages.append(Stage(f"map {number}, T{m}", (act(EVERY, EVERY, form, value, same=names, fold=True),)))
-    stages.append(Stage("read-out", (_readout(len(integers) * len(used) > MOST_PAIRS, code),)))
+    stages.append(Stage("read-out", (_readout(len(integers) * approximator.parameters > MOST_PAIRS, code),)))
     return Program(TokenLayout(groups, code), start, tuple(stages))
+
+
+def ridge_box(manifold: Manifold) -> Float:
+    """(2, D) ends of the box of admissible inputs; the network is its formula outside, too."""
+    return centred(manifold.box.numpy(), BOX_MARGIN).ends
+
+
+def needed_numbers(approximator: RidgeApproximator) -> int:
+    """Stored numbers of `free_program(approximator)`: its non-zeros and the k choices of inputs."""
+    basis = approximator.basis
+    k = basis.coordinates.count
+    coefficients = approximator.parameters
+    gated = (basis.manifold.ambient + 1 + basis.family.count) * coefficients > MOST_PAIRS
+    centred = int(np.count_nonzero(basis.coordinates.centre))
+    return coefficients + overhead(k, basis.degree, signed=basis.family.signed, gated=gated, centred=centred) + k
+
+
+def dense_parameters(approximator: RidgeApproximator) -> int:
+    """Dense parameters of `free_program(approximator)`."""
+    basis = approximator.basis
+    width, signed = basis.coordinates.count + 4, basis.family.signed
+    heads = 2 + signed + len(chain(basis.degree))
+    registers = approximator.parameters + int(np.count_nonzero(basis.coordinates.centre))
+    return 3 * width**2 * heads + 2 * (width**2 + width) + registers
+
+
+def overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, centred: int = 0) -> int:
+    """Non-zeros of the network besides its coefficients, see the module."""
+    maps = chain(degree)
+    forms, tripled = (2 if signed else 1) * (2 * k + 1), maps.count(3)
+    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4) + centred
 
 
 def _forms(names: tuple[str, ...], scales: Float, ridges: Int) -> tuple[Rule, ...]:

@@ -1,34 +1,35 @@
 """Support functions of M: how large a linear form becomes on it, proved.
 
 Two bounds hold, and the smaller one is taken. From the box, `sum_i |w_i| max |y_i|`. From a net of M with covering
-radius h: a largest point x* of `<w, x>` is within h of a point z of the net. Where M has no boundary, w is normal to M at
-x*, and `<w, x* - z> <= |w| |x* - z|^2 / (2 reach)` (Federer 1959, Theorem 4.8(7)); else `<w, x* - z> <= |w| h`.
+radius h: a largest point x* of `<w, x>` is within h of a point z of the net. Where M has no boundary, w is normal to
+M at x*, and `<w, x* - z> <= |w| |x* - z|^2 / (2 reach)` (Federer 1959, Theorem 4.8(7)); else `<w, x* - z> <= |w| h`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
-from construct.arrays import Float, Int
-from construct.manifolds import Manifold
+from construct.arrays import Float
+from construct.manifolds import Manifold, Net
 from construct.ridge.coordinates import Coordinates
 
 ROUNDING = 1 + 1e-12
 DIRECTIONS_AT_ONCE = 256
 
 
-def support(manifold: Manifold, coordinates: Coordinates, directions: Int, points: Tensor, radius: float) -> Float:
-    """Bounds (n,) of `|<alpha, y>|` on M for directions (n, k); `points` (N, D) are within `radius` of all of M."""
+def support(manifold: Manifold, coordinates: Coordinates, directions: Float, net: Net | None) -> Float:
+    """Bounds (n,) of `|<alpha, y>|` on M for directions alpha (n, k); the net's points are canonical coordinates."""
     w = directions * coordinates.scale
     lower, upper = manifold.box.numpy()[:, coordinates.chosen]
     largest = np.maximum(np.abs(lower - coordinates.centre), np.abs(upper - coordinates.centre))
-    box = np.abs(w) @ largest
+    box = np.abs(w) @ largest * ROUNDING
+    if net is None:
+        return box
     size = np.linalg.norm(w, axis=1)
-    beyond = size * radius
-    if not manifold.has_boundary and float(manifold.reach) > 0:
-        beyond = np.minimum(beyond, size * radius**2 / (2 * float(manifold.reach)))
-    y = coordinates.of(points).numpy()
+    beyond = size * net.radius
+    if not manifold.has_boundary and manifold.reach.kind != "numeric":
+        beyond = np.minimum(beyond, size * net.radius**2 / (2 * float(manifold.reach)))
+    y = coordinates.within(manifold, net.points).numpy()
     parts = np.array_split(directions, max(1, len(directions) // DIRECTIONS_AT_ONCE))
-    seen = np.concatenate([np.abs(y @ part.T).max(axis=0) for part in parts if len(part)])
-    return np.minimum(box, seen + beyond) * ROUNDING
+    seen = np.concatenate([np.abs(y @ part.T).max(axis=0) for part in parts])
+    return np.minimum(box, (seen + beyond) * ROUNDING)

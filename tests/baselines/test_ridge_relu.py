@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from construct import baselines, targets
-from construct.baselines.relu import ridge_fits
 from construct.baselines.relu.compositions import bounded_compositions, fewest_compositions
-from construct.baselines.relu.ridge_fits import RidgeFits, ridge_approximator
 from construct.baselines.relu.ridge_layers import RidgeLayers
 from construct.baselines.relu.ridge_maps import amplifications, chain_error, chain_value, orders
 from construct.baselines.relu.ridge_method import RidgeRelu
@@ -28,6 +26,7 @@ from construct.manifolds import Circle, Cube, Manifold, Sphere, Torus
 from construct.measurement import measure
 from construct.problem import Problem
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.planner import plan
 
 SMOOTH = targets.target("exp_sin")
 DEGREES = (2, 3, 4, 6, 9, 12)
@@ -46,7 +45,7 @@ CASES: list[tuple[Manifold, int]] = [
 def formula(case: int) -> RidgeApproximator:
     """The fit of a case; the ones after it have random coefficients, some of them 0."""
     manifold, degree = CASES[case]
-    return RidgeFits(Problem(SMOOTH, manifold)).fit(degree)
+    return plan(Problem(SMOOTH, manifold), None, degree=degree).approximator
 
 
 def random_formula(case: int, seed: int) -> RidgeApproximator:
@@ -270,25 +269,13 @@ def test_the_search_reports_what_the_formula_reaches() -> None:
         assert reached / 3 < caught.value.best < 2 * reached
 
 
-def test_the_smallest_degree_that_reaches_a_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Problem(SMOOTH, Circle(), 1e-2)
-    found = ridge_approximator(problem, 1e-2)
-    assert found is not None and measure(found, SMOOTH, Circle()).sup <= 1e-2
-    fits = RidgeFits(problem)
-    below = [fits.fit(degree) for degree in (2, 3, 4, 6, 8, 9) if degree < found.degree]
-    assert below and all(measure(one, SMOOTH, Circle()).sup > 1e-2 for one in below)
-    monkeypatch.setattr(ridge_fits, "MOST_DIRECTIONS", 30)
-    assert ridge_approximator(problem, 1e-9) is None
-
-
-def test_the_method_by_epsilon_and_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_method_by_epsilon_and_by_hand() -> None:
     found = baselines.build("ridge_relu", SMOOTH, Circle(), 3e-2)
     assert found.measured is not None and found.measured.sup <= 3e-2
     assert found.counts == found.model.network().counts
     assert [t.outcome for t in found.history].count("chosen") == 1
     again = RidgeRelu().fit(SMOOTH, Circle(), found.settings)
     assert again.counts == found.counts and measure(again, SMOOTH, Circle()).sup <= 3.1e-2
-    monkeypatch.setattr(ridge_fits, "MOST_DIRECTIONS", 12)
     with pytest.raises(EpsilonNotReached):
         RidgeRelu().build(lambda x: (x[..., 0].abs()).sqrt(), Cube(1), 1e-6)
 

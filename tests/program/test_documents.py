@@ -10,9 +10,9 @@ import pytest
 
 from construct.errors import InputError
 from construct.program.codes import EntryRange
-from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import GADGETS, NUMBERS, Ffn
+from construct.program.lattice import LatticeCode
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, Tokens, Where
 

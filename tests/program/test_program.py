@@ -19,10 +19,10 @@ from construct.network import Network
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
 from construct.program.codes import EntryRange
-from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.constants import largest_gate_constant
 from construct.program.ffn import Ffn
+from construct.program.lattice import LatticeCode
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, Tokens, Where, act, read, shared
 from construct.transformer.counts import counted

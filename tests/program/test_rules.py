@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.errors import InputError, PrecisionError
-from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
 from construct.program.heads import A, B
+from construct.program.lattice import LatticeCode
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, Tokens, Where, act, read, rule_from_json, shared
 from construct.transformer.weights import Heads

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 
 from construct.baselines.base import Baseline, Method, Options, Settings, known, sized, tried
-from construct.baselines.relu.ridge_fits import MOST_DIRECTIONS, RidgeFits
 from construct.baselines.relu.ridge_maps import orders
 from construct.baselines.relu.ridge_network import RidgeReluNetwork, same_ridge
 from construct.errors import EpsilonNotReached
@@ -22,13 +21,14 @@ from construct.progress import Progress, silent
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import lattice_size
+from construct.ridge.planner import plan
 from construct.validation import invalid
 
 SETTINGS = ("degree", "compositions", "maps")
 RUNGS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 10), (9, 12), (12, 14), (16, 16))
 """Degree, compositions."""
-FORMULA = 0.8  # of epsilon: what the formula may err by, so that the squares need not be much better
-DEGREES_MORE = 1  # after the first that is good enough: a better formula leaves more to the squares
+FORMULA = (0.8, 0.3)  # of epsilon: what the formula may err by; a better one leaves more to the squares
+MOST_DIRECTIONS = 2_600  # of the ladder
 
 
 class RidgeRelu(Method):
@@ -76,13 +76,13 @@ class RidgeRelu(Method):
         degree = settings["degree"]
         chains = orders(degree) if settings.get("maps") is None else (settings["maps"],)
         problem = Problem(target, manifold, None, None, seed, progress)
-        approximator = RidgeFits(problem).fit(degree)
+        approximator = plan(problem, None, degree=degree).approximator
         networks = [RidgeReluNetwork(approximator, settings["compositions"], maps) for maps in chains]
         network = min(networks, key=lambda one: one.counts.nonzero)
         return self._baseline(network, dict(settings), time.perf_counter() - start, dtype, device)
 
     def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
-        """The smallest network that `same_ridge` finds for the first degree that fits and the one after it."""
+        """The smallest network that `same_ridge` finds for the formulas that are planned for a part of epsilon."""
         found = self.below(problem, options, None)
         assert found is not None  # without a limit there is one, or `below` raises
         return found
@@ -91,17 +91,21 @@ class RidgeRelu(Method):
         """`to_epsilon`, or None where no network has fewer than `limit` non-zeros.
 
         Raises:
-            EpsilonNotReached: there is no limit, and no network.
+            EpsilonNotReached: no formula is as good, or there is no limit and no network.
         """
         start = time.perf_counter()
         search = Search(problem, self.name, margin=1.0)
         found: list[Baseline] = []
-        for number, (approximator, _) in enumerate(RidgeFits(problem).reaching(FORMULA * problem.wanted, search)):
+        for share in FORMULA:
+            try:
+                approximator = plan(replace(problem, epsilon=share * problem.wanted), None).approximator
+            except EpsilonNotReached:
+                if found or share != FORMULA[0]:
+                    break
+                raise
             if limit is None or RidgeReluNetwork(approximator, 1).counts.nonzero < limit:
                 one = self._settled(approximator, search, options)
                 found += [] if one is None else [one]
-            if number == DEGREES_MORE:
-                break
         if not found:
             if limit is not None:
                 return None

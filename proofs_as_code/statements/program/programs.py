@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from construct.arrays import Float
-from construct.program.lattice import LatticeCode
 from construct.program.compile import Program, Stage
 from construct.program.ffn import Ffn
 from construct.program.heads import A, B, Entries
+from construct.program.lattice import LatticeCode
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.products import signed
 from construct.program.rules import EVERY, Rule, Selection, Tokens, Where, act, read

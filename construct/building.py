@@ -1,0 +1,252 @@
+"""From a problem to a network: which constructions are asked, which of their plans is the smallest, program,
+weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+
+from construct.arrays import Float
+from construct.certificates.weights import weights_digest
+from construct.compact import planner as compact_planner
+from construct.compact.geometry import input_box
+from construct.compact.planner import CompactPlanner
+from construct.compact.program import compact_program
+from construct.devices import on_cpu
+from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.history import History, Trial
+from construct.inputs import known_device
+from construct.local import PiecewiseApproximator
+from construct.manifolds import Manifold
+from construct.network import Approximator, Network, PositionCodeName
+from construct.origin import Origin
+from construct.paper import planner as paper_planner
+from construct.paper.grid import TaylorApproximator
+from construct.paper.layout import paper_input_box
+from construct.paper.program import paper_program
+from construct.planning import Search
+from construct.problem import CONSTRUCTIONS, Construction, Problem, Sizes
+from construct.program.codes import CODES
+from construct.program.compile import Program
+from construct.progress import Progress, silent
+from construct.ridge import planner as ridge_planner
+from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.planner import RidgePlanner
+from construct.ridge.program import free_program, needed_numbers, ridge_box
+from construct.validation import invalid, one_of, positive_integer
+
+Bound = Literal["measured", "rigorous"]
+EmbeddingDim = Literal[5, "free"]
+BOUNDS = ("measured", "rigorous")
+CERTIFIED: tuple[Construction, ...] = ("compact",)  # of which an error can be proved
+
+
+class Planned(Protocol):
+    """What a planner returns."""
+
+    @property
+    def approximator(self) -> Approximator: ...
+    @property
+    def history(self) -> History: ...
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What `approximate` is to build, besides the problem; checked. The arguments are those of `approximate`."""
+
+    construction: Construction | None
+    position_code: PositionCodeName
+    sizes: Sizes
+    bound: Bound
+    budget: int
+    dtype: torch.dtype
+    device: torch.device | str
+    embedding_dim: EmbeddingDim | None = None
+    sparse: bool = False
+
+    def __post_init__(self) -> None:
+        if self.construction is not None:
+            one_of(self.construction, "construction", CONSTRUCTIONS)
+        one_of(self.position_code, "position_code", tuple(CODES))
+        one_of(self.bound, "bound", BOUNDS)
+        if self.embedding_dim not in (None, 5, "free") or isinstance(self.embedding_dim, bool):
+            raise invalid("embedding_dim", "None, 5 or 'free'", self.embedding_dim)
+        if not isinstance(self.sparse, bool):
+            raise invalid("sparse", "True or False", self.sparse)
+        positive_integer(self.budget, "max_parameters")
+        known_device(self.device)
+        if self.dtype not in (torch.float64, torch.float32):
+            raise invalid("dtype", "torch.float64 or torch.float32", self.dtype)
+        if self.bound == "rigorous" and self.construction not in (None, *CERTIFIED):
+            raise invalid("construction", f"one of {CERTIFIED} for bound='rigorous'", self.construction)
+        if self.construction == "ridge":
+            self._check_ridge()
+        elif self.sparse and "ridge" not in self.candidates:
+            raise invalid("sparse", "False where no ridge network is planned", True)
+
+    def _check_ridge(self) -> None:
+        if self.position_code != "integer":
+            raise invalid(
+                "position_code", "'integer', the only code of directions, for construction='ridge'", self.position_code
+            )
+        for name in ("charts", "cells"):
+            size = getattr(self.sizes, name)
+            if size not in (None, 1):
+                raise invalid(name, "None or 1 for construction='ridge', which has one chart", size)
+
+    @property
+    def candidates(self) -> tuple[Construction, ...]:
+        """The constructions that are asked for their smallest network."""
+        if self.construction is not None:
+            return (self.construction,)
+        by_hand = self.sizes.charts is not None or self.sizes.cells is not None
+        if by_hand or self.position_code != "integer" or self.bound == "rigorous":
+            return ("compact",)
+        return ("ridge",) if self.sizes else ("ridge", "compact")
+
+
+def built(problem: Problem, choices: Choices) -> Network:
+    """Plan, program, compile: the network, nothing said of its error yet."""
+    plan = _planned(problem, choices)
+    return network_of(
+        plan.approximator,
+        position_code=choices.position_code,
+        dtype=choices.dtype,
+        device=choices.device,
+        history=plan.history,
+        progress=problem.progress,
+    )
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The plan with the fewest stored numbers, and what all planners tried."""
+
+    approximator: Approximator
+    history: History
+
+
+def _planned(problem: Problem, choices: Choices) -> Planned:
+    """The plan of the construction that was asked for, or of that with the fewest stored numbers."""
+    if len(choices.candidates) == 1:
+        return _plan_of(choices.candidates[0], problem, choices)
+    found, missed, trials = list[tuple[int, Approximator]](), list[EpsilonNotReached](), list[Trial]()
+    for construction in choices.candidates:
+        dearest = min((numbers for numbers, _ in found), default=None)
+        search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
+        try:
+            plan: Planned = (
+                RidgePlanner(problem, search, choices.sparse).plan()
+                if construction == "ridge"
+                else CompactPlanner(problem, search).plan()
+            )
+        except EpsilonNotReached as error:
+            missed.append(error)
+            trials += search.history.noted(construction)
+        else:
+            found.append((stored_numbers(plan.approximator), plan.approximator))
+            trials += plan.history.noted(construction)
+    if not found:
+        raise _most_telling(missed)
+    smallest = min(found, key=lambda entry: entry[0])[1]
+    return Smallest(smallest, History(tuple(_one_chosen(trials, min(numbers for numbers, _ in found)))))
+
+
+def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
+    if construction == "ridge":
+        return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, sparse=choices.sparse)
+    planner = compact_planner if construction == "compact" else paper_planner
+    if choices.sizes:
+        return planner.by_hand(problem, choices.sizes, choices.budget)
+    return planner.plan(problem, choices.budget)
+
+
+def _one_chosen(trials: Sequence[Trial], numbers: int) -> Iterator[Trial]:
+    """The trials of several constructions: of those that were chosen, the one with so many numbers still is."""
+    for trial in trials:
+        dearer = trial.outcome == "chosen" and trial.cost != numbers
+        yield replace(trial, outcome="dearer") if dearer else trial
+
+
+def _most_telling(missed: Sequence[EpsilonNotReached]) -> EpsilonNotReached:
+    """What is raised when no construction has a plan: of a budget before anything else, with the best error of all."""
+    first = next((error for error in missed if isinstance(error, BudgetExceeded)), missed[-1])
+    best = min(missed, key=lambda error: error.best)
+    if best is not first:
+        text = f"{first}; {best}" if math.isfinite(best.best) else f"{first}"
+        first.best, first.plan, first.args = best.best, best.plan, (text,)
+    return first
+
+
+def stored_numbers(approximator: Approximator) -> int:
+    """Stored numbers of the network of an approximator, with the integer code."""
+    if isinstance(approximator, RidgeApproximator):
+        return needed_numbers(approximator)
+    return _programmed(approximator, "integer")[1].counts.nonzero_parameters
+
+
+@on_cpu
+def network_of(
+    approximator: Approximator,
+    *,
+    position_code: PositionCodeName = "integer",
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    history: History | None = None,
+    progress: Progress = silent,
+) -> Network:
+    """The transformer that computes an approximator, exact up to rounding: of ridge polynomials the ridge one, of
+    blended local approximators the compact one, of glued Taylor polynomials the paper's.
+
+    Raises:
+        InputError: an unknown position code, or one that directions do not have, or a local space or degree that the
+            network has no basis of.
+        PrecisionError: the dtype cannot hold the position code or the gates.
+    """
+    one_of(position_code, "position_code", tuple(CODES))
+    construction, program, box, sizes = _programmed(approximator, position_code)
+    weights = program.compile(box, dtype, progress=progress)
+    coefficients = approximator.coefficients
+    constant = isinstance(approximator, RidgeApproximator)
+    origin = Origin(
+        construction=construction,
+        source=program,
+        sizes=sizes,
+        coefficients=int(coefficients.numel()) + constant,
+        nonzero_coefficients=approximator.parameters
+        if isinstance(approximator, RidgeApproximator)
+        else int(coefficients.count_nonzero()),
+        manifold=manifold_of(approximator),
+        history=history or History(),
+    )
+    net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
+    net.origin = replace(origin, weights=weights_digest(net))
+    return net
+
+
+def _programmed(
+    approximator: Approximator, position_code: PositionCodeName
+) -> tuple[Construction, Program, Float, Sizes]:
+    """Construction, program, box of the inputs and sizes of what computes an approximator."""
+    if isinstance(approximator, RidgeApproximator):
+        if position_code != "integer":
+            raise invalid("position_code", "'integer', the only code of directions", position_code)
+        box = ridge_box(approximator.manifold)
+        return "ridge", free_program(approximator), box, ridge_planner.sizes_of(approximator)
+    if isinstance(approximator, TaylorApproximator):
+        atlas, sizes = approximator.atlas, Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
+        return "paper", paper_program(approximator, position_code), paper_input_box(atlas).ends, sizes
+    if isinstance(approximator, PiecewiseApproximator):
+        atlas, sizes = approximator.atlas, compact_planner.sizes_of(approximator.atlas, approximator.space)
+        return "compact", compact_program(approximator, position_code), input_box(atlas).ends, sizes
+    expected = "a RidgeApproximator, a PiecewiseApproximator or a TaylorApproximator"
+    raise invalid("approximator", expected, approximator)
+
+
+def manifold_of(approximator: Approximator) -> Manifold:
+    """M."""
+    return approximator.manifold if isinstance(approximator, RidgeApproximator) else approximator.atlas.manifold
