@@ -5,11 +5,12 @@ two, with the fewest compositions that do. `circle`, `sphere:8`: the full approx
 epsilon. `same formula` is the ReLU network of the very formula that this transformer computes, product by product, at
 the same epsilon: the part of epsilon that the polynomials leave over is for the products. `same polynomials` has the
 same charts and polynomials, joined and multiplied out as cheaply as we know. `ridge` is our transformer of Chebyshev
-polynomials of linear forms, one cubic head for each map T3 or T2; `ridge formula` is the ReLU network of such a formula,
-map by map from sawtooth squares, the fewest that a measurement confirms, `ridge formula, proved` with those that the
-bound of the errors asks for; its formula is planned for a part of epsilon, so that something is left to the squares. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of
-its own. `paper` and `chen` are the constructions of the two papers, with degree, grid and compositions searched for
-the same target and epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+polynomials of linear forms, one cubic head for each map T3 or T2; `ridge formula` is the ReLU network of such a
+formula, map by map from sawtooth squares, the fewest that a measurement confirms, `ridge formula, proved` with those
+that the bound of the errors asks for. That formula is planned for a part of epsilon, so that something is left to the
+squares. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of its own. `paper` and
+`chen` are the constructions of the two papers, with degree, grid and compositions searched for the same target and
+epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
 
 `..., degree p`: the formula is fixed, and epsilon is what the network may differ from it. Here the factor
 log(1/epsilon) stands alone: the transformer is the same for every epsilon, and exact up to rounding.
@@ -252,7 +253,7 @@ def decades(rows: list[Row]) -> list[Row]:
         for name in ("nonzero", "depth", "multiply_adds"):
             y = np.array([float(r[name]) for r in here])
             found = stats.linregress(x, y)
-            half = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr)
+            half = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr) if np.ptp(y) else 0.0
             line |= {f"{name}, first": f"{y[0]:g}", f"{name}, last": f"{y[-1]:g}"}
             line[f"{name} per decade"] = f"{found.slope:.4g} +- {half:.2g}"
         result.append(line)

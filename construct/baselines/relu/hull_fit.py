@@ -19,6 +19,8 @@ from construct.progress import tick
 STEPS, WEIGHTED_STEPS = 100, 4
 WEIGHTINGS = 12
 WITHIN_REACH = 6.0
+MANY, FEW_STEPS, FEW_WEIGHTINGS, FEW_POINTS = 250, 40, 3, 8
+"""Numbers beyond which a fit is from one start, with few steps on few points for each number."""
 STARTS = 4
 LARGEST_SQUARE = 1e3  # times what the space leaves of the values: larger ones cost five compositions and more
 STALLED = 1e-4  # relative gain of the sum of squares, over four steps
@@ -58,16 +60,20 @@ def squares_fit(
     """
     problem, generator = SquaresProblem(features, values), np.random.default_rng(seed)
     patterns = sorted(range(count + 1), key=lambda plus: abs(2 * plus - count))
+    numbers, weightings, first = count * features.shape[1], WEIGHTINGS, problem
+    if numbers > MANY:
+        starts, patterns, weightings = 1, patterns[:2], FEW_WEIGHTINGS
+        first = SquaresProblem(features[: FEW_POINTS * numbers], values[: FEW_POINTS * numbers])
     found: list[tuple[bool, float, SquaresFit]] = []
     for _ in range(starts):
         for plus in patterns:
             signs = np.array([1.0] * plus + [-1.0] * (count - plus))
             start = generator.standard_normal((count, features.shape[1])) * np.sqrt(problem.size / features.shape[1])
-            forms = problem.solved(start, signs, STEPS)
+            forms = problem.over_basis(first, first.solved(start, signs, STEPS if numbers <= MANY else FEW_STEPS))
             # weighting gains a factor of a few: what is far off is not worth it
             one = problem.settled(forms, signs, 0)
             if one.error <= WITHIN_REACH * goal:
-                one = problem.settled(forms, signs, WEIGHTINGS)
+                one = problem.settled(forms, signs, weightings)
             large = float(((problem.one @ one.forms.T) ** 2).max()) > LARGEST_SQUARE * problem.size
             found.append((large, one.error, one))
             if one.error <= goal and not large:
@@ -92,6 +98,14 @@ class SquaresProblem:
         """Weights (N,) of the points, of mean 1."""
         self.root = np.sqrt(weights)
         self.span = np.linalg.qr(self.basis * self.root[:, None])[0]
+
+    def over_basis(self, other: SquaresProblem, forms: Float) -> Float:
+        """Forms (r, n) over the basis of the same features on other points, over this one; up to constants."""
+        if other is self:
+            return forms
+        whole = np.hstack([np.zeros((len(forms), 1)), forms]) * np.sqrt(len(other.values))
+        plain = np.linalg.solve(other.triangle, whole.T)
+        return np.asarray((self.triangle @ plain).T[:, 1:] / np.sqrt(len(self.values)))
 
     def outside(self, values: Float) -> Float:
         """What weighted values (N,) or (N, ..) leave outside the span."""
@@ -137,7 +151,7 @@ class SquaresProblem:
             tick()
             self.weigh(weights)
             if number and len(signs):
-                forms = self.solved(forms, signs, WEIGHTED_STEPS)
+                forms = self.solved(forms, signs, WEIGHTED_STEPS if forms.size <= MANY else 1)
             left = self.values - (self.basis[:, 1:] @ forms.T) ** 2 @ signs
             rest = np.linalg.lstsq(self.basis * self.root[:, None], left * self.root, rcond=None)[0]
             error = np.abs(left - self.basis @ rest)

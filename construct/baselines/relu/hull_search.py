@@ -27,7 +27,7 @@ from construct.validation import integer, invalid
 
 POINTS, LEAST_POINTS, MOST_POINTS = 20, 3_000, 20_000  # for each number of the fit; at least; at most
 MOST_LEVELS = 5
-MOST_FEATURES = 560
+MOST_FEATURES = 300
 MOST_NUMBERS = 700  # of the squares above the levels, in one fit
 MOST_SQUARES = 6  # above the levels
 FIT = (0.8, 0.4)  # of epsilon: what the function itself may err by
@@ -65,6 +65,8 @@ class HullFits:
 
     def climb(self) -> bool:
         """One level more; False where it would have too many features, or has no new one."""
+        if self.features[-1].shape[1] > MOST_FEATURES // 2:
+            return False
         found = next_level(self.features[-1], self.problem.seed)
         grown = np.hstack([self.features[-1], found.values])
         if grown.shape[1] > min(MOST_FEATURES, len(self.values) // 4) or not len(found.forms):
@@ -134,9 +136,9 @@ def hull_by_hand(problem: Problem, settings: Settings) -> HullNetwork:
 
 
 def _designs(search: Search) -> Iterator[HullDesign]:
-    """Designs whose fit is good enough: on each level that can be, with the fewest squares above it.
+    """Designs whose fit is good enough, with the fewest squares above as few levels as can be.
 
-    On the level on which the features themselves fit no squares are needed above, and the search ends.
+    The search ends with the first level on which squares, or none, are enough.
     """
     problem = search.problem
     fits = HullFits(problem, LEAST_POINTS)
@@ -157,22 +159,25 @@ def _designs(search: Search) -> Iterator[HullDesign]:
         # squares of the space are in the span of the next level: if that is far off, they are
         if not climbed or linear.error <= FAR * problem.wanted:
             most = _squares_needed(1 + features, 1 + fits.features[-1].shape[1]) + 1 if climbed else MOST_SQUARES
-            yield from _above(fits, level, min(most, MOST_SQUARES), search)
+            found = list(_above(fits, level, range(1, min(most, MOST_SQUARES) + 1), search))
+            yield from found
+            if found:
+                return
         if not climbed:
             return
 
 
-def _above(fits: HullFits, level: int, most: int, search: Search) -> Iterator[HullDesign]:
+def _above(fits: HullFits, level: int, counts: range, search: Search) -> Iterator[HullDesign]:
     """The fewest squares above a level that are good enough; more where a better fit may save compositions."""
-    least, error = 1, math.inf
+    error = math.inf
     for share in FIT:
         goal = share * fits.problem.wanted
         if error <= goal:
             return
-        found = _fewest_squares(fits, level, goal, range(least, most + 1), search)
+        found = _fewest_squares(fits, level, goal, counts, search)
         if found is None:
             return
-        least, error = len(found.forms), found.error
+        counts, error = range(len(found.forms), counts.stop), found.error
         yield smaller(fits, level, found, fits.problem.wanted - error)
 
 
