@@ -31,6 +31,7 @@ MOST_FEATURES = 300
 MOST_NUMBERS = 700  # of the squares above the levels, in one fit
 MOST_SQUARES = 6  # above the levels
 FIT = (0.8, 0.4)  # of epsilon: what the function itself may err by
+LEAST_RESOLVED, FEW_POINTS = 1_500, 8
 LOST = 0.05  # of what the fit leaves of epsilon
 HOPELESS = 50.0
 FAR = 1.3  # times epsilon
@@ -195,20 +196,24 @@ def smaller(fits: HullFits, level: int, fit: SquaresFit, share: float) -> HullDe
     rows = np.vstack([whole.rest[None], whole.forms])
     # an error e of a form of bound 1 and weight w is one of 2 w e of the value
     effects = np.concatenate([[1.0], 2 * np.abs(whole.weights)])
+    least = max(1, _squares_needed(1 + below.shape[1], one.shape[1]) - 1)
     parts: list[SquaresFit] = []
     for row, effect in zip(rows, effects, strict=True):
         room = len(whole.levels[-1]) - 1 - sum(len(part.forms) for part in parts)
-        found = _resolved(below, one @ row, LOST * share / (effect * len(rows)), room, fits.problem.seed)
+        goal = LOST * share / (effect * len(rows))
+        found = _resolved(below, one @ row, goal, least, room, fits.problem.seed)
         if found is None:
             return whole
         parts.append(found)
     return _rebuilt(whole, parts, one[:, : 1 + below.shape[1]])
 
 
-def _resolved(below: Float, values: Float, goal: float, room: int, seed: int) -> SquaresFit | None:
-    """Values as the fewest signed squares over features that err by at most goal; None where `room` is too small."""
-    for count in range(1, min(room, MOST_SQUARES) + 1):
-        found = squares_fit(below, values, count, goal, seed)
+def _resolved(below: Float, values: Float, goal: float, least: int, room: int, seed: int) -> SquaresFit | None:
+    """Values as the fewest signed squares over features, `least` or more, that err by at most goal; None where `room`
+    is too small."""
+    for count in range(least, min(room, MOST_SQUARES) + 1):
+        some = slice(0, max(LEAST_RESOLVED, FEW_POINTS * count * below.shape[1]))
+        found = squares_fit(below[some], values[some], count, goal, seed, starts=2, hopeless=HOPELESS)
         if found.error <= goal:
             return found
     return None
