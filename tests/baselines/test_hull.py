@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,31 @@ def test_the_search_says_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(EpsilonNotReached) as caught:
         search_hull(Problem(lambda x: x[..., 0].abs().sqrt(), Cube(1), 1e-4))
     assert 1e-4 < caught.value.best < 0.5
+
+
+@pytest.mark.parametrize("manifold", MANIFOLDS, ids=repr)
+def test_a_design_that_is_spread_is_the_same_function_in_range(manifold: Manifold) -> None:
+    """The forms of a design are shrunk and stretched first; then the squares of some saturate, or of none."""
+    found = hull_by_hand(Problem(SMOOTH, manifold), {"levels": 2, "squares": 1, "compositions": 26})
+    x = manifold.sample(500, 8)
+    design = found.design
+    stretched = replace(design, levels=(3 * design.levels[0], *design.levels[1:]))
+    scaled = [np.ones(level.shape[1]) for level in (*design.levels[1:], design.rest[None])]
+    for row in scaled:
+        start = 1 + design.coordinates.count
+        row[start : start + len(design.levels[0])] = 1 / 9
+    stretched = replace(
+        stretched,
+        levels=(stretched.levels[0], design.levels[1] * scaled[0]),
+        rest=design.rest * scaled[1],
+        forms=design.forms * scaled[1],
+    )
+    wrong = float((HullNetwork(stretched, 26)(x) - found(x)).abs().max())
+    again = HullNetwork(stretched.spread(x, 0.01), 26)
+    torch.testing.assert_close(again(x), found(x), rtol=0, atol=1e-7)
+    assert wrong > 1e-3
+    one = np.hstack([np.ones((len(x), 1)), design.coordinates.of(x).numpy()])
+    assert np.abs(one @ again.design.levels[0].T).max(axis=0) == pytest.approx(1 / 1.01)
 
 
 def test_designs_are_checked() -> None:

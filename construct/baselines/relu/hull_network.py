@@ -76,6 +76,36 @@ class HullDesign:
         """All squares."""
         return sum(map(len, self.levels)) + len(self.weights)
 
+    def spread(self, x: Tensor, slack: float) -> HullDesign:
+        """The same function with every form scaled to [-1, 1] on points x (P, D), with slack: no square saturates."""
+        one = np.hstack([np.ones((len(x), 1)), self.coordinates.of(x).numpy()])
+        rest, forms, levels = self.rest, self.forms, list(self.levels)
+        for number, level in enumerate(levels):
+            values = one @ level.T
+            size, own = _sizes(values, slack), slice(one.shape[1], one.shape[1] + len(level))
+            levels[number] = level / size[:, None]
+            for later, other in enumerate(levels[number + 1 :], number + 1):
+                levels[later] = _scaled(other, own, size**2)
+            rest, forms = _scaled(rest[None], own, size**2)[0], _scaled(forms, own, size**2)
+            one = np.hstack([one, (values / size) ** 2])
+        size = _sizes(one @ forms.T, slack)
+        largest = float(np.abs(one @ rest).max())
+        return HullDesign(
+            self.ambient, self.coordinates, tuple(levels), rest, forms / size[:, None], self.weights * size**2, largest
+        )
+
+
+def _sizes(values: Float, slack: float) -> Float:
+    """Largest absolute values of columns, with slack."""
+    return np.asarray(np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny) * (1 + slack))
+
+
+def _scaled(rows: Float, columns: slice, factors: Float) -> Float:
+    """Rows with some columns multiplied."""
+    found = rows.copy()
+    found[:, columns] *= factors
+    return found
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HullNetwork:

@@ -37,6 +37,7 @@ HOPELESS = 50.0
 FAR = 1.3  # times epsilon
 SLACK = 1e-2
 SAMPLES = 6_000
+DENSE, RANGE = 20_000, 2e-2  # points on which no square saturates, and room for what lies between them
 ROUNDS = 6
 TIGHTER = 0.95
 
@@ -133,7 +134,7 @@ def hull_by_hand(problem: Problem, settings: Settings) -> HullNetwork:
     found = (
         squares_fit(features, fits.values, squares, 0.0, problem.seed) if squares else linear_fit(features, fits.values)
     )
-    return HullNetwork(smaller(fits, levels, found, found.error), settings["compositions"])
+    return HullNetwork(in_range(smaller(fits, levels, found, found.error), problem), settings["compositions"])
 
 
 def _designs(search: Search) -> Iterator[HullDesign]:
@@ -266,9 +267,15 @@ def _fewest_squares(
     return None
 
 
+def in_range(design: HullDesign, problem: Problem) -> HullDesign:
+    """The design with no square that saturates on many points of M."""
+    return design.spread(problem.manifold.sample(DENSE, derived_seed(problem.seed, "planning", 2)), RANGE)
+
+
 def settle_hull(design: HullDesign, search: Search, x: Tensor) -> tuple[HullNetwork, Measurement] | None:
     """The fewest compositions for a design that a measurement confirms; x (P, D) is the first sample of M."""
     problem = search.problem
+    design = in_range(design, problem)
     values, allowed = evaluate_target(problem.target, x), problem.wanted
 
     def enough(m: Compositions) -> bool:
