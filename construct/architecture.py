@@ -1,4 +1,10 @@
-"""Architecture: what a network is in the paper's terms."""
+"""Architecture: what a network is in the paper's terms, and what it stores.
+
+The counting rule is written down in `transformer.counts`: `parameters` as the paper counts, dense;
+`nonzero_parameters`; `code_entries`, in neither; `stored_numbers`, the non-zero parameters and those code entries that
+were *chosen*. A code is not chosen where it is a fixed formula of the token's number, `transformer.chosen`; directions
+or cells picked for a manifold or a function are, one by one. Rivals are counted by the same rule, `baselines.base`.
+"""
 
 from __future__ import annotations
 

@@ -35,8 +35,9 @@ from construct.program.compile import Program
 from construct.progress import Progress, silent
 from construct.ridge import planner as ridge_planner
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.layouts import needed_numbers, ridge_program
 from construct.ridge.planner import RidgePlanner
-from construct.ridge.program import free_program, needed_numbers, ridge_box
+from construct.ridge.program import ridge_box
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]
@@ -99,6 +100,11 @@ class Choices:
                 raise invalid(name, "None or 1 for construction='ridge', which has one chart", size)
 
     @property
+    def narrow(self) -> bool:
+        """Whether ridge networks have width 5; the free width stores fewer numbers in every case."""
+        return self.embedding_dim == 5
+
+    @property
     def candidates(self) -> tuple[Construction, ...]:
         """The constructions that are asked for their smallest network."""
         if self.construction is not None:
@@ -140,7 +146,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
             plan: Planned = (
-                RidgePlanner(problem, search, choices.sparse).plan()
+                RidgePlanner(problem, search, choices.narrow, choices.sparse).plan()
                 if construction == "ridge"
                 else CompactPlanner(problem, search).plan()
             )
@@ -158,7 +164,8 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
     if construction == "ridge":
-        return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, sparse=choices.sparse)
+        options = {"narrow": choices.narrow, "sparse": choices.sparse}
+        return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, **options)
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:
         return planner.by_hand(problem, choices.sizes, choices.budget)
@@ -186,7 +193,7 @@ def stored_numbers(approximator: Approximator) -> int:
     """Stored numbers of the network of an approximator, with the integer code."""
     if isinstance(approximator, RidgeApproximator):
         return needed_numbers(approximator)
-    return _programmed(approximator, "integer")[1].counts.nonzero_parameters
+    return _programmed(approximator, "integer")[1].counts.stored_numbers
 
 
 @on_cpu
@@ -236,7 +243,7 @@ def _programmed(
         if position_code != "integer":
             raise invalid("position_code", "'integer', the only code of directions", position_code)
         box = ridge_box(approximator.manifold)
-        return "ridge", free_program(approximator), box, ridge_planner.sizes_of(approximator)
+        return "ridge", ridge_program(approximator), box, ridge_planner.sizes_of(approximator)
     if isinstance(approximator, TaylorApproximator):
         atlas, sizes = approximator.atlas, Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
         return "paper", paper_program(approximator, position_code), paper_input_box(atlas).ends, sizes

@@ -375,7 +375,7 @@ class Network(Owner):
             f"  class     {a.blocks} blocks, {a.heads} heads in the widest ({a.total_heads} in all), "
             f"{a.tokens} tokens of dimension {a.embedding_dim}, FFN depth {a.ffn_depth}",
             f"  weights   {a.parameters:,} parameters, {a.nonzero_parameters:,} non-zero, "
-            f"largest {a.weight_bound:.4g}; {trained}",
+            f"{a.stored_numbers:,} stored numbers, largest {a.weight_bound:.4g}; {trained}",
         ]
         if self.claim is not None:
             lines.append(f"  error     {self.claim}")

@@ -225,5 +225,6 @@ def _title(net: Any, target: Callable[..., Any], manifold: Manifold, measurement
     sizes = "" if origin is None else f"{origin.sizes}, "
     return (
         f"{title}\n{sizes}{a.blocks} blocks, {a.total_heads} heads, {a.tokens} tokens,"
-        f" {a.nonzero_parameters:,} non-zero parameters, largest weight {a.weight_bound:.4g}"
+        f" {a.nonzero_parameters:,} non-zero parameters, {a.stored_numbers:,} stored numbers,"
+        f" largest weight {a.weight_bound:.4g}"
     )

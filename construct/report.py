@@ -38,6 +38,8 @@ MEANINGS = {
     "parameters": "dense parameters, as the paper counts",
     "nonzero_parameters": "those that are not zero",
     "code_entries": "position codes and ones, counted in neither",
+    "chosen_entries": "those of them that no formula of the token's number gives",
+    "stored_numbers": "non-zero parameters and chosen code entries",
     "charts": "charts of the atlas",
     "cells": "cells per chart and coordinate",
     "degree": "polynomial degree",

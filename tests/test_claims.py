@@ -90,7 +90,7 @@ def test_a_network_that_fails_its_claim_goes_back_into_planning(monkeypatch):
 
     monkeypatch.setattr(problem, "search_sup", blind)
     monkeypatch.setattr(theorem, "built", recorded)
-    net = construct.approximate(target("cusp"), CIRCLE, epsilon=1e-1, smoothness=0.5)
+    net = construct.approximate(target("cusp"), CIRCLE, epsilon=1e-1, smoothness=0.5, construction="compact")
     assert len(plans) > 1 and plans[1] < plans[0] == 1e-1
     assert net.claim is not None and net.claim.epsilon == 1e-1 and net.claim.bound <= 1e-1
     assert all(construct.measure(net, target("cusp"), CIRCLE, seed=k).sup <= 1e-1 for k in range(5))

@@ -138,7 +138,7 @@ def test_info_as_json_is_all_that_is_known(circle_file: Path) -> None:
     assert (said["ambient"], said["dtype"]) == (4, "float64")
     assert said["origin"]["sizes"] == asdict(net.origin.sizes)
     assert said["origin"]["history"] == net.origin.history.records()
-    assert said["origin"]["position_code"] == "integer" and len(said["origin"]["stages"]) == net.architecture.blocks
+    assert said["origin"]["position_code"] == "direction" and len(said["origin"]["stages"]) == net.architecture.blocks
     assert said["manifold"]["specification"]["name"] == "circle" and said["manifold"]["reach"] == 1.0
     with_program = said_as_json("info", circle_file, "--program")
     assert with_program["program"] == json.loads(net.program.to_json())

@@ -84,7 +84,8 @@ def same_claim(other, net):
 
 @pytest.mark.parametrize("position_code", ["integer", "trigonometric"])
 def test_where_a_network_came_from_is_loaded_too(position_code, tmp_path):
-    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2, position_code=position_code)
+    options = {"construction": "compact", "position_code": position_code}
+    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2, **options)
     net.save(tmp_path / "net.safetensors")
     other = construct.load(tmp_path / "net.safetensors")
     assert net.origin is not None and other.origin is not None and len(net.origin.history) > 0

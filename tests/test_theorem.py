@@ -32,7 +32,7 @@ def fresh_error(net, target, manifold):
 @pytest.mark.parametrize("epsilon", [1e-1, 1e-3, 1e-6, 1e-10])
 def test_epsilon_is_met_on_the_circle_without_waste(epsilon):
     target = CIRCLE.lift(lambda u: torch.exp(torch.sin(3 * u[..., 0])))
-    net = construct.approximate(target, CIRCLE, epsilon=epsilon)
+    net = construct.approximate(target, CIRCLE, epsilon=epsilon, construction="compact")
     assert fresh_error(net, target, CIRCLE) <= claim_of(net).bound * 1.001 <= epsilon * 1.001
     assert claim_of(net).bound >= epsilon / 50
     assert claim_of(net).kind == "measured" and claim_of(net).epsilon == epsilon
@@ -40,10 +40,10 @@ def test_epsilon_is_met_on_the_circle_without_waste(epsilon):
 
 def test_aims_on_circle_and_sphere():
     target = CIRCLE.lift(lambda u: torch.exp(torch.sin(3 * u[..., 0])))
-    report = construct.approximate(target, CIRCLE, epsilon=1e-6).architecture
+    report = construct.approximate(target, CIRCLE, epsilon=1e-6, construction="compact").architecture
     assert report.nonzero_parameters <= 1600 and report.blocks == 5
     sphere = Sphere(2, ambient=8)
-    net = construct.approximate(exp_sin, sphere, epsilon=1e-4)
+    net = construct.approximate(exp_sin, sphere, epsilon=1e-4, construction="compact")
     assert net.architecture.nonzero_parameters <= 6500 and net.architecture.blocks == 5
     assert fresh_error(net, exp_sin, sphere) <= 1e-4
 
@@ -116,7 +116,10 @@ def test_an_epsilon_below_rounding_is_refused_with_the_best_error():
 
 def test_the_budget_is_respected():
     with pytest.raises(BudgetExceeded, match="max_parameters") as caught:
-        construct.approximate(exp_sin, Sphere(2), epsilon=1e-5, max_parameters=5000)
+        construct.approximate(exp_sin, Sphere(2), epsilon=1e-5, construction="compact", max_parameters=5000)
+    assert caught.value.best > 1e-5
+    with pytest.raises(BudgetExceeded, match="max_parameters") as caught:
+        construct.approximate(exp_sin, Sphere(2), epsilon=1e-5, max_parameters=500)
     assert caught.value.best > 1e-5
     with pytest.raises(BudgetExceeded, match=r"^max_parameters: expected at least .*, got 100$"):
         construct.approximate(exp_sin, CIRCLE, charts=4, degree=3, max_parameters=100)
@@ -181,7 +184,7 @@ def test_trimming_changes_no_row_by_more_than_its_tolerance(rows, columns, toler
 
 def test_a_target_of_one_coordinate_keeps_few_coefficients():
     torus = FlatTorus(2)
-    net = construct.approximate(lambda x: torch.sin(3 * x[..., 0]), torus, epsilon=1e-3)
+    net = construct.approximate(lambda x: torch.sin(3 * x[..., 0]), torus, epsilon=1e-3, construction="compact")
     full = coefficients_of(net).numel()
     assert net.origin is not None and net.origin.nonzero_coefficients < 0.9 * full
     assert net.origin.coefficients == full
@@ -192,8 +195,8 @@ def test_in_any_ambient_dimension_the_plan_is_the_cheapest_for_that_dimension(di
     """The sizes that are cheapest in R^3 are never cheaper in R^D than the plan for R^D: a chart reads D inputs."""
     manifold = Sphere(2, ambient=dimension)
     function = lambda x: exp_sin(manifold.restrict(x))  # noqa: E731
-    net = construct.approximate(function, manifold, epsilon=1e-2)
-    cheapest = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2)
+    net = construct.approximate(function, manifold, epsilon=1e-2, construction="compact")
+    cheapest = construct.approximate(exp_sin, Sphere(2), epsilon=1e-2, construction="compact")
     assert cheapest.origin is not None and net.claim is not None
     sizes = cheapest.origin.sizes
     other = construct.approximate(function, manifold, charts=sizes.charts, degree=sizes.degree)
@@ -211,6 +214,6 @@ def test_a_rough_target_at_a_small_epsilon_exceeds_the_budget():
 def test_a_coarse_epsilon_ends_with_a_low_degree(epsilon: float) -> None:
     """Degree 1 does and degree 0 does not, or degree 0 does: the search for the lowest degree has to stop."""
     target, circle = construct.targets.target("exp_sin"), Circle()
-    net = construct.approximate(target, circle, epsilon)
+    net = construct.approximate(target, circle, epsilon, construction="compact")
     assert construct.measure(net, target, circle, samples=2000, seed=3).sup <= epsilon
     assert net.origin is not None and net.origin.sizes.degree is not None and net.origin.sizes.degree <= 1

@@ -34,21 +34,35 @@ Function = Callable[[Tensor], Tensor]
 class BaselineCounts:
     """Sizes of one approximator, each >= 0.
 
+    Stored numbers are counted for all by one rule, that of `transformer.counts`: `nonzero`, and what was *chosen*
+    besides, integers as well as reals. What a fixed formula of a number gives is not chosen: the exponents of a whole
+    total-degree basis, the nodes of a sparse grid, the code (t, t^2) of a token, directions that are a whole lattice.
+    What was picked for this manifold or target is: exponents that a factorisation kept (one by one, those that are not
+    0), directions of a few; centres, lengths, frames and trees of a classical method are among its `nonzero` already. A
+    feed-forward network stores its non-zeros.
+
     Attributes:
         nonzero: weights and biases that are not zero; for a classical method the numbers it stores.
         dense: weights and biases of the layers as fully connected ones; for a classical method the same as nonzero.
         depth: affine layers of a feed-forward network, blocks of a transformer, 1 for everything else.
         multiply_adds: multiplications with an addition that one evaluation takes, zeros skipped.
+        chosen: numbers that were chosen and are not in `nonzero`.
     """
 
     nonzero: int
     dense: int
     depth: int
     multiply_adds: int
+    chosen: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("nonzero", "dense", "depth", "multiply_adds"):
+        for name in ("nonzero", "dense", "depth", "multiply_adds", "chosen"):
             integer(getattr(self, name), name)
+
+    @property
+    def stored(self) -> int:
+        """Numbers that it cannot do without, by the rule above."""
+        return self.nonzero + self.chosen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,8 +110,8 @@ class Baseline:
         text = (
             f"Baseline: {self.method} ({self.family}) on {self.manifold!r}\n"
             f"  settings  {size}\n"
-            f"  counts    {self.counts.nonzero:,} non-zero, {self.counts.dense:,} dense, depth {self.counts.depth}, "
-            f"{self.counts.multiply_adds:,} multiply-adds a point\n"
+            f"  counts    {self.counts.nonzero:,} non-zero, {self.counts.stored:,} stored, {self.counts.dense:,} dense,"
+            f" depth {self.counts.depth}, {self.counts.multiply_adds:,} multiply-adds a point\n"
             f"  built in  {self.seconds:.2f} s, {self.dtype}"
         )
         return text if self.measured is None else f"{text}\n  error     {self.measured}"

@@ -123,4 +123,6 @@ def constructed(name: str, net: Network, settings: Settings, seconds: float) -> 
 def counts_of(net: Network) -> BaselineCounts:
     """Sizes of a network as those of its rivals are counted."""
     report = net.architecture
-    return BaselineCounts(report.nonzero_parameters, report.parameters, report.blocks, net.multiply_adds())
+    return BaselineCounts(
+        report.nonzero_parameters, report.parameters, report.blocks, net.multiply_adds(), report.chosen_entries
+    )

@@ -166,7 +166,7 @@ class CompactPlanner:
         program = compact_program(counted_sample(atlas, space, coefficients))
         if not self.search.affordable(sizes, program.parameters):
             return None
-        cost = program.counts.nonzero_parameters
+        cost = program.counts.stored_numbers
         return None if self.search.dear(sizes, cost) else Candidate(atlas, space, program.parameters, cost, fitted)
 
     def polynomial_rounds(self) -> Iterator[list[Candidate]]:
@@ -397,7 +397,7 @@ class CompactPlanner:
         measured = self.problem.search(approximator, centres=atlas.centres)
         self.outlook.worst, error = measured.worst_point, measured.sup
         program = compact_program(approximator)
-        cost = program.counts.nonzero_parameters
+        cost = program.counts.stored_numbers
         sizes, parameters = sizes_of(atlas, space), program.parameters
         self.search.record(sizes, error, "measured", parameters=parameters, cost=cost, make=lambda: approximator)
         return approximator, error, cost

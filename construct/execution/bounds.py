@@ -1,9 +1,10 @@
 """Interval propagation: bounds on every entry of the hidden state after each block, for all x in a box.
 
-Heads: the score of every active pair is bounded by intervals, times the interval of `V h_s`, summed. FFN: the
-token's code is a known number and the token's box in its two registers is cut at the kinks of the first
-layer; on each piece the network is propagated as an affine function plus an interval, so that a clip or a clear
-is bounded exactly in spite of the residual connection (naive intervals would lose that `a - relu(a - 1)` is at most 1).
+Heads: the score of every active pair is bounded by intervals, times the interval of `V h_s`, summed; where a token
+hears itself in a register that nothing else enters, the sum with that register has its exact range (`cubics`). FFN: the
+token's code is a known number and the token's box in its two registers is cut at the kinks of the first layer; on each
+piece the network is propagated as an affine function plus an interval, so that a clip or a clear is bounded exactly in
+spite of the residual connection (naive intervals would lose that `a - relu(a - 1)` is at most 1).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.execution.pairs import active_pairs, linear_range, score_interval
+from construct.execution.cubics import self_pairs
+from construct.execution.pairs import active_pairs, ranges_at, score_interval
 from construct.transformer.weights import BlockBounds, HeadPairs, Intervals
 
 WIDEN = 1e-12
@@ -57,16 +59,20 @@ def _widened(lower: Float, upper: Float, touched: Float) -> Intervals:
 def _attention(query: Float, key: Float, value: Float, pairs: HeadPairs, state: Intervals) -> Intervals:
     lower, upper = state.lower.copy(), state.upper.copy()
     touched = np.zeros_like(lower)
+    exact = self_pairs(query, key, value, pairs, state)
+    silent = np.zeros((len(pairs), 0 if not exact.pairs.size else lower.shape[1]), dtype=bool)
+    if exact.pairs.size:
+        entries = pairs.target[exact.pairs], exact.rows
+        lower[entries], upper[entries] = exact.lower, exact.upper
+        silent[exact.pairs, exact.rows] = True
     for start in range(0, len(pairs), 1 << 17):
         window = slice(start, start + (1 << 17))
         head, target, source = pairs.head[window], pairs.target[window], pairs.source[window]
-        ranges = (
-            *linear_range(query[head], state.lower[target], state.upper[target]),
-            *linear_range(key[head], state.lower[source], state.upper[source]),
-        )
-        low, high = score_interval(*ranges)
+        low, high = score_interval(*ranges_at(query, head, target, state), *ranges_at(key, head, source, state))
         low, high = np.maximum(low, 0.0)[:, None], np.maximum(high, 0.0)[:, None]
-        v_low, v_high = linear_range(value[head], state.lower[source], state.upper[source])
+        v_low, v_high = ranges_at(value, head, source, state)
+        if exact.pairs.size:
+            v_low, v_high = (np.where(silent[window], 0.0, v) for v in (v_low, v_high))
         np.add.at(lower, target, np.minimum(low * v_low, high * v_low))
         np.add.at(upper, target, np.maximum(low * v_high, high * v_high))
         np.maximum.at(touched, target, ((v_low != 0) | (v_high != 0)).astype(np.float64))

@@ -54,6 +54,7 @@ class TokenTree:
         steps = np.diff(lower, axis=0)
         monotone = fixed & (np.all(steps > 0, axis=0) | np.all(steps < 0, axis=0))
         pivots = np.flatnonzero(monotone)  # a row that tells the tokens' order, as a position code does
+        self.ordered = pivots.size > 0
         self.pivot = int(pivots[0]) if pivots.size else 0
         self.others = np.array([r for r in np.flatnonzero(fixed) if pivots.size and r != self.pivot], dtype=np.int64)
         self.tokens, self.values = lower.shape[0], lower
@@ -155,7 +156,7 @@ def _chunk_pairs(
     found = [_check(query, key, state, *block) for block in blocks]
     for index in np.flatnonzero(wide):
         left = None if most is None else most - sum(block[0].size for block in found)
-        found.append(_descend_pairs(int(index), query, key, value, tree, state, left))
+        found.append(_descend_pairs(int(index), query, key, value, tree, left))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return empty, empty, empty
@@ -205,9 +206,11 @@ def _hull(low: Float, high: Float, head: Int, count: int) -> tuple[Float, Float]
 
 
 def _descend_pairs(
-    index: int, query: Float, key: Float, value: Float, tree: TokenTree, state: Intervals, most: int | None
+    index: int, query: Float, key: Float, value: Float, tree: TokenTree, most: int | None
 ) -> tuple[Int, Int, Int]:
     """Branch and bound over pairs of nodes, for one head whose two sides are not selective alone."""
+    if not tree.ordered and most is None:  # hulls of directions in a row are wide: nothing would be pruned early
+        return _all_pairs(index, query[index], key[index], value[index], tree)
     node_t = node_s = np.zeros(1, dtype=np.int64)
     for level in range(len(tree.levels) - 1, -1, -1):
         nodes = np.arange(tree.levels[level].lower.shape[0])
@@ -227,7 +230,28 @@ def _descend_pairs(
             )
             exists = (node_t < last) & (node_s < last)
             node_t, node_s = node_t[exists], node_s[exists]
-    return _check(query, key, state, np.full(node_t.size, index, dtype=np.int64), node_t, node_s)
+    return np.full(node_t.size, index, dtype=np.int64), node_t, node_s  # leaves have been checked pair by pair
+
+
+def _all_pairs(index: int, query: Float, key: Float, value: Float, tree: TokenTree) -> tuple[Int, Int, Int]:
+    """The same by looking at every pair of tokens: with q = centre +- radius and k likewise, a score is at most
+    `<qc, kc> + <|qc|, kr> + <qr, |kc| + kr>`, three products of matrices; what is left is checked pair by pair."""
+    leaves = np.arange(tree.tokens)
+    weights = (np.broadcast_to(w, (tree.tokens, *w.shape)) for w in (query, key, value))
+    (q_low, q_high), (k_low, k_high), (v_low, v_high) = (tree.functional(0, leaves, w) for w in weights)
+    speaks = np.flatnonzero(((v_low != 0) | (v_high != 0)).any(axis=1))
+    k_low, k_high = k_low[speaks], k_high[speaks]
+    qc, qr, kc, kr = (q_low + q_high) / 2, (q_high - q_low) / 2, (k_low + k_high) / 2, (k_high - k_low) / 2
+    left, right = np.hstack([qc, np.abs(qc), qr]), np.hstack([kc, kr, np.abs(kc) + kr])
+    guard = GUARD * (np.abs(left).max(axis=0, initial=0) * np.abs(right).max(axis=0, initial=0)).sum() + TINY
+    step, found = max(1, PAIRS_PER_CHUNK // max(1, len(speaks))), []
+    for start in range(0, tree.tokens, step):
+        target, source = np.nonzero(~(left[start : start + step] @ right.T <= -guard))
+        target += start
+        alive = _reaches(q_low[target], q_high[target], k_low[source], k_high[source])
+        found.append(np.stack([target[alive], speaks[source[alive]]]))
+    target, source = np.concatenate(found, axis=1)
+    return np.full(target.size, index, dtype=np.int64), target, source
 
 
 def _split(tree: TokenTree, level: int, head: Int, node: Int) -> tuple[Int, Int]:
@@ -263,6 +287,17 @@ def _check(query: Float, key: Float, state: Intervals, head: Int, target: Int, s
     _, upper = score_interval(q_low, q_high, k_low, k_high)
     keep = upper > 0.0
     return head[keep], target[keep], source[keep]
+
+
+def ranges_at(weight: Float, head: Int, token: Int, state: Intervals) -> tuple[Float, Float]:
+    """Range of `weight[head] @ h` at tokens; of each head and token once, where these are fewer than the places asked
+    for."""
+    heads, tokens = weight.shape[0], state.lower.shape[0]
+    if heads * tokens > len(head):
+        return linear_range(weight[head], state.lower[token], state.upper[token])
+    every = [linear_range(np.broadcast_to(w, (tokens, *w.shape)), state.lower, state.upper) for w in weight]
+    low, high = (np.concatenate([one[end] for one in every]) for end in (0, 1))
+    return low[head * tokens + token], high[head * tokens + token]
 
 
 def linear_range(weight: Float, lower: Float, upper: Float) -> tuple[Float, Float]:

@@ -9,8 +9,7 @@ else (Havrilla and Liao 2024, Lemma 3; the integer codes are this library's).
   gap 1, exact in floating point while every partial sum is an integer below `2^p`.
 - `TrigonometricCode`: entry `t`, rows `(cos(t pi / 2l), sin(t pi / 2l))`, `<I_t, I_t0> - 1`: gap `2 sin^2(pi / 4l)`.
 - `lattice.LatticeCode`: several integer entries `e`, rows `(e, e^2)` each; a gate may ask for some of the entries only.
-- `lattice.DirectionCode`: an integer vector `A`, rows `(A, |A|^2)`; tokens that are apart meet nobody, themselves
-included.
+- `lattice.DirectionCode`: an integer vector `A`, rows `(A, |A|^2)`; tokens that are apart meet nobody.
 """
 
 from __future__ import annotations

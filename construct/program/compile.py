@@ -25,11 +25,13 @@ from construct.execution.bounds import attention_bounds, feed_forward_bounds, in
 from construct.program.codes import Span
 from construct.program.constants import (
     GATE_TOLERANCE,
+    check_folded_gates,
     check_gate_constant,
     check_range_constant,
     check_small_scores,
 )
 from construct.program.ffn import Ffn, ffn_from_json
+from construct.program.lattice import check_exact_gates
 from construct.program.layout import TokenLayout, layout_from_json
 from construct.program.rules import Rule, Tokens, Where, rule_from_json, shared
 from construct.progress import Progress, silent, tick
@@ -192,7 +194,12 @@ class Program:
             constant = rule.constant(self.layout, bound)
             where = self._where(stage, rule)
             check_gate_constant(constant, self.layout.code, dtype, tolerance, where=where)
+            if rule.fold and rule.count:
+                largest = self.layout.code.gate_size * float(constant.max())
+                check_exact_gates(largest + float(np.abs(rule.constant_term).max()), dtype)
             check_small_scores(constant, self._largest_scores(rule, state), self.layout.code, dtype, where=where)
+            if rule.fold:
+                check_folded_gates(constant, self.layout.code, dtype, where=where)
             batches.append(rule.heads(self.layout, constant))
         return Heads.stack(batches, self.layout.embedding_dim)
 
@@ -306,6 +313,10 @@ def _check_rule(rule: Rule, layout: TokenLayout, stage: str) -> None:
         raise invalid(f"rule of stage {stage!r}", f"code entries in {layout.code.entries}", asked)
     if abs(rule.shift) >= layout.count:
         raise invalid(f"rule of stage {stage!r}", f"a shift of less than {layout.count} tokens", rule.shift)
+    if rule.same:
+        layout.code.same_gate(rule.same, rule.shift)  # refuses what the code cannot compare
+    if rule.fold and not layout.code.exact:
+        raise invalid(f"rule of stage {stage!r}", "a code of integers where a constant is folded", layout.code.name)
     for side in (rule.target, rule.source):
         if isinstance(side, Tokens) and side.numbers.size:
             low, high = int(side.numbers.min()), int(side.numbers.max()) + side.pair

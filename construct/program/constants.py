@@ -15,7 +15,7 @@ import torch
 
 from construct.arrays import Float
 from construct.errors import PrecisionError
-from construct.program.codes import PositionCode, Span
+from construct.program.codes import PositionCode, Span, significand_bits
 from construct.validation import message
 
 SAFETY = 1.01
@@ -103,6 +103,16 @@ def check_small_scores(
         expected = "'integer', whose gates are exact, or a larger manifold" + (f" ({where})" if where else "")
         got = f"'{code.name}', whose gates round to {rounding[lost].max():.1e} beside data of {largest[lost].min():.1e}"
         raise PrecisionError(message("position_code", expected, got=got))
+
+
+def check_folded_gates(constant: Float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:
+    """Raise `PrecisionError` where `1 + C g` is not exact for a gate g of an exact code, as rules that `fold` need it:
+    a power of two scales g exactly, but not the 1 beside it."""
+    limit = 2.0 ** significand_bits(dtype)
+    size = float(constant.max(initial=0.0)) * code.gate_size
+    if not size < limit:
+        needed = f"a dtype that holds gates of size {size:.3g} beside 1 exactly" + (f" ({where})" if where else "")
+        raise PrecisionError(message("dtype", needed, got=f"{dtype}, exact up to {limit:.3g}"))
 
 
 def check_range_constant(constant: float, code: PositionCode, dtype: torch.dtype, *, where: str = "") -> None:

@@ -28,6 +28,7 @@ from construct.validation import integer, invalid, one_of, positive_real
 
 MOST_GROUPS, MOST_ROWS, LARGEST_END = 1000, 64, 2**53  # of a document
 MOST_DOUBLINGS = 1023  # 2^1024 is no float64
+LONGEST_WAVE = 26  # doublings: t^2 <= 2^52 is exact
 
 Affine = Mapping[str, float]  # row name -> coefficient; ONE is the constant
 Outside = Callable[[str], float]  # row name -> largest absolute value over the tokens outside the range
@@ -201,12 +202,60 @@ def telescoping_weight(layout: TokenLayout, span: Span | None, constant: float, 
     return affine_layers(layout, first, [middle], {"a": np.array([1.0, -1.0, -1.0, 0.0])})
 
 
-def silence(layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a") -> FeedForward:
-    """Push `row` of every token outside a range to at most 0: `row -= C g`, `C floor >= |row|` there."""
+def silence(
+    layout: TokenLayout, span: Span | None, constant: float, *, row: str = "a", most: float = 0.0
+) -> FeedForward:
+    """Push `row` of every token outside a range to at most `most` <= 0: `row -= C g`, `C floor >= |row| - most`."""
+    if not most <= 0:
+        raise invalid("most", "a number <= 0", most)
     gate = _gate(layout, span)
     if not gate:
         return FeedForward()
     return affine_layers(layout, gate, [], {row: np.array([-constant] * len(gate) + [0.0])})
+
+
+def zigzag(
+    layout: TokenLayout,
+    span: Span | None,
+    constant: float,
+    *,
+    doublings: int,
+    folds: int,
+    held: int = 0,
+    source: str = "t",
+    row: str = "a",
+) -> FeedForward:
+    """`row += w_folds(t) - w_held(t)` on every token: the next of the waves of a position t, in place of the last.
+
+    `w_f = 2^f u / T` with `T = 2^doublings`, u being t after f tent folds `u <- relu(u) - 2 relu(u - M)`, M = T/2,
+    T/4, ..; 0 where t <= 0, and, for f >= 2, where t >= T: there the first fold is not positive. `w_0` is taken as 0.
+    One layer a fold and one more; two channels, `relu(u)` and `relu(u - M)`, and after `w_held` one that carries it.
+    """
+    if span is not None:
+        raise invalid("span", "None: waves of every token", span)
+    integer(doublings, "doublings", minimum=1, maximum=LONGEST_WAVE)
+    integer(folds, "folds", minimum=1, maximum=doublings)
+    integer(held, "held", maximum=folds - 1)
+    length = 2.0**doublings
+    first: list[Affine | Float] = [{source: 1.0}, {source: 1.0, ONE: -length / 2}]
+    middle = []
+    for level in range(1, folds):
+        carried = [0.0] * (0 < held < level - 1)
+        rows = [[1.0, -2.0, *carried, 0.0], [1.0, -2.0, *carried, -length / 2.0 ** (level + 1)]]
+        if 0 < held < level:
+            rows.append([0.0, 0.0, 1.0, 0.0] if carried else [1.0, 0.0, 0.0])
+        middle.append(np.array(rows))
+    carrying = 0 < held < folds - 1
+    output = np.array([1.0, -2.0, *([0.0] * carrying), 0.0]) * (2.0**folds / length)
+    if held:
+        output[2 if carrying else 0] -= 2.0**held / length
+    return affine_layers(layout, first, middle, {row: output})
+
+
+def zigzag_numbers(folds: int, held: int) -> int:
+    """Non-zeros of `zigzag`: 3 + 5 a fold after the first + 2, and what carries the wave that is held."""
+    carrying = folds - held if 0 < held < folds - 1 else 0
+    return 5 * folds + carrying
 
 
 # -- FFNs as data -----------------------------------------------------------------------------------------------------
@@ -243,7 +292,12 @@ GADGETS = {
         lambda outside, numbers: 2 + outside("a"),
         "a <- relu(2 - a) - relu(2 - a - relu({slope:.6g} b))",
     ),
-    "silence": Gadget(silence, _row_outside, "{row} <= 0 outside"),
+    "silence": Gadget(
+        silence,
+        lambda outside, numbers: outside(numbers.get("row", "a")) - numbers.get("most", 0.0),
+        "{row} <= {most:.6g} outside",
+    ),
+    "zigzag": Gadget(zigzag, _one, "{row} += wave_{folds} - wave_{held} of {source} / 2^{doublings}"),
 }
 
 

@@ -83,8 +83,8 @@ def interaction(
     the pairs that are not wanted.
     same: forms (r, c) of a gate on pairs, `PositionCode.same_gate`.
     constant: (m,), at least `constants.smallest_gate_constant` of the forms, a power of two.
-    fold: write the constant of the form into the row of the gate on pairs whose key is constant: two non-zeros fewer.
-        Codes with exact gates only.
+    fold: write the constant of the form, an integer, into the row of the gate on pairs whose key is constant, instead
+        of a row of its own. Codes with exact gates only: then all partial sums stay integers.
 
     Source: Havrilla and Liao, Lemma 3, where `A` reads only the constant row; a value that reads the source
     makes the head cubic and is ours.
@@ -114,7 +114,8 @@ def interaction(
             query[:, at, one] += forms[:, unit, unit] / key[:, at, one]
             forms = forms.copy()
             forms[:, unit, unit] = 0.0
-    _write_form(query, key, forms, np.array(layout.factor_rows[: forms.shape[1]]), row)
+    coded = forms.shape[1] > len(layout.registers) + 1
+    _write_form(query, key, forms, np.array(layout.factor_rows[: forms.shape[1]]), row, coded=coded)
     return Heads(query, key, _value_matrix(layout, values))
 
 
@@ -133,11 +134,15 @@ def _write_same(query: Float, key: Float, constant: Float, same: tuple[Float, Fl
     return row
 
 
-def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: int) -> None:
+def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: int, *, coded: bool = False) -> None:
     """Write `u_t^T G u_s` into rows `row`, `row + 1`, ...: one for each non-zero row of a head's G, or for each
-    non-zero column where these are fewer. No head depends on the others of its batch."""
+    non-zero column where these are fewer. No head depends on the others of its batch.
+
+    coded: G reads rows of the code, whose coefficients may be large: a power of two balances the two factors, and of as
+    many rows as columns it is the columns, so that what the target's code adds up to is exact before data enters.
+    """
     rows, columns = (np.any(forms, axis=axis) for axis in (2, 1))
-    by_row = rows.sum(axis=1) <= columns.sum(axis=1)
+    by_row = rows.sum(axis=1) < columns.sum(axis=1) + (not coded)
     free, needed = query.shape[1] - row, int(np.where(by_row, rows.sum(axis=1), columns.sum(axis=1)).max(initial=0))
     if needed > free:
         raise invalid("forms", f"rank <= {free} below {row} gate rows", needed)
@@ -147,8 +152,9 @@ def _write_form(query: Float, key: Float, forms: Float, factor_rows: Int, row: i
     ):
         head, i = np.nonzero(used & chosen[:, None])
         at = row + (np.cumsum(used, axis=1) - 1)[head, i]
-        own[head, at, factor_rows[i]] = 1.0
-        other[head[:, None], at[:, None], factor_rows[None, :]] = form[head, i]
+        alpha = _balance(np.abs(form[head, i]).max(axis=-1), np.ones((head.size, 1))) if coded else np.ones(head.size)
+        own[head, at, factor_rows[i]] = alpha
+        other[head[:, None], at[:, None], factor_rows[None, :]] = form[head, i] / alpha[:, None]
 
 
 def linear_read(layout: TokenLayout, values: Float, constant: Float, *, target: Float, source: Float) -> Heads:

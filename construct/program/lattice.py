@@ -28,6 +28,7 @@ from construct.program.codes import (
 from construct.validation import invalid, message, one_of
 
 MOST_ENTRIES, LARGEST_ENTRY = 16, 2**31  # in a document
+SQUARES = "q"  # row of a direction code
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +140,10 @@ class LatticeCode(PositionCode):
 class DirectionCode(PositionCode):
     """An integer vector A for each token, rows `(A_1, .., A_k, q)`, `q = |A|^2` **[beyond the paper]**.
 
-    The gate of equal vectors is `-|A_t - A_s|^2 = 2 <A_t, A_s> - q_t - q_s`, of k + 2 rows: gap 1, integers
-    throughout. Tokens that are *apart* carry a larger `q`, a power of two above every `|A|^2` of theirs: then the
-    gate is at most -1 between them and any token, themselves included, since `2 <A_t, A_s> - |A_s|^2 <= |A_t|^2 <
-    q_t`. They may have equal vectors, and keep what they hold while every other token hears itself.
+    The gate of equal vectors is `-|A_t - A_s|^2 = 2 <A_t, A_s> - q_t - q_s`, of k + 2 rows: gap 1, integers throughout.
+    Tokens that are *apart* carry a larger `q`, the smallest power of two above every `|A|^2` of the code: then the gate
+    is at most -1 between them and any token, themselves included, as `2 <A_t, A_s> - |A_s|^2 <= |A_t|^2 <= q_t - 1`.
+    They may have equal vectors, and keep what they hold while all others hear themselves; `q` tells them from these.
 
     Attributes:
         named: the entries' names, in order.
@@ -160,13 +161,12 @@ class DirectionCode(PositionCode):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_named(self.named, self.integers, self.tokens)
-        if "q" in self.named:
-            raise invalid("named", "names other than 'q', the row of squares", self.named)
+        if SQUARES in self.named:
+            raise invalid("named", f"names other than {SQUARES!r}, the row of squares", self.named)
         if self.apart.ndim != 1 or not np.issubdtype(self.apart.dtype, np.integer):
             raise invalid("apart", "token numbers (n,)", self.apart)
-        if self.apart.size and not (
-            self.apart.min() >= 0 and self.apart.max() < self.tokens and (np.diff(self.apart) > 0).all()
-        ):
+        increasing = bool((self.apart[1:] > self.apart[:-1]).all())
+        if self.apart.size and not (increasing and self.apart[0] >= 0 and self.apart[-1] < self.tokens):
             raise invalid("apart", f"increasing numbers of tokens below {self.tokens}", self.apart)
         met = np.delete(self.integers, self.apart, axis=0)
         if len(np.unique(met, axis=0)) != len(met):
@@ -178,7 +178,7 @@ class DirectionCode(PositionCode):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (*self.named, "q")
+        return (*self.named, SQUARES)
 
     @property
     def gap(self) -> float:
@@ -188,7 +188,7 @@ class DirectionCode(PositionCode):
         """q, (l,)."""
         squares = (self.integers.astype(np.float64) ** 2).sum(axis=1)
         if self.apart.size:
-            squares[self.apart] = 2.0 ** np.ceil(np.log2(squares[self.apart].max() + 1.0))
+            squares[self.apart] = 2.0 ** int(np.frexp(squares.max())[1])  # n = f 2^e, f < 1: no logarithm that rounds
         return squares
 
     def values(self) -> Float:

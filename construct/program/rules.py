@@ -1,8 +1,8 @@
 """Rules: what a network does to named registers of named tokens, before any gate, constant or bound.
 
-A rule adds `relu(u_t^T G u_s) A u_s` to the registers of token t, for every pair (t, s) of tokens that it names; `u =
-(registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers (and rows of the
-position code, where these are read as numbers), the choice of tokens over token numbers or named entries of the code:
+A rule adds `relu(u_t^T G u_s) A u_s` to the registers of token t, for every pair (t, s) of tokens that it names;
+`u = (registers, 1)`. Without a form G it adds `A u_s`. Forms and values are written over named registers (and rows of
+the position code, where these are read as numbers), the choice of tokens over token numbers or entries of the code:
 
     target, source   `Tokens` (a target and a source for each head), `Where` (code entries have given values), `EVERY`
     same             entries of the code that target and source have in common; with all of them a token hears itself
@@ -95,7 +95,7 @@ class Rule:
         form: G, `(target factor, source factor): coefficient`; None: the constant 1.
         same, shift: code entries in which target and source agree (with one entry: the source's is larger by `shift`).
         share: adjacent targets that hear the same of one source may be served by one head.
-        fold: the constant of the form shares a row with the gate on pairs, see `heads.interaction`.
+        fold: the constant of the form, an integer, shares a row with the gate on pairs, see `heads.interaction`.
 
     Coefficients are scalars or (m,). On pairs that an open side admits but the rule does not mean, the form has to be
     <= 0 or the value harmless: that is for the construction to see to.
@@ -125,16 +125,24 @@ class Rule:
             raise invalid("shift", "0 unless one code entry is compared", self.shift)
         if not self.value:
             raise invalid("value", "at least one entry", self.value)
-        if self.fold and (not self.same or self.form is None):
-            raise invalid("fold", "False for a rule without a form and code entries that agree", self.fold)
+        if self.fold and (not self.same or self.form is None or self.shift):
+            raise invalid("fold", "False for a rule without a form and code entries that agree, unshifted", self.fold)
         if not all(np.isfinite(np.asarray(v, dtype=np.float64)).all() for v in arrays):
             raise invalid("rule", "finite coefficients", got="NaN or infinity")
+        if self.fold and not (np.mod(self.constant_term, 1.0) == 0).all():
+            raise invalid("fold", "False for a form whose constant is no integer", self.fold)
         object.__setattr__(self, "count", sizes.pop() if sizes else 1)
 
     @property
     def linear(self) -> bool:
         """Whether no data enters its ReLU and both sides are gated alone."""
         return self.form is None and not self.same and EVERY not in (self.target, self.source)
+
+    @property
+    def constant_term(self) -> Float:
+        """The constant of the form, (m,) or scalar."""
+        entries = {(ONE, ONE): 1.0} if self.form is None else self.form
+        return np.asarray(entries.get((ONE, ONE), 0.0), dtype=np.float64)
 
     def _factors(self, layout: TokenLayout, *entries: Entries) -> tuple[str, ...]:
         """What these entries are written over: `u`, and the rows of the code only where one of them is read."""

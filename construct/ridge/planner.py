@@ -18,16 +18,18 @@ import torch
 from torch import Tensor
 
 from construct.arrays import Float, Int
+from construct.errors import InputError
 from construct.history import History
 from construct.measurement import cover_of
 from construct.planning import Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
-from construct.ridge.directions import Lattice
+from construct.ridge.directions import Directions, Lattice
 from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
+from construct.ridge.ladder import waves_for
+from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
-from construct.ridge.program import dense_parameters, needed_numbers, overhead
 from construct.ridge.sampling import Sample, at, drawn
 from construct.ridge.support import support
 from construct.validation import invalid
@@ -80,8 +82,7 @@ class Candidate:
     @property
     def overhead(self) -> int:
         """Stored numbers besides coefficients, at least."""
-        k = self.basis.coordinates.count
-        return overhead(k, self.degree, signed=self.basis.family.signed) + k
+        return least_numbers(self.basis.family, self.degree)
 
     def fewest(self, error: float) -> int:
         """The fewest directions whose least-squares error is at most this, all of them where none is."""
@@ -89,13 +90,16 @@ class Candidate:
         return int(enough[0]) if enough.size else self.count
 
 
-def plan(problem: Problem, budget: int | None, *, degree: int | None = None, sparse: bool = False) -> RidgePlan:
+def plan(
+    problem: Problem, budget: int | None, *, degree: int | None = None, narrow: bool = False, sparse: bool = False
+) -> RidgePlan:
     """The fewest stored numbers whose measured error is at most epsilon.
 
     Args:
         budget: most dense parameters.
         degree: by hand: the smallest degree of a chain of maps that is at least this, with all directions; nothing is
             searched.
+        narrow: of width 5, whose directions are waves.
         sparse: choose the directions for the target, by orthogonal least squares.
 
     Raises:
@@ -103,7 +107,7 @@ def plan(problem: Problem, budget: int | None, *, degree: int | None = None, spa
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no degree reaches it; both carry the best error found.
     """
-    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), sparse)
+    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), narrow, sparse)
     return planner.plan() if degree is None else planner.by_hand(degree)
 
 
@@ -113,6 +117,7 @@ class RidgePlanner:
 
     problem: Problem
     search: Search
+    narrow: bool = False
     sparse: bool = False
     coordinates: Coordinates = field(init=False)
     tried: dict[int, Candidate] = field(default_factory=dict, init=False)  # by degree
@@ -149,7 +154,7 @@ class RidgePlanner:
         if not candidates:
             raise self.search.failure()
         found = min((self._fitted(candidate, candidate.count) for candidate in candidates), key=_largest)
-        if self._large(found) and (signed := self._candidate(found.degree, signed=True)) is not None:
+        if self._large(found) and (signed := self._signed(found.degree)) is not None:
             found = min(found, self._fitted(signed, signed.count), key=_largest)
         if self.search.budget is not None and dense_parameters(found) > self.search.budget:
             raise over_budget(dense_parameters(found), f"{sizes_of(found)}", self.search.budget)
@@ -182,11 +187,10 @@ class RidgePlanner:
         """Larger degrees whose networks may be smaller: of fewer maps, or where directions fade, so not all count."""
         if found.basis.count > MANY:
             return
-        k, numbers, degree = self.coordinates.count, needed_numbers(found), DEGREES[place]
+        family, numbers, degree = found.basis.family, needed_numbers(found), DEGREES[place]
         fading = found.basis.count < self.tried[degree].count
         for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
-            least = overhead(k, larger) + k
-            if least < (numbers if fading else overhead(k, degree) + k):
+            if least_numbers(family, larger) < (numbers if fading else least_numbers(family, degree)):
                 goal = GAIN * self.search.goal
                 yield [c for c in self._candidates(larger) if c.overhead + c.fewest(goal) < numbers]
 
@@ -195,21 +199,33 @@ class RidgePlanner:
     def _candidates(self, degree: int) -> list[Candidate]:
         """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
         altogether), also of both signs."""
-        plain = self._candidate(degree)
+        plain = self._waves(degree) if self.narrow else self._candidate(degree, Lattice(self.coordinates.count, degree))
         found = [] if plain is None else [plain]
         if plain is None or plain.faded:
-            signed = self._candidate(degree, signed=True)
+            signed = self._signed(degree)
             found += [] if signed is None else [signed]
         if found:
             self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
         return found
 
-    def _candidate(self, degree: int, *, signed: bool = False) -> Candidate | None:
+    def _signed(self, degree: int) -> Candidate | None:
+        """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
+        order = max(1, math.ceil(SIGNED_ORDER * degree))
+        return None if self.narrow else self._candidate(degree, Lattice(self.coordinates.count, order, "octahedron"))
+
+    def _waves(self, degree: int) -> Candidate | None:
+        """Directions of a network of width 5."""
+        try:
+            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed)
+        except InputError as error:
+            self.search.reason = self.search.reason or str(error)
+            return None
+        return self._candidate(degree, family)
+
+    def _candidate(self, degree: int, family: Directions) -> Candidate | None:
         """Directions of a degree in order, with the errors of least squares; None beyond what a network may hold."""
-        order = max(1, math.ceil(SIGNED_ORDER * degree)) if signed else degree
-        family = Lattice(self.coordinates.count, order, "octahedron" if signed else "principal")
         if family.count > MOST_TOKENS:
-            expected = f"degree {degree} in {family.dim} coordinates takes {family.count:,} tokens"
+            expected = f"degree {degree} in {self.coordinates.count} coordinates takes {family.count:,} tokens"
             self.search.reason = self.search.reason or f"{expected}, of which there may be {MOST_TOKENS:,}"
             return None
         self.problem.progress(f"ridge, degree {degree}", None)
@@ -222,7 +238,7 @@ class RidgePlanner:
         self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis))
         return found
 
-    def _chosen(self, family: Lattice, degree: int) -> tuple[RidgeBasis, Chosen]:
+    def _chosen(self, family: Directions, degree: int) -> tuple[RidgeBasis, Chosen]:
         """A part of a family, so large that it spans what the family does, and the order of its directions."""
         size, mixed = POOL, np.random.default_rng(self.problem.seed).permutation(family.count)
         while True:
@@ -234,11 +250,11 @@ class RidgePlanner:
                 return basis, chosen
             size *= 2
 
-    def _basis(self, family: Lattice, degree: int, numbers: Int) -> RidgeBasis:
+    def _basis(self, family: Directions, degree: int, numbers: Int) -> RidgeBasis:
         """With the largest scale for which |a| <= 1 is proved on M, for these members of the family."""
         manifold = self.problem.manifold
         net = cover_of(manifold, NET)
-        largest = float(support(manifold, self.coordinates, family.integers[numbers].astype(np.float64), net).max())
+        largest = float(support(manifold, self.coordinates, family.vectors[numbers], net).max())
         scale = (1 - shift_of(degree)) / largest if largest > 0 else 1.0
         return RidgeBasis(manifold, self.coordinates, degree, family, numbers, np.full(self.coordinates.count, scale))
 
@@ -314,7 +330,7 @@ class RidgePlanner:
         if not found:
             return None
         if all(self._large(a) for a in found) and not any(c.basis.family.signed for c in candidates):
-            signed = self._candidate(candidates[0].degree, signed=True)
+            signed = self._signed(candidates[0].degree)
             found += [] if signed is None else [a for a in [self._settled(signed, below)] if a is not None]
         small = [a for a in found if not self._large(a)]
         if small:

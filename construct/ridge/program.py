@@ -94,26 +94,17 @@ def ridge_box(manifold: Manifold) -> Float:
     return centred(manifold.box.numpy(), BOX_MARGIN).ends
 
 
-def needed_numbers(approximator: RidgeApproximator) -> int:
+def free_numbers(approximator: RidgeApproximator) -> int:
     """Stored numbers of `free_program(approximator)`: its non-zeros and the k choices of inputs."""
     basis = approximator.basis
     k = basis.coordinates.count
     coefficients = approximator.parameters
     gated = (basis.manifold.ambient + 1 + basis.family.count) * coefficients > MOST_PAIRS
     centred = int(np.count_nonzero(basis.coordinates.centre))
-    return coefficients + overhead(k, basis.degree, signed=basis.family.signed, gated=gated, centred=centred) + k
+    return coefficients + free_overhead(k, basis.degree, signed=basis.family.signed, gated=gated, centred=centred) + k
 
 
-def dense_parameters(approximator: RidgeApproximator) -> int:
-    """Dense parameters of `free_program(approximator)`."""
-    basis = approximator.basis
-    width, signed = basis.coordinates.count + 4, basis.family.signed
-    heads = 2 + signed + len(chain(basis.degree))
-    registers = approximator.parameters + int(np.count_nonzero(basis.coordinates.centre))
-    return 3 * width**2 * heads + 2 * (width**2 + width) + registers
-
-
-def overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, centred: int = 0) -> int:
+def free_overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, centred: int = 0) -> int:
     """Non-zeros of the network besides its coefficients, see the module."""
     maps = chain(degree)
     forms, tripled = (2 if signed else 1) * (2 * k + 1), maps.count(3)

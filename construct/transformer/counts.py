@@ -3,7 +3,10 @@
 - `parameters` (dense): 3 w^2 per head, w^2 + w per FFN layer, and the initial registers that are not zero;
 - `nonzero_parameters`: those of them that are not zero;
 - `code_entries`: entries of the hidden state at x = 0 in rows that no block writes (position codes, the row of ones),
-  counted in neither.
+  counted in neither;
+- `chosen_entries`: those of them that are not zero and that no fixed formula of the token's number gives; `chosen` has
+  the formulas: constants, cosines, (v, v^2) with v in steps of one, squares of directions, lattices listed whole;
+- `stored_numbers`: `nonzero_parameters + chosen_entries`, what a file of the network cannot do without.
 
 Registers are the rows that a block writes, and row 0, where the inputs arrive.
 """
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from construct.arrays import Float, Int
+from construct.transformer.chosen import chosen_entries
 from construct.transformer.weights import FeedForward, Heads
 
 
@@ -31,7 +35,7 @@ class Counts:
         ffn_width: width of the FFN [w_FFN].
         embedding_dim: rows of the hidden state [d_embd].
         tokens: columns of the hidden state [l].
-        parameters, nonzero_parameters, code_entries: see the module.
+        parameters, nonzero_parameters, code_entries, chosen_entries, stored_numbers: see the module.
     """
 
     blocks: int
@@ -44,6 +48,8 @@ class Counts:
     parameters: int
     nonzero_parameters: int
     code_entries: int
+    chosen_entries: int
+    stored_numbers: int
 
 
 def written_rows(blocks: Iterable[tuple[Heads, FeedForward]], width: int) -> Int:
@@ -73,8 +79,8 @@ def counted(hidden0: Float, blocks: Iterable[tuple[Iterable[Heads], FeedForward]
         nonzero += sum(int(np.count_nonzero(w)) for layer in ffn.layers for w in layer)
         count, total, most = count + 1, total + heads, max(most, heads)
         depth, layers = max(depth, ffn.depth), layers + ffn.depth
-    registers = hidden0[:, sorted(written)]
-    used = int(np.count_nonzero(registers))
+    registers, code = hidden0[:, sorted(written)], np.delete(hidden0, sorted(written), axis=1)
+    used, chosen = int(np.count_nonzero(registers)), chosen_entries(code)
     return Counts(
         blocks=count,
         heads=most,
@@ -85,5 +91,7 @@ def counted(hidden0: Float, blocks: Iterable[tuple[Iterable[Heads], FeedForward]
         tokens=tokens,
         parameters=3 * width**2 * total + (width**2 + width) * layers + used,
         nonzero_parameters=nonzero + used,
-        code_entries=hidden0.size - registers.size,
+        code_entries=code.size,
+        chosen_entries=chosen,
+        stored_numbers=nonzero + used + chosen,
     )

@@ -1,9 +1,10 @@
-"""`python -m proofs_as_code.verifier NETWORK.safetensors CERTIFICATE.json [--semantic-only]`.
+"""`python -m proofs_as_code.verifier NETWORK.safetensors CERTIFICATE.json [--semantic-only]`, or `--count NETWORK`.
 
 Prints "verified", what was proved (the function, the points, the bound, the arithmetic, digests of both files), and
 apart from it what was not checked; or "refused" with the reason. --semantic-only: by mathematics alone, whatever the
-digests are. Networks with a trigonometric code are refused, as they are beyond what is checked here. Exit codes: 0
-verified; 1 refused; 2 bad usage.
+digests are. Networks with a trigonometric code are refused, as they are beyond what is checked here. --count: the sizes
+of any network, parameters, those that are not zero, entries of the code, those that were chosen, stored numbers. Exit
+codes: 0 verified, or counted; 1 refused; 2 bad usage.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import sys
 from pathlib import Path
 
+from proofs_as_code.verifier.counting import count
+from proofs_as_code.verifier.documents import Refused
 from proofs_as_code.verifier.verification import verify
 
-OPTION = "--semantic-only"
+OPTION, COUNT = "--semantic-only", "--count"
 SHOWN = 300  # characters of a path in a message
 
 
@@ -23,14 +26,13 @@ def main(arguments: list[str]) -> int:
     if "--help" in arguments:
         print(__doc__.strip())
         return 0
+    if COUNT in arguments:
+        return counted([argument for argument in arguments if argument != COUNT])
     paths = [argument for argument in arguments if argument != OPTION]
     if unknown := [path for path in paths if path.startswith("--")]:
         return refuse(f"options: expected {OPTION} or --help, got {unknown[0]}")
-    if len(paths) != 2:
-        return refuse(f"arguments: expected NETWORK and CERTIFICATE, got {len(paths)} of them")
-    for name, path in zip(("NETWORK", "CERTIFICATE"), paths, strict=True):
-        if not is_file(path):
-            return refuse(f"{name}: expected a file, got {(path if path.isprintable() else ascii(path))[:SHOWN]}")
+    if missing := not_files(("NETWORK", "CERTIFICATE"), paths):
+        return refuse(missing)
     report = verify(*paths, digests=OPTION not in arguments)
     if not report.holds:
         print(f"refused ({report.reason})")
@@ -41,6 +43,31 @@ def main(arguments: list[str]) -> int:
     said = ", ".join(f"{name} {value!r}" for name, value in (report.unchecked or {}).items())
     print(f"not checked, said by the certificate: {said}")
     return 0
+
+
+def counted(paths: list[str]) -> int:
+    """Print the sizes of a network; the exit code."""
+    if missing := not_files(("NETWORK",), paths):
+        return refuse(missing)
+    try:
+        found = count(paths[0])
+    except Refused as failure:
+        print(f"refused ({failure})")
+        return 1
+    for name, size in found._asdict().items():
+        print(f"{name}: {size}")
+    return 0
+
+
+def not_files(names: tuple[str, ...], paths: list[str]) -> str:
+    """What is wrong with the paths given for these names, if anything is."""
+    if len(paths) != len(names):
+        return f"arguments: expected {' and '.join(names)}, got {len(paths)} of them"
+    wrong = [(name, path) for name, path in zip(names, paths, strict=True) if not is_file(path)]
+    return "".join(
+        f"{name}: expected a file, got {(path if path.isprintable() else ascii(path))[:SHOWN]}"
+        for name, path in wrong[:1]
+    )
 
 
 def run(arguments: list[str]) -> int:

@@ -23,6 +23,7 @@ from construct.baselines.classical import (
     SparseGrid,
 )
 from construct.baselines.classical.common import RegressionProblem, Samples
+from construct.baselines.classical.polynomials import picked_exponents
 from construct.baselines.classical.radial import counts, interpolant
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.manifolds import Circle, Cube, Manifold, Sphere
@@ -312,6 +313,20 @@ def test_a_global_polynomial_reproduces_polynomials_and_a_degree_less_does_not(m
     assert measure(lower, cubic, manifold, 2000).sup > 1e-2
     k, D = manifold.canonical, manifold.ambient
     assert found.counts.nonzero == found.settings["coefficients"] + 2 * k + (k * D if k < D else 0)
+
+
+def test_exponents_that_were_picked_are_stored_and_a_whole_basis_is_not() -> None:
+    """On a cube all products of degree <= 3 are kept. On a sphere |y|^2 = 1: of those of degree 2 one is left out, so
+    that the exponents of degrees 2 and 3 have to be listed, all that are not 0."""
+    assert GlobalPolynomial().fit(EXP_SIN, Cube(3), {"degree": 3}).counts.chosen == 0
+    found = GlobalPolynomial().fit(EXP_SIN, Sphere(2), {"degree": 3})
+    kept = [tuple(map(int, a)) for a in found.model.indices]
+    assert len(kept) == 16 and {a for a in kept if sum(a) < 2} == {(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)}
+    assert found.counts.chosen == sum(e != 0 for a in kept if sum(a) >= 2 for e in a) > 16
+    assert found.counts.stored == found.counts.nonzero + found.counts.chosen
+    assert picked_exponents(np.array([[0, 0], [1, 0], [0, 1], [3, 0], [2, 2]])) == 3
+    assert picked_exponents(np.array([[1, 0], [0, 1]])) == 2  # without the constant no basis is whole
+    assert picked_exponents(np.array([[0], [1], [2]])) == 0
 
 
 def test_a_global_polynomial_of_high_degree_is_accurate_on_the_sphere() -> None:

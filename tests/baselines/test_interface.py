@@ -51,6 +51,9 @@ def test_the_smallest_size_of_every_method(name):
     counts = found.counts
     assert 0 < counts.nonzero <= counts.dense and counts.depth >= 1 and counts.multiply_adds > 0
     assert found.seconds > 0 and name in repr(found) and f"{counts.nonzero:,}" in repr(found)
+    assert counts.stored == counts.nonzero + counts.chosen and f"{counts.stored:,} stored" in repr(found)
+    picked = {"global_polynomial", "ridge"}  # exponents, unit vectors of the inputs
+    assert counts.chosen == 0 or name in picked
     assert construct.measure(found, target, M, samples=500, rounds=0).sup < 30.0
 
 
@@ -159,6 +162,7 @@ def test_our_network_keeps_its_counts_and_its_claim():
     assert found.measured is not None and found.measured.sup == pytest.approx(found.model.claim.bound, rel=1e-3)
     assert found.measured.sup <= 1e-2 and found.model.claim.bound <= 1e-2
     assert (found.counts.nonzero, found.counts.dense) == (report.nonzero_parameters, report.parameters)
+    assert (found.counts.chosen, found.counts.stored) == (report.chosen_entries, report.stored_numbers)
     assert found.counts.depth == report.blocks and found.settings["degree"] == found.model.origin.sizes.degree
     assert found.history is found.model.origin.history and [t.outcome for t in found.history].count("chosen") == 1
 

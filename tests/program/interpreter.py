@@ -4,12 +4,14 @@
 *silenced* is only promised to be <= 0 there; the oracle puts `SILENT` and the caller compares what is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from construct.program.codes import IntegerCode
 from construct.program.compile import Program
 from construct.program.ffn import Ffn
+from construct.program.lattice import DirectionCode, LatticeCode
 from construct.program.rules import Every, Rule, Tokens, Where
 
 SILENT = -1e6
@@ -49,8 +51,8 @@ def apply(program: Program, rule: Rule, number: int, before: np.ndarray, after: 
         for s in chosen(program, rule.source, number):
             if not agree(program, rule, t, s):
                 continue
-            u = {**dict(zip(names, before[t], strict=True)), "1": 1.0}
-            v = {**dict(zip(names, before[s], strict=True)), "1": 1.0}
+            u = {**dict(zip(names, before[t], strict=True)), "1": 1.0, **written(program, t)}
+            v = {**dict(zip(names, before[s], strict=True)), "1": 1.0, **written(program, s)}
             form = {("1", "1"): 1.0} if rule.form is None else rule.form
             score = max(sum(pick(g) * u[i] * v[j] for (i, j), g in form.items()), 0.0)
             for (i, j), a in rule.value.items():
@@ -76,7 +78,30 @@ def entry(program: Program, name: str, token: int) -> int:
     return int(code.integers[token, code.entries.index(name)]) if hasattr(code, "integers") else token
 
 
+def written(program: Program, token: int) -> Mapping[str, float]:
+    """What a token's code says, row by row."""
+    code = program.layout.code
+    if isinstance(code, IntegerCode):
+        v = token - code.tokens // 2
+        return {"t": v, "t^2": v * v}
+    if not isinstance(code, LatticeCode | DirectionCode):
+        return {}
+    values = [int(v) for v in code.integers[token]]
+    named = dict(zip(code.entries, values, strict=True))
+    if isinstance(code, LatticeCode):
+        return named | {f"{name}^2": v * v for name, v in named.items()}
+    squares = [sum(int(v) ** 2 for v in row) for row in code.integers]
+    q = squares[token]
+    if token in code.apart:
+        q = 1
+        while q <= max(squares):
+            q *= 2
+    return named | {"q": q}
+
+
 def agree(program: Program, rule: Rule, t: int, s: int) -> bool:
+    if rule.same and {t, s} & set(getattr(program.layout.code, "apart", ())):
+        return False
     return all(entry(program, name, t) + rule.shift == entry(program, name, s) for name in rule.same)
 
 
@@ -95,6 +120,9 @@ def fed_forward(program: Program, ffn: Ffn, state: np.ndarray) -> np.ndarray:
     if ffn.gadget == "clip":
         limit, i = numbers.get("limit", 1.0), row("row", "a")
         after[meant, i] = np.clip(state[meant, i], -limit, limit)
+    elif ffn.gadget == "shifted_clip":
+        limit, i = numbers.get("limit", 1.0), row("row", "a")
+        after[:, i] = np.clip(state[:, i] + numbers["shift"], -limit, limit)
     elif ffn.gadget == "clear":
         after[meant, row("row", "a")] = 0.0
     elif ffn.gadget == "bump":

@@ -18,11 +18,11 @@ from construct.manifolds import Circle, Cube, Sphere
 from construct.network import Network
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
-from construct.program.codes import EntryRange
+from construct.program.codes import EntryRange, PositionCode
 from construct.program.compile import Program, Stage
 from construct.program.constants import largest_gate_constant
 from construct.program.ffn import Ffn
-from construct.program.lattice import LatticeCode
+from construct.program.lattice import DirectionCode, LatticeCode
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, Tokens, Where, act, read, shared
 from construct.transformer.counts import counted
@@ -43,21 +43,28 @@ def evaluate(program, box, x, execution="dense", dtype=torch.float64):
 
 
 @st.composite
-def programs(draw, codes=("integer", "trigonometric", "lattice")):
-    """Small programs over two or three registers, one or two index codes, every kind of rule and most FFNs."""
+def programs(draw, codes=("integer", "trigonometric", "lattice", "direction")):
+    """Small programs over two or three registers, one or two index codes, every kind of rule and most FFNs; forms and
+    values read the rows of codes, too, where these are integers. Of directions, inputs and output are apart."""
     code = draw(st.sampled_from(codes))
     registers = ("a", "b", "w")[: draw(st.integers(2, 3))]
     sizes = [draw(st.integers(1, 3)) for _ in range(3)]
     groups = [TokenGroup("x", (2,), ("j",)), *(TokenGroup(f"g{i}", (n,), ("i",)) for i, n in enumerate(sizes))]
     groups.append(TokenGroup("out", (1,)))
     count = sum(g.size for g in groups)
-    position: str | LatticeCode = code
+    position: str | PositionCode = code
     if code == "lattice":
         role = np.repeat(np.arange(len(groups)), [g.size for g in groups])
         within = np.concatenate([np.arange(g.size) for g in groups])
         position = LatticeCode(count, ("k", "n"), np.stack([role, within - 1], axis=1))
+    met = list(range(count))
+    if code == "direction":
+        vectors = st.tuples(st.integers(-2, 2), st.integers(-2, 2))
+        different = draw(st.lists(vectors, min_size=sum(sizes), max_size=sum(sizes), unique=True))
+        every = np.array([[1, 0], [0, 1], *different, [0, 0]])
+        position, met = DirectionCode(count, ("A", "B"), every, np.array([0, 1, count - 1])), met[2:-1]
     layout = TokenLayout(tuple(groups), position, registers)
-    factors = (*registers, "1")
+    factors = (*registers, "1", *(() if code == "trigonometric" else layout.code.rows))
     some = lambda rows: st.dictionaries(  # noqa: E731
         st.tuples(st.sampled_from(rows), st.sampled_from(factors)), FLOATS, min_size=1, max_size=2
     )
@@ -65,11 +72,12 @@ def programs(draw, codes=("integer", "trigonometric", "lattice")):
     def rule():
         kind = draw(st.sampled_from(["read", "share", "act", "broadcast", "self", "where"]))
         m = draw(st.integers(1, 4))
-        tokens = st.lists(st.integers(0, count - 1), min_size=m, max_size=m)
+        tokens = st.lists(st.sampled_from(met), min_size=m, max_size=m)
         target, source = np.array(draw(tokens)), np.array(draw(tokens))
         if kind == "share":
-            first = draw(st.integers(0, count - 2))
-            return read(np.array([first, first + 1]), source[:1], draw(some(registers)), share=True)
+            first = draw(st.sampled_from(met if code == "direction" else met[:-1]))
+            both = np.array([first] if code == "direction" else [first, first + 1])
+            return read(both, source[:1], draw(some(registers)), share=True)
         if kind == "read":
             return read(target, source, draw(some(registers)))
         form, value = draw(some(factors)), draw(some(registers))
@@ -80,9 +88,15 @@ def programs(draw, codes=("integer", "trigonometric", "lattice")):
         if kind == "where" and code == "lattice":
             k = draw(st.integers(0, 2))
             return Rule(Where({"k": np.array([k])}), EVERY, value, dict(list(form.items())[:1]), same=("n",))
-        return act(EVERY, EVERY, dict(list(form.items())[:1]), value, same=layout.code.entries)
+        fold = code != "trigonometric" and draw(st.booleans())
+        form = dict(list(form.items())[:1]) | ({("1", "1"): draw(st.sampled_from([-1.0, 2.0]))} if fold else {})
+        return act(EVERY, EVERY, form, value, same=layout.code.entries, fold=fold)
 
     def ffn():
+        if code == "direction":
+            some_of = EntryRange("A", draw(st.integers(-1, 0)), 1)
+            shifted = Ffn("shifted_clip", (), {"shift": draw(FLOATS), "row": draw(st.sampled_from(registers))})
+            return draw(st.sampled_from([None, Ffn("clip"), shifted, Ffn("clip", (), {"row": "b"}, some_of)]))
         group = draw(st.sampled_from(["g0", "g1", "g2"]))
         entry, last = ("k", 3) if code == "lattice" else ("t", count - 1)
         first = draw(st.integers(0, last))
@@ -92,6 +106,7 @@ def programs(draw, codes=("integer", "trigonometric", "lattice")):
                 [
                     None,
                     Ffn("clip"),
+                    Ffn("shifted_clip", (), {"shift": 0.25, "limit": 1.5}),
                     Ffn("clip", (group,), {"row": "b", "limit": 0.5}),
                     Ffn("clear", (group,)),
                     Ffn("clip", (), {"row": "a", "limit": 0.75}, entries),
@@ -335,4 +350,5 @@ def test_counts_are_all_the_numbers():
     assert asdict(small().counts) == {
         "blocks": 1, "heads": 1, "total_heads": 1, "ffn_depth": 0, "ffn_width": 5, "embedding_dim": 5, "tokens": 6,
         "parameters": 75, "nonzero_parameters": 11, "code_entries": 18,
+        "chosen_entries": 0, "stored_numbers": 11,
     }  # fmt: skip

@@ -85,10 +85,11 @@ class Fitted:
 
     Attributes:
         predict: y (P, k) -> (P,).
-        numbers: how many it stores, those of the frame included.
+        numbers: how many it stores, those of the frame and all centres and lengths included.
         multiply_adds: of one evaluation, the map from x to y included.
         chosen: hyper-parameters that were tuned, JSON-able.
         model: the estimator, for those who want to look.
+        picked: integers that were picked for this manifold or target, not in `numbers`: exponents.
     """
 
     predict: Callable[[Array], Array]
@@ -96,6 +97,7 @@ class Fitted:
     multiply_adds: int
     chosen: Settings = field(default_factory=dict)
     model: Any = None
+    picked: int = 0
 
 
 class Classical(Method):
@@ -156,7 +158,7 @@ class Classical(Method):
             method=self.name,
             family=self.family,
             settings={**checked, **found.chosen},
-            counts=BaselineCounts(found.numbers, found.numbers, 1, found.multiply_adds),
+            counts=BaselineCounts(found.numbers, found.numbers, 1, found.multiply_adds, found.picked),
             seconds=seconds,
             function=function,
             manifold=manifold,

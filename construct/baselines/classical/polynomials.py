@@ -49,7 +49,7 @@ class ChebyshevExpansion:
 
     def products(self, y: Array) -> Array:
         """T_a at y, (P, N)."""
-        table = chebyshev((y - self.centre) / self.half, int(self.indices.max(initial=0)))
+        table = chebyshev_rows((y - self.centre) / self.half, int(self.indices.max(initial=0)))
         values = table[self.indices[:, 0], :, 0]
         for j in range(1, y.shape[1]):
             values *= table[self.indices[:, j], :, j]
@@ -61,7 +61,7 @@ class ChebyshevExpansion:
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def chebyshev(z: Array, degree: int) -> Array:
+def chebyshev_rows(z: Array, degree: int) -> Array:
     """T_0(z) .. T_degree(z) in a new first axis, by the three-term recursion."""
     table = np.ones((degree + 1, *z.shape))
     if degree:
@@ -105,6 +105,16 @@ def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -
     return ChebyshevExpansion(np.concatenate(ranges), empty.centre, half)
 
 
+def picked_exponents(indices: NDArray[np.int64]) -> int:
+    """Exponents a (N, k) that no formula gives: those that are not 0, beyond `|a|_1 <= m` of the largest m of which all
+    C(k + m, k) are there."""
+    k, totals = indices.shape[1], indices.sum(axis=1)
+    m = 0
+    while int((totals <= m).sum()) == math.comb(k + m, k) and m <= int(totals.max()):
+        m += 1
+    return int(np.count_nonzero(indices[totals >= m]))
+
+
 class Undersampled(Exception):
     """Fewer points than twice the size of the basis."""
 
@@ -144,8 +154,9 @@ class GlobalPolynomial(Classical):
     """One polynomial of total degree `degree` in the coordinates y of M's linear hull, fitted on 4 N samples.
 
     Stored: N coefficients, N = dim V_p as found numerically, centre and half width of k coordinates, the frame k D
-    where k < D; which products are kept is not counted. Multiply-adds: k D for y, k for scaling, k (p - 1) for the
-    recursion, N k for the products and the sum.
+    where k < D. Which products are kept was picked on M: the exponents that are not 0 of those beyond the largest whole
+    total-degree basis among them are `counts.chosen`, none where all are kept. Multiply-adds: k D for y, k for scaling,
+    k (p - 1) for the recursion, N k for the products and the sum.
     """
 
     name = "global_polynomial"
@@ -173,6 +184,7 @@ class GlobalPolynomial(Classical):
             frame_size(manifold) + k + k * max(0, reach - 1) + count * k,
             {"coefficients": count},
             found,
+            picked_exponents(basis.indices),
         )
 
     def basis(self, problem: RegressionProblem, degree: int) -> ChebyshevExpansion:

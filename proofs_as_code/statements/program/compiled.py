@@ -1,7 +1,8 @@
 """What follows from a program without its weights, and what compiling it into weights promises.
 
 Counts. Gate constants are never zero and nothing else in the weights depends on the bounds, so the sizes of a network
-follow from its program: they are compared with those of the compiled weights, counted here entry by entry.
+follow from its program: they are compared with those of the compiled weights, counted here entry by entry. What of the
+position code was chosen the verifier counts, which shares nothing with the library.
 
 Constants. `compile` propagates bounds on every register, stage by stage, and takes for a rule's form G the power of two
 at least 1.01 U^T |G| U / gap, U the largest bounds on (registers, 1). A score is affine in the registers of either
@@ -39,6 +40,7 @@ from proofs_as_code import rational
 from proofs_as_code.framework import Hypothesis, Statement, Twin, Verdict, verdict
 from proofs_as_code.rational import ZERO
 from proofs_as_code.statements.program.programs import BOX, CODES, Code, drawn_program, full_program, wanted
+from proofs_as_code.verifier.counting import COSINES, chosen
 
 BELOW = 1 - 2.0**-20  # just below a minimum
 CONSTRUCTIONS = ("compact", "compact, trigonometric", "paper")
@@ -78,6 +80,9 @@ def sizes_of(weights: Weights) -> dict[str, int]:
     used = sum(int(weights.hidden0[t, row] != 0) for t in range(tokens) for row in written)
     total = sum(len(heads) for heads, _ in weights.blocks)
     entries = [*matrices, *(array for layer in layers for array in layer)]
+    nonzero = sum(int((array != 0).sum()) for array in entries) + used
+    code = [weights.hidden0[:, row].tolist() for row in range(width) if row not in written]
+    picked = chosen(code, COSINES["float64"])
     return {
         "blocks": len(weights.blocks),
         "heads": max(len(heads) for heads, _ in weights.blocks),
@@ -87,8 +92,10 @@ def sizes_of(weights: Weights) -> dict[str, int]:
         "embedding_dim": width,
         "tokens": tokens,
         "parameters": sum(array.size for array in entries) + used,
-        "nonzero_parameters": sum(int((array != 0).sum()) for array in entries) + used,
+        "nonzero_parameters": nonzero,
         "code_entries": tokens * (width - len(written)),
+        "chosen_entries": picked,
+        "stored_numbers": nonzero + picked,
     }
 
 
@@ -121,6 +128,13 @@ def with_a_zero(weights: Weights) -> Weights:
     query = heads.query.copy()
     query[tuple(np.argwhere(query != 0)[0])] = 0.0
     return with_blocks(weights, [(Heads(query, heads.key, heads.value), ffn), *weights.blocks[1:]])
+
+
+def with_tokens_exchanged(weights: Weights) -> Weights:
+    """The codes of two tokens exchanged: then they are no formula of the tokens' numbers."""
+    hidden0 = weights.hidden0.copy()
+    hidden0[[2, 4], 2:] = hidden0[[4, 2], 2:]
+    return Weights(hidden0, weights.blocks, weights.readout, weights.box)
 
 
 def one_by_one(program: Program, weights: Weights, where: dict[str, Any]) -> Verdict:
@@ -254,8 +268,9 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement(
         name="program.counts",
         source="ours",
-        claim="blocks, heads, tokens, FFN, dense and non-zero parameters follow from the program: they are those of "
-        "the compiled weights, for drawn programs and both constructions; no head depends on its batch",
+        claim="blocks, heads, tokens, FFN, dense and non-zero parameters, code entries that were chosen and stored "
+        "numbers follow from the program: they are those of the compiled weights, for drawn programs and both "
+        "constructions; no head depends on its batch",
         latex=r"The counts of a program are those of the weights into which it is compiled.",
         hypotheses={"seed": SEED, "code": CODE, "construction": CONSTRUCTION},
         check=check_counts,
@@ -265,6 +280,11 @@ STATEMENTS: tuple[Statement, ...] = (
                 "a coefficient set to zero",
                 "gate coefficients are not zero: one is in the weights",
                 counted_otherwise(with_a_zero),
+            ),
+            Twin(
+                "codes exchanged",
+                "a code is a formula of the token's number: those of two tokens exchanged",
+                counted_otherwise(with_tokens_exchanged),
             ),
         ),
         examples=40,

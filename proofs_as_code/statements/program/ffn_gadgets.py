@@ -134,6 +134,11 @@ def _clip(knobs: Knobs, a: fmpq, b: fmpq) -> Point:
     return clamp(a, -limit, limit) - a, ZERO
 
 
+def _shifted_clip(knobs: Knobs, a: fmpq, b: fmpq) -> Point:
+    limit = rational(knobs.scale)
+    return clamp(a + limit / 2, -limit, limit) - a, ZERO
+
+
 def _clip_kinks(knobs: Knobs) -> list[Point]:
     return on_a(*(fmpq(k, 2) * rational(knobs.scale) for k in range(-4, 5)))
 
@@ -213,6 +218,17 @@ GADGETS: tuple[Gadget, ...] = (
         r"$a\gets\mathrm{clip}(a,-c,c)$ on every token",
         library("clip", lambda k: {"row": "a", "limit": k.scale}, gated=False),
         _clip,
+        _clip_kinks,
+        _clip_peak,
+        layers=lambda knobs: 2,
+        gated=False,
+    ),
+    Gadget(
+        "shifted_clip",
+        "a <- clip(a + c/2, -c, c) on every token",
+        r"$a\gets\mathrm{clip}(a+c/2,-c,c)$ on every token",
+        library("shifted_clip", lambda k: {"row": "a", "limit": k.scale, "shift": k.scale / 2}, gated=False),
+        _shifted_clip,
         _clip_kinks,
         _clip_peak,
         layers=lambda knobs: 2,

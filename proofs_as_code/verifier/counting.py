@@ -1,0 +1,153 @@
+"""The sizes of a network, counted from its file: what is stored, and what of its code was chosen.
+
+Dense parameters are the entries of all heads and feed-forward layers, and the entries of the state at x = 0 that are
+not zero in rows that are written: by x (row 0) or by a block. The other rows are the code. Of its entries that are not
+zero some are given by the number t of their token, so that nobody has to store them; all others were chosen.
+
+1. A row that is the same everywhere. 2. cos or sin of t pi / 2l, as far as the type holds them. 3. Beside a row v of
+integers a row of its squares, and v where it is 1 more than at the token before; at the first token -(l // 2), too.
+4. A row q of integers closes the rows since the last such row (or since the first row), all of integers, if it is the
+sum of their squares, but for tokens where it is one power of two, the same for all of these and above their sums: q is
+given, and so are those rows wherever tokens in a row go through all vectors with |A|_1 <= m, or all of them without a
+negative entry, in lexicographic order.
+
+Stored are the parameters that are not zero and what was chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from proofs_as_code.verifier.documents import Refused
+from proofs_as_code.verifier.weights import Weights, read
+
+MOST = 2**26  # of an entry whose square is looked at
+COSINES = {"float64": 2.0**-50, "float32": 2.0**-22}
+
+
+class Sizes(NamedTuple):
+    parameters: int
+    nonzero_parameters: int
+    code_entries: int
+    chosen_entries: int
+    stored_numbers: int
+
+
+def count(path: str | Path) -> Sizes:
+    """The sizes of the network in a file; raises `Refused` where it holds none, OSError where it cannot be read."""
+    file = Path(path).read_bytes()
+    try:
+        return sizes(Weights.of(read(file)[0]))
+    except (ArithmeticError, MemoryError, TypeError, ValueError) as failure:  # Refused is a ValueError
+        told = (
+            str(failure) if isinstance(failure, Refused) else f"{type(failure).__name__}: {ascii(str(failure))[:200]}"
+        )
+        raise Refused(told) from None
+
+
+def sizes(weights: Weights) -> Sizes:
+    """The sizes of a network."""
+    tokens, width = weights.hidden0.shape
+    entries = nonzero = 0
+    written = {0}
+    for query, key, value, layers in weights.blocks:
+        for array in (query, key, value, *(part for layer in layers for part in layer)):
+            entries, nonzero = entries + array.size, nonzero + int((array != 0).sum())
+        written |= {row for row in range(width) if value[:, row].any()}
+        written |= {row for row in range(width) for weight, bias in layers[-1:] if weight[row].any() or bias[row] != 0}
+    registers = int((weights.hidden0[:, sorted(written)] != 0).sum())
+    rows = [weights.hidden0[:, row] for row in range(width) if row not in written]
+    picked = chosen([row.astype(np.float64).tolist() for row in rows], COSINES[weights.hidden0.dtype.name])
+    return Sizes(
+        entries + registers,
+        nonzero + registers,
+        tokens * len(rows),
+        picked,
+        nonzero + registers + picked,
+    )
+
+
+def chosen(rows: list[list[float]], rounding: float) -> int:
+    """How many entries of the rows of a code were chosen."""
+    given = [alike(row) or waves(row, rounding) for row in rows]
+    at: list[set[int]] = [set() for _ in rows]  # tokens whose entry is given
+    integers = [whole(row) for row in rows]
+    rooted: set[tuple[int, int]] = set()
+    for i, v in enumerate(integers):
+        for j, w in enumerate(integers):
+            if i != j and (j, i) not in rooted and v and w and max(map(abs, v)) <= MOST and w == [n * n for n in v]:
+                rooted.add((i, j))
+                given[j] = True
+                at[i] |= {t for t in range(len(v)) if v[t] == (v[t - 1] + 1 if t else -(len(v) // 2))}
+    open_rows: list[int] = []
+    for j, q in enumerate(integers):
+        group = [integers[i] for i in open_rows]
+        if q and group and all(group) and closes(group, q):
+            given[j] = True
+            tokens = listed(list(zip(*group, strict=True)))
+            for i in open_rows:
+                at[i] |= tokens
+            open_rows = []
+        else:
+            open_rows.append(j)
+    return sum(v != 0 and t not in at[i] for i, row in enumerate(rows) if not given[i] for t, v in enumerate(row))
+
+
+def alike(row: list[float]) -> bool:
+    return all(v == row[0] for v in row)
+
+
+def waves(row: list[float], rounding: float) -> bool:
+    step = math.pi / (2 * len(row))
+    return any(all(abs(v - wave(t * step)) <= rounding for t, v in enumerate(row)) for wave in (math.cos, math.sin))
+
+
+def whole(row: list[float]) -> list[int]:
+    """The row in integers; none if it holds something else."""
+    return [int(v) for v in row] if all(v.is_integer() and abs(v) <= MOST**2 for v in row) else []
+
+
+def closes(rows: list[list[int]], q: list[int]) -> bool:
+    """4: whether q is made of the rows before it."""
+    if any(abs(v) > MOST for row in rows for v in row):
+        return False
+    sums = [sum(row[t] ** 2 for row in rows) for t in range(len(q))]
+    apart = {t: v for t, v in enumerate(q) if v != sums[t]}
+    powers = set(apart.values())
+    return all(p > 0 and p & (p - 1) == 0 and all(p > sums[t] for t in apart) for p in powers) and len(powers) <= 1
+
+
+def listed(vectors: list[tuple[int, ...]]) -> set[int]:
+    """Tokens that are part of a run through a whole lattice; an order of 0 is none."""
+    found: set[int] = set()
+    for start, vector in enumerate(vectors):
+        if start in found or any(vector[1:]) or vector[0] > 0:
+            continue
+        order = -vector[0]
+        if not order:  # (0, .., 0), (0, .., 1) and so on to (0, .., m)
+            unit = vector[:-1]
+            while start + order + 1 < len(vectors) and vectors[start + order + 1] == (*unit, order + 1):
+                order += 1
+        end = start
+        for member in members(len(vector), order, vector[0] < 0):
+            if end == len(vectors) or vectors[end] != member:
+                break
+            end += 1
+        else:
+            found |= set(range(start, end)) if order else set()
+    return found
+
+
+def members(k: int, order: int, signed: bool) -> Iterator[tuple[int, ...]]:
+    """All integer vectors with |A|_1 <= order in lexicographic order; without negative entries if not signed."""
+    if k == 0:
+        yield ()
+        return
+    for first in range(-order if signed else 0, order + 1):
+        for rest in members(k - 1, order - abs(first), signed):
+            yield (first, *rest)

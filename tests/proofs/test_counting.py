@@ -1,0 +1,225 @@
+"""The verifier's own count of a network's file against the library's, on networks of all kinds and on forged ones."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load, save
+
+import construct
+from construct.files import write_dense
+from construct.manifolds import Circle, Cube, Sphere
+from construct.network import Network
+from construct.ridge.approximator import RidgeApproximator, RidgeBasis
+from construct.ridge.coordinates import coordinates_of
+from construct.ridge.directions import Lattice
+from construct.ridge.program import free_numbers, free_program
+from proofs_as_code.verifier.__main__ import main
+from proofs_as_code.verifier.counting import Sizes, count
+from proofs_as_code.verifier.documents import Refused
+from tests.program.test_program import programs
+from tests.transformer.networks import exp_sin, random_network
+
+
+def ridge(manifold, degree, shape="principal", *, order=None, zeros=0, picked=False, seed=0):
+    """A program with drawn coefficients, `zeros` of them 0; the scales do not matter here."""
+    coordinates = coordinates_of(manifold, seed)
+    family = Lattice(coordinates.count, order or degree, shape)
+    numbers = np.arange(0, family.count, 2)
+    basis = RidgeBasis(manifold, coordinates, degree, family, numbers, np.full(coordinates.count, 0.1))
+    coefficients = torch.rand(len(numbers), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
+    coefficients[:zeros] = 0.0
+    approximator = RidgeApproximator(basis, coefficients, 0.25)
+    program = free_program(approximator, picked=picked)
+    assert picked or program.counts.stored_numbers == free_numbers(approximator)
+    return program
+
+
+def built(construction, manifold=Circle(), **settings):  # noqa: B008
+    return lambda: construct.approximate(exp_sin, manifold, construction=construction, **settings)
+
+
+def of(program, manifold):
+    return lambda: Network(program().compile(manifold.box.numpy()))
+
+
+NETWORKS = {
+    "compact": built("compact", charts=4, degree=3),
+    "compact, trigonometric": built("compact", charts=4, degree=3, position_code="trigonometric"),
+    "compact, float32": built("compact", charts=4, degree=2, dtype=torch.float32),
+    "trigonometric, float32": built(
+        "compact", Cube(1), charts=1, cells=2, degree=1, position_code="trigonometric", dtype=torch.float32
+    ),
+    "compact, cells": built("compact", Cube(1), charts=1, cells=4, degree=1),
+    "compact on a sphere": built("compact", Sphere(2), charts=6, degree=2),
+    "paper": built("paper", charts=4, cells=2, degree=1),
+    "paper, trigonometric": built("paper", charts=4, cells=2, degree=1, position_code="trigonometric"),
+}  # fmt: skip
+RIDGES = {
+    "ridge": (ridge(Sphere(2, ambient=5), 4), Sphere(2, ambient=5)),
+    "ridge, signed": (ridge(Circle(ambient=4), 6, "octahedron", zeros=2), Circle(ambient=4)),
+    "ridge on a curve": (ridge(Cube(1), 3), Cube(1)),
+}
+PICKED = {
+    "ridge, picked": (ridge(Sphere(2, ambient=5), 4, picked=True), Sphere(2, ambient=5)),
+    "ridge, signed, picked": (ridge(Sphere(2), 3, "octahedron", picked=True), Sphere(2)),
+}
+
+
+def library(counts):
+    return Sizes(*(getattr(counts, name) for name in Sizes._fields))
+
+
+def on_disk(net, folder):
+    path = folder / "net.safetensors"
+    write_dense(net.transformer, path)
+    return path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_codes_of_compact_and_paper_networks_are_given(name, tmp_path):
+    """All numbers that a compact or a paper network stores are those of its non-zeros, before it is compiled, after,
+    and by the verifier's count of the file."""
+    net = NETWORKS[name]()
+    a = net.architecture
+    assert a.chosen_entries == 0 and a.stored_numbers == a.nonzero_parameters > 0
+    assert net.program.counts.stored_numbers == a.stored_numbers or net.dtype == torch.float32
+    net.save(tmp_path / "whole.safetensors")
+    assert count(tmp_path / "whole.safetensors") == count(on_disk(net, tmp_path)) == library(a)
+
+
+@pytest.mark.parametrize("name", [*RIDGES, *PICKED])
+def test_directions_of_a_ridge_network(name, tmp_path):
+    """Whole lattices are given, all but the unit vectors of the k inputs; picked directions count entry by entry."""
+    program, manifold = (RIDGES | PICKED)[name]
+    net = Network(program.compile(manifold.box.numpy()))
+    a, code = net.architecture, program.layout.code
+    k = len(code.named)
+    other = np.count_nonzero(code.integers[manifold.ambient + 1 :]) if name in PICKED else 0
+    assert a.chosen_entries == program.counts.chosen_entries == k + other
+    assert count(on_disk(net, tmp_path)) == library(a)
+    assert a.stored_numbers == a.nonzero_parameters + a.chosen_entries
+
+
+def test_reports_show_stored_numbers():
+    program, manifold = PICKED["ridge, picked"]
+    net = Network(program.compile(manifold.box.numpy()))
+    a = net.architecture
+    text = f"{a.nonzero_parameters:,} non-zero, {a.stored_numbers:,} stored numbers, largest"
+    assert text in repr(net) and a.stored_numbers > a.nonzero_parameters
+
+
+@settings(max_examples=25, deadline=None)
+@given(programs())
+def test_drawn_programs(tmp_path_factory, program):
+    net = Network(program.compile(np.ones(2)))
+    assert count(on_disk(net, tmp_path_factory.mktemp("drawn"))) == library(net.architecture) == library(program.counts)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.5]), st.sampled_from([torch.float64, torch.float32]))
+def test_random_networks(tmp_path_factory, seed, sparse, dtype):
+    net = random_network(seed, sparse=sparse, dtype=dtype)
+    assert count(on_disk(net, tmp_path_factory.mktemp("random"))) == library(net.architecture)
+
+
+# -- forged files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    """The ridge network's tensors; code rows are a, b, A1 .. A3, q, 1, of 5 inputs, the output and 35 directions."""
+    program, manifold = RIDGES["ridge"]
+    net = Network(program.compile(manifold.box.numpy()))
+    return {name: t.detach().numpy() for name, t in net.transformer.state_dict().items()} | {
+        "readout": np.array(net.transformer.output)
+    }
+
+
+def forged(tensors, change, folder):
+    changed = {name: array.copy() for name, array in tensors.items()}
+    change(changed)
+    path = folder / "forged.safetensors"
+    path.write_bytes(save(changed))
+    return path
+
+
+def shuffled(changed):
+    code = changed["hidden0"]
+    order = np.random.default_rng(0).permutation(35)
+    code[6:] = code[6:][order]
+
+
+def swapped(changed):
+    code = changed["hidden0"]
+    code[[9, 20]] = code[[20, 9]]
+
+
+def wrong_q(changed):
+    changed["hidden0"][12, 5] += 1
+
+
+def another_apart(changed):
+    changed["hidden0"][12, 5] = changed["hidden0"][0, 5]
+
+
+def non_zero(changed):
+    query = changed["blocks.0.attention.query"]
+    query[tuple(np.argwhere(query == 0)[0])] = 1e-9
+
+
+def coefficient(changed):
+    changed["hidden0"][-1 - int(changed["hidden0"][-1, 1] != 0), 1] = 0.5
+
+
+ENTRIES = np.count_nonzero(Lattice(3, 4).integers)
+FORGERIES = {
+    "shuffled": (shuffled, 0, ENTRIES),  # every direction was chosen, then
+    "two swapped": (swapped, 0, ENTRIES),
+    "a wrong square": (wrong_q, 0, ENTRIES + 6 + 34),  # q is no row of squares: its 40 non-zeros count, too
+    "another token apart": (another_apart, 0, 0),  # still a formula
+    "an extra non-zero": (non_zero, 1, 0),
+    "an extra coefficient": (coefficient, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_networks_count_what_the_rule_says(name, tensors, tmp_path):
+    change, nonzero, chosen = FORGERIES[name]
+    honest = count(forged(tensors, lambda changed: None, tmp_path))
+    found = count(forged(tensors, change, tmp_path))
+    assert found.nonzero_parameters - honest.nonzero_parameters == nonzero
+    assert found.chosen_entries - honest.chosen_entries == chosen
+    assert found.stored_numbers - honest.stored_numbers == nonzero + chosen
+    assert found.code_entries == honest.code_entries
+
+
+def test_the_command_line(tensors, tmp_path, capsys):
+    path = forged(tensors, lambda changed: None, tmp_path)
+    found = count(path)
+    assert main(["--count", str(path)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [f"{name}: {size}" for name, size in found._asdict().items()]
+    path.write_bytes(save({name: array for name, array in load(path.read_bytes()).items() if name != "readout"}))
+    assert main(["--count", str(path)]) == 1
+    assert capsys.readouterr().out == "refused (network: expected a tensor 'readout', got none)\n"
+    with pytest.raises(Refused, match="network: expected a tensor 'readout', got none"):
+        count(path)
+    for arguments, message in (
+        (["--count"], "arguments: expected NETWORK, got 0 of them"),
+        (["--count", "nowhere"], "NETWORK: expected a file, got nowhere"),
+        (["--count", str(path), str(path)], "arguments: expected NETWORK, got 2 of them"),
+    ):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
+    assert main(["--help"]) == 0 and "--count NETWORK" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "file", [b"", b"x" * 100, save({"hidden0": np.full((2, 3), np.nan), "readout": np.array([0, 0])})]
+)
+def test_what_is_no_network_is_refused(file, tmp_path):
+    (tmp_path / "f").write_bytes(file)
+    with pytest.raises(Refused):
+        count(tmp_path / "f")
