@@ -7,8 +7,8 @@ the same epsilon: the part of epsilon that the polynomials leave over is for the
 same charts and polynomials, joined and multiplied out as cheaply as we know. `ridge` is our transformer of Chebyshev
 polynomials of linear forms, one cubic head for each map T3 or T2; `ridge formula` is the ReLU network of such a
 formula, map by map from sawtooth squares, the fewest that a measurement confirms, `ridge formula, proved` with those
-that the bound of the errors asks for. That formula is planned for a part of epsilon, so that something is left to the
-squares. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of its own. `paper` and
+that the bound of the errors asks for. Its degree is chosen for few squares, and such that something of epsilon is left
+to them. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of its own. `paper` and
 `chen` are the constructions of the two papers, with degree, grid and compositions searched for the same target and
 epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -21,14 +21,18 @@ from construct.progress import Progress, silent
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import lattice_size
-from construct.ridge.planner import plan
+from construct.ridge.maps import DEGREES
+from construct.ridge.planner import RidgePlanner, plan
 from construct.validation import invalid
 
 SETTINGS = ("degree", "compositions", "maps")
 RUNGS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 10), (9, 12), (12, 14), (16, 16))
 """Degree, compositions."""
-FORMULA = (0.8, 0.3)  # of epsilon: what the formula may err by; a better one leaves more to the squares
-MOST_DIRECTIONS = 2_600  # of the ladder
+FORMULA = 0.8  # of epsilon: what the formula may err by
+MORE = (
+    2  # degrees after the first that will do: T2 takes one square, T3 three, and a better formula leaves more to them
+)
+MOST_DIRECTIONS = 2_600
 
 
 class RidgeRelu(Method):
@@ -82,7 +86,10 @@ class RidgeRelu(Method):
         return self._baseline(network, dict(settings), time.perf_counter() - start, dtype, device)
 
     def to_epsilon(self, problem: Problem, options: Options) -> Baseline:
-        """The smallest network that `same_ridge` finds for the formulas that are planned for a part of epsilon."""
+        """The smallest network that `same_ridge` finds for the first degrees whose formulas are good enough.
+
+        These are not the degrees of the smallest transformers, for which the number of maps counts, whatever they are.
+        """
         found = self.below(problem, options, None)
         assert found is not None  # without a limit there is one, or `below` raises
         return found
@@ -91,21 +98,18 @@ class RidgeRelu(Method):
         """`to_epsilon`, or None where no network has fewer than `limit` non-zeros.
 
         Raises:
-            EpsilonNotReached: no formula is as good, or there is no limit and no network.
+            EpsilonNotReached: there is no limit, and no network.
         """
         start = time.perf_counter()
         search = Search(problem, self.name, margin=1.0)
         found: list[Baseline] = []
-        for share in FORMULA:
-            try:
-                approximator = plan(replace(problem, epsilon=share * problem.wanted), None).approximator
-            except EpsilonNotReached:
-                if found or share != FORMULA[0]:
-                    break
-                raise
-            if limit is None or RidgeReluNetwork(approximator, 1).counts.nonzero < limit:
-                one = self._settled(approximator, search, options)
-                found += [] if one is None else [one]
+        for number, approximator in enumerate(_formulas(search)):
+            if limit is not None and RidgeReluNetwork(approximator, 1).counts.nonzero >= limit:
+                break
+            one = self._settled(approximator, search, options)
+            found += [] if one is None else [one]
+            if number == MORE:
+                break
         if not found:
             if limit is not None:
                 return None
@@ -155,3 +159,17 @@ class RidgeRelu(Method):
             device=torch.device(device),
             model=network,
         )
+
+
+def _formulas(search: Search) -> Iterator[RidgeApproximator]:
+    """The ridge formulas whose measured error leaves enough of epsilon to the squares, by degree."""
+    problem = search.problem
+    planner, goal = RidgePlanner(problem, search), FORMULA * problem.wanted
+    for degree in DEGREES:
+        if lattice_size(planner.coordinates.count, degree) > MOST_DIRECTIONS:
+            return
+        found = planner.by_hand(degree).approximator
+        if found.residual is not None and found.residual > goal:
+            continue
+        if measure(found, problem.target, problem.manifold, seed=problem.seed).sup <= goal:
+            yield found
