@@ -23,7 +23,7 @@ x0, x1 = variables(2)
 
 @pytest.fixture(scope="module")
 def net() -> construct.Network:
-    return construct.approximate(x0, CIRCLE, epsilon=1e-2)
+    return construct.approximate(x0, CIRCLE, epsilon=1e-2, construction="compact")
 
 
 # -- measure ----------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_errors_that_vanish_or_overflow_divide_nothing() -> None:
 
 def test_what_overflows_is_named_and_no_inf_is_said() -> None:
     with pytest.raises(PrecisionError) as caught:
-        construct.approximate(1e160 * exp(x0), CIRCLE, epsilon=1e158)
+        construct.approximate(1e160 * exp(x0), CIRCLE, epsilon=1e158, construction="compact")
     text = str(caught.value)
     assert "inf" not in text and "more than 1.8e+308" in text and "scaled target" in text
     scaled = construct.approximate(exp(x0), CIRCLE, epsilon=1e-2)  # the advice works

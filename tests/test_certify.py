@@ -27,7 +27,7 @@ x, y, z = variables(3)
 
 @pytest.fixture(scope="module")
 def circle_net() -> construct.Network:
-    return construct.approximate(exp_sin, Circle(), epsilon=1e-2)
+    return construct.approximate(exp_sin, Circle(), epsilon=1e-2, construction="compact")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_another_target_gets_a_bound_that_says_so(circle_net: construct.Network)
 
 
 def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Network) -> None:
-    moved = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
+    moved = construct.approximate(exp_sin, Circle(), epsilon=1e-2, construction="compact")
     with moved.edit() as transformer:
         transformer.hidden0[-1, 1] += 0.05  # a coefficient of the last chart
     certificate = construct.certify(moved, exp_sin, Circle())
@@ -119,7 +119,7 @@ def test_a_changed_coefficient_makes_the_bound_larger(circle_net: construct.Netw
 
 
 def test_balls_that_do_not_cover_are_found_out() -> None:
-    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2)
+    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2, construction="compact")
     cutoff = int(net.transformer.hidden0[:, 1].abs().argmax())  # r^2 - |c|^2 - sum B^2 of a chart
     with net.edit() as transformer:
         transformer.hidden0[cutoff, 1] -= 0.3  # a smaller ball
@@ -217,7 +217,7 @@ def test_a_resolution_by_hand_is_certified_as_it_is() -> None:
 
 @pytest.mark.slow
 def test_a_ring_torus() -> None:
-    net = construct.approximate(exp_sin, Torus(), epsilon=1e-1)
+    net = construct.approximate(exp_sin, Torus(), epsilon=1e-1, construction="compact")
     certificate = construct.certify(net, exp_sin, Torus())
     assert 1.0 <= certificate.ratio <= 3.0
 

@@ -100,7 +100,7 @@ def test_approximate_and_measure_blame_the_target(f: Any) -> None:
 
 
 def test_certify_blames_the_target_and_not_the_network() -> None:
-    net = construct.approximate(x0, CIRCLE, epsilon=1e-2)
+    net = construct.approximate(x0, CIRCLE, epsilon=1e-2, construction="compact")
     with pytest.raises(PrecisionError, match=r"^target: expected an expression whose values in float64"):
         construct.certify(net, LOSSY, CIRCLE)
     with pytest.raises(PrecisionError, match=r"^target: "):

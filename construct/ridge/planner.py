@@ -232,10 +232,12 @@ class RidgePlanner:
         basis, chosen = self._chosen(family, degree)
         rank = min(chosen.rank(), MOST_COEFFICIENTS)
         first = chosen.order[:rank]
-        errors = Fitting(basis, first, self._points(1, QUICK * (rank + 1))).errors()
+        fitting = Fitting(basis, first, self._points(1, QUICK * (rank + 1)))
+        errors = fitting.errors()
         faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
         found = Candidate(basis, first, errors, faded)
-        self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis))
+        make = partial(fitting.fit, rank, steps=0)
+        self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis), make=make)
         return found
 
     def _chosen(self, family: Directions, degree: int) -> tuple[RidgeBasis, Chosen]:

@@ -184,7 +184,9 @@ def test_the_ellipsoid_by_parametrisation_is_proved(tmp_path: Path) -> None:
         (math.nextafter(PI, 4.0), height),
     )
     manifold = ParametricManifold(band, (-PI, -height), (PI, height), (True, False), "estimate", "estimate")
-    net = construct.approximate(e.variable(0) * e.variable(1) + e.sin(e.variable(2)), manifold, epsilon=5e-2)
+    net = construct.approximate(
+        e.variable(0) * e.variable(1) + e.sin(e.variable(2)), manifold, epsilon=5e-2, construction="compact"
+    )
     certificate = construct.certify(net, e.variable(0) * e.variable(1) + e.sin(e.variable(2)), manifold, tolerance=1.0)
     net.save(tmp_path / "net.safetensors")
     certificate.save(tmp_path / "net.json")

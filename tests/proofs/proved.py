@@ -60,6 +60,7 @@ def digest(document: dict[str, Any]) -> str:
 
 def proved(folder: Path, target: Expression, dim: int, ambient: int, epsilon: float, **options: Any) -> Proved:
     manifold = Sphere(dim=dim, ambient=ambient)
+    options = {"construction": "compact"} | options
     net = construct.approximate(target, manifold, epsilon=epsilon, **options)
     found = construct.certify(net, target, manifold, tolerance=0.5)
     network, certificate = folder / "net.safetensors", folder / "net.json"

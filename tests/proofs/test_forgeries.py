@@ -193,7 +193,7 @@ def scaled(genuine: Genuine, block: int, powers: tuple[int, int, int]) -> dict[s
 
 @pytest.fixture(scope="module")
 def precise(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
-    net = construct.approximate(exp(x) * sin(2 * y), Circle(), epsilon=5e-5)
+    net = construct.approximate(exp(x) * sin(2 * y), Circle(), epsilon=5e-5, construction="compact")
     folder = tmp_path_factory.mktemp("precise")
     certificate = construct.certify(net, exp(x) * sin(2 * y), Circle(), tolerance=0.5)
     net.save(folder / "net.safetensors")
