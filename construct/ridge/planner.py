@@ -142,6 +142,7 @@ class RidgePlanner:
             for others in self._smaller(place, found):
                 better = self._best(others, needed_numbers(found))
                 found = found if better is None else better
+            found = self._polished(found)
             return RidgePlan(found, self.search.chosen(sizes_of(found), note_of(found.basis)))
         raise self.search.failure()
 
@@ -314,6 +315,24 @@ class RidgePlanner:
                 return found
             points *= 2
         return None
+
+    def _polished(self, found: RidgeApproximator) -> RidgeApproximator:
+        """The same numbers with as small an error as reweighting gives, where they are few."""
+        count = found.basis.count
+        if not 0 < count <= MANY:
+            return found
+        candidate = Candidate(found.basis, np.arange(count), np.zeros(count + 1), False)
+        better = self._fitted(candidate, count, points=2 * POINTS)
+        numbers, parameters, note = needed_numbers(better), dense_parameters(better), note_of(better.basis)
+        if numbers > needed_numbers(found) or self._large(better):
+            return found
+        measured = self.problem.search(better).sup
+        known = next(t.error for t in reversed(self.search.trials) if t.note == note and t.kind == "measured")
+        if known is not None and not measured < known:
+            return found
+        self.search.record(sizes_of(better), measured, "measured", parameters=parameters, cost=numbers, note=note,
+                           make=partial(_same, better))  # fmt: skip
+        return better
 
     def _fitted(self, candidate: Candidate, count: int, goal: float = 0.0, points: int = POINTS) -> RidgeApproximator:
         sample = self._points(2, max(LEAST_POINTS, points * (count + 1)))
