@@ -80,10 +80,10 @@ def charts_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = No
     Raises:
         InputError: the formula has parts that are no charts.
     """
-    return Substitution(formula, frame, torch.zeros(len(frame)) if offset is None else offset).charts()
+    return OnManifold(formula, frame, torch.zeros(len(frame)) if offset is None else offset).charts()
 
 
-class Substitution:
+class OnManifold:
     """Quantities of a network's formula as functions of y."""
 
     def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from construct.arrays import Float
 from construct.certificates.ballarrays import Balls
-from construct.certificates.charts import Substitution
+from construct.certificates.charts import OnManifold
 from construct.certificates.extraction import NetworkFormula
 from construct.certificates.polynomials import Polynomial, Quantity
 from construct.errors import InputError
@@ -89,7 +89,7 @@ def ridges_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = No
 class _Collection:
     def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor) -> None:
         self.formula, self.table = formula, formula.quantities.table
-        self.substitution = Substitution(formula, frame, offset)
+        self.substitution = OnManifold(formula, frame, offset)
 
     def ridges(self) -> NetworkRidges:
         parts: dict[int, dict[int, fmpq]] = {}  # of the output: coefficients by power, by quantity
