@@ -107,6 +107,11 @@ class Choices:
         return self.embedding_dim == 5
 
     @property
+    def single(self) -> bool:
+        """Whether the network is of float32."""
+        return self.dtype == torch.float32
+
+    @property
     def candidates(self) -> tuple[Construction, ...]:
         """The constructions that are asked for their smallest network."""
         if self.construction is not None:
@@ -148,7 +153,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
             plan: Planned = (
-                RidgePlanner(problem, search, choices.narrow, choices.sparse).plan()
+                RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single).plan()
                 if construction == "ridge"
                 else CompactPlanner(problem, search).plan()
             )
@@ -166,7 +171,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
     if construction == "ridge":
-        options = {"narrow": choices.narrow, "sparse": choices.sparse}
+        options = {"narrow": choices.narrow, "sparse": choices.sparse, "single": choices.single}
         return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, **options)
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:

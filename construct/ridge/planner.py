@@ -27,7 +27,7 @@ from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
 from construct.ridge.directions import Directions, Lattice, octahedron_size
 from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
-from construct.ridge.ladder import waves_for
+from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
 from construct.ridge.sampling import Sample, at, drawn
@@ -43,6 +43,7 @@ AIM = 0.95  # of the goal: where reweighting ends for many coefficients
 FADED = 1e-6  # share of the first pivot
 LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directions of both signs are tried
 REFITS = 3  # with twice the points each time, for one number of directions
+LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks
@@ -90,7 +91,13 @@ class Candidate:
 
 
 def plan(
-    problem: Problem, budget: int | None, *, degree: int | None = None, narrow: bool = False, sparse: bool = False
+    problem: Problem,
+    budget: int | None,
+    *,
+    degree: int | None = None,
+    narrow: bool = False,
+    sparse: bool = False,
+    single: bool = False,
 ) -> RidgePlan:
     """The fewest stored numbers whose measured error is at most epsilon.
 
@@ -99,6 +106,7 @@ def plan(
         degree: by hand: the smallest degree of a chain of maps that is at least this, with all directions; nothing is
             searched.
         narrow: of width 5, whose directions are waves.
+        single: for float32, in which coefficients must not be large.
         sparse: choose the directions for the target, by orthogonal least squares.
 
     Raises:
@@ -106,7 +114,7 @@ def plan(
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no degree reaches it; both carry the best error found.
     """
-    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), narrow, sparse)
+    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), narrow, sparse, single)
     return planner.plan() if degree is None else planner.by_hand(degree)
 
 
@@ -118,6 +126,7 @@ class RidgePlanner:
     search: Search
     narrow: bool = False
     sparse: bool = False
+    single: bool = False
     coordinates: Coordinates = field(init=False)
     tried: dict[int, Candidate] = field(default_factory=dict, init=False)  # by degree
 
@@ -215,7 +224,8 @@ class RidgePlanner:
     def _waves(self, degree: int) -> Candidate | None:
         """Directions of a network of width 5."""
         try:
-            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed)
+            limit = LARGEST_SINGLE if self.single else LARGEST
+            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed, largest=limit)
         except InputError as error:
             self.search.reason = self.search.reason or str(error)
             return None
