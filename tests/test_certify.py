@@ -252,12 +252,15 @@ def test_command_line(tmp_path: Path) -> None:
 def test_what_is_proved_by_default_is_the_smaller_network():
     net = construct.approximate(exp_sin, Circle(), epsilon=1e-2, bound="rigorous")
     assert net.origin is not None and net.origin.construction == "ridge" and net.certificate is not None
-    assert net.certificate.bound == net.claim.bound <= 1e-2 and net.architecture.stored_numbers < 100
+    assert net.claim is not None and net.certificate.bound == net.claim.bound <= 1e-2
+    assert net.architecture.stored_numbers < 100
     compact = construct.approximate(exp_sin, Circle(), epsilon=1e-2, bound="rigorous", construction="compact")
-    assert compact.origin.construction == "compact" and compact.certificate.bound <= 1e-2
+    assert compact.origin is not None and compact.origin.construction == "compact"
+    assert compact.certificate is not None and compact.certificate.bound <= 1e-2
 
 
 def test_a_constant_is_proved_by_the_construction_that_can():
     (x,) = variables(1)
     net = construct.approximate(0 * x + 2.0, Circle(), epsilon=1e-2, bound="rigorous")
-    assert net.origin is not None and net.origin.construction == "compact" and net.certificate.bound <= 1e-2
+    assert net.origin is not None and net.origin.construction == "compact"
+    assert net.certificate is not None and net.certificate.bound <= 1e-2
