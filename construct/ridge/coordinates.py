@@ -14,7 +14,7 @@ from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
 from construct.validation import invalid
 
-SAMPLES = 4000
+SAMPLES, FEWEST, ENTRIES = 4000, 400, 2**22  # points of the sample; where they have many coordinates; of the sample
 SPAN = 1e-9  # singular values below this share of the largest are of a smaller hull
 MOST_COORDINATES = 12
 
@@ -62,7 +62,8 @@ def coordinates_of(manifold: Manifold, seed: int) -> Coordinates:
     """
     lower, upper = manifold.box.numpy()
     # M spans what its canonical coordinates span: D may be 10^5
-    points = canonical_form(manifold).sample(SAMPLES, seed).numpy()
+    plain = canonical_form(manifold)
+    points = plain.sample(min(SAMPLES, max(FEWEST, ENTRIES // plain.canonical)), seed).numpy()
     reduced = points - points.mean(axis=0)
     values, turned = np.linalg.svd(reduced, full_matrices=False)[1:]
     rank = max(1, int((values > SPAN * values[0]).sum()))
