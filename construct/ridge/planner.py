@@ -24,12 +24,13 @@ from construct.measurement import cover_of
 from construct.planning import Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
-from construct.ridge.coordinates import Coordinates, coordinates_of
+from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Directions, Lattice
 from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
 from construct.ridge.ladder import waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
+from construct.ridge.projection import coordinates_for
 from construct.ridge.sampling import Sample, at, drawn
 from construct.ridge.support import support
 from construct.validation import invalid
@@ -46,7 +47,7 @@ SIGNED_ORDER = 2 / 3  # of the degree: then the octahedron has about as many mem
 REFITS = 3  # with twice the points each time, for one number of directions
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
-FURTHER = 2  # larger degrees that may have smaller networks
+FURTHER = 2  # larger degrees that may have smaller networks, or one within the budget
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Candidate:
     @property
     def overhead(self) -> int:
         """Stored numbers besides coefficients, at least."""
-        return least_numbers(self.basis.family, self.degree)
+        return least_numbers(self.basis.coordinates, self.basis.family, self.degree)
 
     def fewest(self, error: float) -> int:
         """The fewest directions whose least-squares error is at most this, all of them where none is."""
@@ -124,13 +125,17 @@ class RidgePlanner:
 
     def __post_init__(self) -> None:
         self.problem.progress("ridge: coordinates", None)
-        self.coordinates = coordinates_of(self.problem.manifold, self.problem.seed)
+        self.coordinates = coordinates_for(self.problem.manifold, self.problem.seed)
+        if self.narrow and self.coordinates.projection is not None:
+            what = f"a projection of {self.problem.manifold!r} to {self.coordinates.count} coordinates"
+            raise invalid("embedding_dim", f"'free' or None for {what}, which width 5 has no place for", 5)
         self._samples = dict[int, Sample]()
         self._worst = list[Tensor]()  # points (D,) where a fit was off the most
 
     # -- search -----------------------------------------------------------------------------------
 
     def plan(self) -> RidgePlan:
+        refused = 0
         for place, degree in enumerate(DEGREES):
             if not self._promising(degree):
                 break
@@ -139,6 +144,9 @@ class RidgePlanner:
                 break
             found = self._best(candidates)
             if found is None:
+                refused += self.search.fewest_refused is not None
+                if refused > FURTHER:  # larger degrees are not smaller by so much
+                    break
                 continue
             for others in self._smaller(place, found):
                 better = self._best(others, needed_numbers(found))
@@ -188,9 +196,10 @@ class RidgePlanner:
         if found.basis.count > MANY:
             return
         family, numbers, degree = found.basis.family, needed_numbers(found), DEGREES[place]
+        overhead = partial(least_numbers, self.coordinates, family)
         fading = found.basis.count < self.tried[degree].count
         for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
-            if least_numbers(family, larger) < (numbers if fading else least_numbers(family, degree)):
+            if overhead(larger) < (numbers if fading else overhead(degree)):
                 goal = GAIN * self.search.goal
                 yield [c for c in self._candidates(larger) if c.overhead + c.fewest(goal) < numbers]
 
@@ -236,7 +245,9 @@ class RidgePlanner:
         errors = fitting.errors()
         faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
         found = Candidate(basis, first, errors, faded)
-        make = partial(fitting.fit, rank, steps=0)
+        all_used = RidgeApproximator(basis.subset(first), torch.ones(rank, dtype=torch.float64), 1.0)
+        beyond = self.search.budget is not None and dense_parameters(all_used) > self.search.budget
+        make = None if beyond else partial(fitting.fit, rank, steps=0)
         self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis), make=make)
         return found
 

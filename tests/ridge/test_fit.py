@@ -60,7 +60,7 @@ def test_polynomials_of_the_degree_are_reproduced(manifold, degree, seed):
         return torch.from_numpy((y.numpy()[:, None, :] ** powers).prod(axis=2) @ weights)
 
     chosen = choose(basis, sample_of(basis, polynomial, 1500))
-    order = chosen.order[: chosen.rank()]
+    order = chosen.order[: chosen.rank(1e-14)]  # the usual cut gives up what is small on M, on the roll up to 1e-6
     found = Fitting(basis, order, sample_of(basis, polynomial, 3000, seed=2)).fit(len(order), steps=1)
     x = manifold.sample(2000, seed=3)
     want = polynomial(basis.coordinates.of(x))

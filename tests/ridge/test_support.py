@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.manifolds import Circle, Cube, Helix, ParametricManifold, Reach, SpecialOrthogonal3, Sphere, SwissRoll, Torus
+from construct.manifolds import (
+    Circle,
+    Cube,
+    Helix,
+    ParametricManifold,
+    Reach,
+    SpecialOrthogonal3,
+    Sphere,
+    SwissRoll,
+    Torus,
+)
 from construct.measurement import cover_of
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.support import support
