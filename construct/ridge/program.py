@@ -91,8 +91,9 @@ def free_program(approximator: RidgeApproximator, *, picked: bool = False) -> Pr
     if central:
         start[("centre", A)] = 1.0
     elif np.any(coordinates.centre):
-        start[("x", A)] = np.zeros(ambient)
-        start[("x", A)][coordinates.chosen] = -coordinates.centre
+        shifts = np.zeros(ambient)
+        shifts[coordinates.chosen] = -coordinates.centre
+        start[("x", A)] = shifts
     clip = Ffn("shifted_clip", numbers={"shift": basis.shift})
     signed = reals is not None or bool((ridges < 0).any())
     stages = [Stage("linear forms", _forms(names, basis.scales * coordinates.scale, signed), clip)]

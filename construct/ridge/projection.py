@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import pdist
 from scipy.special import softmax
 
-from construct.arrays import Float
+from construct.arrays import Float, Int
 from construct.errors import InputError
 from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
@@ -67,9 +67,9 @@ def projected(manifold: Manifold, seed: int, why: str = "") -> Coordinates:
 
 
 def _scaled(manifold: Manifold, forms: Float, distortion: float) -> Coordinates:
-    """With the centres and scales for which |y| <= 1 is proved on M."""
+    """With centres, and the one scale, for which |y| <= 1 is proved on M: one keeps the distortion."""
     count = len(forms)
-    forms = forms / np.linalg.norm(forms, axis=1, keepdims=True)
+    forms = forms / np.linalg.norm(forms, axis=1).max()
     plain = Coordinates(np.zeros(0, dtype=np.int64), np.zeros(count), np.ones(count), distortion, forms)
     net = cover_of(manifold, NET)
     if net is None:
@@ -78,7 +78,8 @@ def _scaled(manifold: Manifold, forms: Float, distortion: float) -> Coordinates:
         z = plain.within(manifold, net.points).numpy()
         lower, upper = z.min(axis=0), z.max(axis=0)
     centred = replace(plain, centre=(lower + upper) / 2)
-    return replace(centred, scale=1 / support(manifold, centred, np.eye(count), net))
+    largest = float(support(manifold, centred, np.eye(count), net).max())
+    return replace(centred, scale=np.full(count, 1 / largest))
 
 
 class Secants:
@@ -142,7 +143,7 @@ class Secants:
         least = min(float(ratios.min()), float(stretched.min()))
         return max(float(ratios.max()), float(stretched.max())) / least if least > 0 else np.inf
 
-    def _units(self, first: Float, second: Float) -> Float:
+    def _units(self, first: Int, second: Int) -> Float:
         apart = self.points[first] - self.points[second]
         return apart / np.linalg.norm(apart, axis=1, keepdims=True)
 

@@ -44,6 +44,11 @@ def design(basis, order, y):
     return np.concatenate([np.ones((len(y), 1)), atoms], axis=1)
 
 
+def residual(found):
+    assert found.residual is not None
+    return found.residual
+
+
 def wavy(y):
     return torch.exp(torch.sin(2 * y[:, 0])) + y[:, -1] * y[:, 0]
 
@@ -65,7 +70,7 @@ def test_polynomials_of_the_degree_are_reproduced(manifold, degree, seed):
     x = manifold.sample(2000, seed=3)
     want = polynomial(basis.coordinates.of(x))
     assert float((found(x) - want).abs().max()) <= 1e-9 * float(want.abs().max())
-    assert found.residual <= 1e-9 * float(want.abs().max())
+    assert residual(found) <= 1e-9 * float(want.abs().max())
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS, ids=lambda m: type(m).__name__)
@@ -81,7 +86,7 @@ def test_errors_of_all_beginnings_are_those_of_least_squares(manifold):
         want = np.abs(values - part @ np.linalg.lstsq(part, values, rcond=None)[0]).max()
         assert errors[count] == pytest.approx(want, rel=1e-6)
     plain = Fitting(basis, order, sample).fit(3, steps=0)
-    assert plain.residual == pytest.approx(errors[3], rel=1e-9)
+    assert residual(plain) == pytest.approx(errors[3], rel=1e-9)
 
 
 def minimax(matrix, values):
@@ -100,10 +105,10 @@ def test_reweighting_comes_near_the_smallest_largest_error(manifold, degree, cou
     fitting = Fitting(basis, order, sample)
     first, found = fitting.fit(count, steps=0), fitting.fit(count)
     least = minimax(design(basis, order, sample.y), sample.values.numpy())
-    assert least * (1 - 1e-7) <= found.residual <= 1.1 * least
-    assert found.residual < first.residual
+    assert least * (1 - 1e-7) <= residual(found) <= 1.1 * least
+    assert residual(found) < residual(first)
     # what is returned is what the residual is of
-    assert float((fitting.sample.values - atoms_sum(found, sample.y)).abs().max()) == pytest.approx(found.residual)
+    assert float((fitting.sample.values - atoms_sum(found, sample.y)).abs().max()) == pytest.approx(residual(found))
 
 
 def atoms_sum(found, y):
@@ -114,11 +119,11 @@ def test_a_goal_ends_the_reweighting():
     basis = basis_on(Circle(), 6)
     order, sample = choose(basis, sample_of(basis, wavy, 800)).order[:9], sample_of(basis, wavy, 800, seed=2)
     fitting = Fitting(basis, order, sample)
-    plain, best = fitting.fit(9, steps=0).residual, fitting.fit(9).residual
+    plain, best = residual(fitting.fit(9, steps=0)), residual(fitting.fit(9))
     between = (plain * best) ** 0.5
-    assert best <= fitting.fit(9, goal=between).residual <= between
+    assert best <= residual(fitting.fit(9, goal=between)) <= between
     hopeless = fitting.fit(9, goal=best / 100)
-    assert best / 100 < hopeless.residual <= plain
+    assert best / 100 < residual(hopeless) <= plain
 
 
 @pytest.mark.parametrize("steps", [0, 6])
@@ -133,7 +138,7 @@ def test_what_is_not_kept_in_memory_comes_out_the_same(steps, monkeypatch):
     assert streamed._kept is None and kept._kept is not None
     assert streamed.errors() == pytest.approx(errors, rel=1e-6)
     again = streamed.fit(30, steps=steps)
-    assert again.residual == pytest.approx(found.residual, rel=1e-6)
+    assert residual(again) == pytest.approx(residual(found), rel=1e-6)
     assert again.coefficients.numpy() == pytest.approx(found.coefficients.numpy(), rel=1e-4, abs=1e-8)
 
 

@@ -1,5 +1,7 @@
 """Ridge networks as a user asks for them: epsilon is met, sizes by hand, budgets, ends from outside, files."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from tests.transformer.networks import exp_sin
 CIRCLE = Circle()
 
 
-def ridge(target, manifold, epsilon=None, **options):
+def ridge(target, manifold, epsilon=None, **options) -> Any:
     return construct.approximate(target, manifold, epsilon, construction="ridge", progress=False, **options)
 
 
@@ -106,7 +108,8 @@ def test_degree_by_hand_takes_the_next_that_a_chain_has():
         assert net.origin.sizes == Sizes(1, 1, degree) and len(net.origin.history) == 0
         assert claim_of(net).epsilon is None
         assert net.approximator.basis.count == 2 * degree  # all that are independent on the circle
-    assert construct.approximate(exp_sin, CIRCLE, degree=5, progress=False).origin.construction == "ridge"
+    default: Any = construct.approximate(exp_sin, CIRCLE, degree=5, progress=False)
+    assert default.origin.construction == "ridge"
     assert ridge(exp_sin, CIRCLE, degree=4, embedding_dim=5).architecture.embedding_dim == 5
     with pytest.raises(InputError, match="degree: expected at most 108 for the ridge construction, got 109"):
         ridge(exp_sin, CIRCLE, degree=109)
@@ -151,7 +154,7 @@ def test_the_same_network_twice_and_from_a_file(width, tmp_path):
     x = CIRCLE.sample(500, seed=1)
     assert torch.equal(first(x), again(x)) and first.origin.weights == again.origin.weights
     first.save(tmp_path / "net.safetensors")
-    loaded = construct.load(tmp_path / "net.safetensors")
+    loaded: Any = construct.load(tmp_path / "net.safetensors")
     assert torch.equal(loaded(x), first(x))
     assert loaded.architecture == first.architecture and loaded.claim == first.claim
     assert loaded.origin.construction == "ridge" and loaded.origin.sizes == first.origin.sizes

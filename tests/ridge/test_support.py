@@ -10,6 +10,7 @@ from construct.manifolds import (
     Circle,
     Cube,
     Helix,
+    Net,
     ParametricManifold,
     Reach,
     SpecialOrthogonal3,
@@ -22,6 +23,12 @@ from construct.ridge.coordinates import coordinates_of
 from construct.ridge.support import support
 
 NET = 20_000
+
+
+def net_of(manifold, most):
+    net = cover_of(manifold, most)
+    assert net is not None
+    return net
 
 
 def torus_support(torus, w):
@@ -94,7 +101,7 @@ def test_a_reach_that_was_measured_proves_nothing():
     alpha = np.array([[1.0, 2.0]])
     bounds = []
     for manifold in (exact, measured):
-        net = cover_of(manifold, 40)
+        net = net_of(manifold, 40)
         bounds.append(float(support(manifold, coordinates_of(manifold, 0), alpha, net)[0]))
         seen = float((net.points.numpy() * coordinates_of(manifold, 0).scale @ alpha[0]).max())
         size = float(np.linalg.norm(alpha * coordinates_of(manifold, 0).scale))
@@ -107,6 +114,6 @@ def test_a_reach_that_was_measured_proves_nothing():
 def test_an_edge_has_the_first_order_bound_only():
     strip = Cube(1)
     coordinates = coordinates_of(strip, 0)
-    net = cover_of(strip, 9)
-    inner = type(net)(net.points[net.points[:, 0].abs() < 0.99 * float(strip.half_widths[0])], 2 * net.radius)
+    net = net_of(strip, 9)
+    inner = Net(net.points[net.points[:, 0].abs() < 0.99 * float(strip.half_widths[0])], 2 * net.radius)
     assert float(support(strip, coordinates, np.array([[5.0]]), inner)[0]) >= 5.0
