@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -26,7 +26,7 @@ from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Directions, Lattice
-from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
+from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose, eliminated
 from construct.ridge.ladder import waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
@@ -46,6 +46,9 @@ LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directi
 SIGNED_ORDER = 2 / 3  # of the degree: then the octahedron has about as many members as the principal lattice
 REFITS = 3  # with twice the points each time, for one number of directions
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
+ROOM = 4.0  # times larger ones where directions are to be few
+BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
+SPARE = 1.5  # times the directions that are needed: of so many some are left out again
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks, or one within the budget
 
@@ -213,9 +216,32 @@ class RidgePlanner:
         if plain is None or plain.faded:
             signed = self._signed(degree)
             found += [] if signed is None else [signed]
+        found = [variant for candidate in found for variant in self._variants(candidate)]
         if found:
             self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
         return found
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether directions are chosen for the target."""
+        return self.sparse and self.problem.epsilon is not None
+
+    def _variants(self, candidate: Candidate) -> list[Candidate]:
+        """A candidate; where directions are chosen for the target, and all together are enough, instead of it those
+        that are chosen, and somewhat more than are needed of them in the order of elimination."""
+        goal, basis = self.search.goal, candidate.basis
+        if not self._adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * goal:
+            return [candidate]
+        chosen = adapted(basis, self._points(0, 2 * basis.count + 64), candidate.count, BELOW * goal)
+        greedy = self._reordered(candidate, chosen.order)
+        most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))
+        thinned = self._reordered(candidate, eliminated(basis, self._points(0, 4 * most + 64), greedy.order[:most]))
+        found = [c for c in (greedy, thinned) if c.fewest(goal) < candidate.fewest(goal)]
+        return found or [candidate]
+
+    def _reordered(self, candidate: Candidate, order: Int) -> Candidate:
+        errors = Fitting(candidate.basis, order, self._points(1, QUICK * (len(order) + 1))).errors()
+        return replace(candidate, order=order, errors=errors, faded=False)
 
     def _signed(self, degree: int) -> Candidate | None:
         """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
@@ -257,8 +283,7 @@ class RidgePlanner:
         while True:
             basis = self._basis(family, degree, np.sort(mixed[:size]))
             sample = self._points(0, 2 * basis.count + 64)
-            adapt = self.sparse and self.problem.epsilon is not None
-            chosen = adapted(basis, sample, MOST_COEFFICIENTS) if adapt else choose(basis, sample)
+            chosen = choose(basis, sample)
             if basis.count == family.count or OVERSAMPLED * chosen.rank() <= basis.count:
                 return basis, chosen
             size *= 2
@@ -344,7 +369,8 @@ class RidgePlanner:
             return None
         if all(self._large(a) for a in found) and not any(c.basis.family.signed for c in candidates):
             signed = self._signed(candidates[0].degree)
-            found += [] if signed is None else [a for a in [self._settled(signed, below)] if a is not None]
+            variants = [] if signed is None else self._variants(signed)
+            found += [a for a in (self._settled(variant, below) for variant in variants) if a is not None]
         small = [a for a in found if not self._large(a)]
         if small:
             return min(small, key=needed_numbers)
@@ -352,7 +378,8 @@ class RidgePlanner:
 
     def _large(self, found: RidgeApproximator) -> bool:
         """Whether its coefficients are large beside the target."""
-        return _largest(found) > LARGE * float(self._points(1, LEAST_POINTS).values.abs().max())
+        most = LARGE * ROOM if self._adapts else LARGE
+        return _largest(found) > most * float(self._points(1, LEAST_POINTS).values.abs().max())
 
 
 def _largest(found: RidgeApproximator) -> float:

@@ -17,7 +17,7 @@ from tests.transformer.networks import exp_sin
 CIRCLE = Circle()
 
 
-def default(target, manifold, epsilon=None, **options) -> Any:
+def default(target: Any, manifold: Any, epsilon: float | None = None, **options: Any) -> Any:
     return construct.approximate(target, manifold, epsilon, progress=False, **options)
 
 

@@ -21,7 +21,7 @@ from tests.transformer.networks import exp_sin
 CIRCLE = Circle()
 
 
-def ridge(target, manifold, epsilon=None, **options) -> Any:
+def ridge(target: Any, manifold: Any, epsilon: float | None = None, **options: Any) -> Any:
     return construct.approximate(target, manifold, epsilon, construction="ridge", progress=False, **options)
 
 
