@@ -229,9 +229,9 @@ class RidgePlanner:
     def _variants(self, candidate: Candidate) -> list[Candidate]:
         """A candidate; where directions are chosen for the target, and all together are enough, instead of it those
         that are chosen, and somewhat more than are needed of them in the order of elimination."""
-        goal, basis = self.search.goal, candidate.basis
-        if not self._adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * goal:
+        if not self._adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * self.search.goal:
             return [candidate]
+        goal, basis = self.search.goal, candidate.basis
         chosen = adapted(basis, self._points(0, 2 * basis.count + 64), candidate.count, BELOW * goal)
         greedy = self._reordered(candidate, chosen.order)
         most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))

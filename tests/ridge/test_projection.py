@@ -12,11 +12,12 @@ from scipy.spatial.distance import pdist
 
 import construct
 from construct.certificates.weights import weights_digest
-from construct.errors import EpsilonNotReached, InputError
+from construct.errors import BudgetExceeded, InputError
 from construct.manifolds import Circle, Cube, ParametricManifold
 from construct.network import Network
 from construct.program.compile import Program
 from construct.program.lattice import DirectionCode, code_from_spec
+from construct.ridge import projection
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
 from construct.ridge.directions import Lattice
@@ -74,15 +75,14 @@ def test_few_dimensions_need_no_projection():
         assert found.projection is None and np.array_equal(found.chosen, plain.chosen)
 
 
-def test_what_every_projection_distorts_is_refused():
-    wild = waves_curve(24, -0.5)
-    with pytest.raises(
-        InputError, match=r"a projection to 3 coordinates distorts distances by at most 30, got at best"
-    ):
-        coordinates_for(wild, 0)
-    # the default goes on without: here compact has no network either, and that is what is said
-    with pytest.raises(EpsilonNotReached, match="compact"):
-        construct.approximate(target, wild, 1e-3, max_parameters=2000, progress=False)
+def test_what_every_projection_distorts_is_refused(monkeypatch):
+    monkeypatch.setattr(projection, "LARGEST_DISTORTION", 1.3)  # CURVE has 1.6
+    named = r"a projection to 3 coordinates distorts distances by at most 1.3, got at best one by 1\.6"
+    with pytest.raises(InputError, match=named):
+        construct.approximate(target, CURVE, 1e-1, construction="ridge", progress=False)
+    # the default goes on without it: compact is asked, and says what it takes
+    with pytest.raises(BudgetExceeded, match="compact"):
+        construct.approximate(target, CURVE, 1e-1, max_parameters=300, progress=False)
 
 
 @pytest.fixture(scope="module")
