@@ -35,15 +35,18 @@ from construct.program.compile import Program
 from construct.progress import Progress, silent
 from construct.ridge import planner as ridge_planner
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.charts import SharedRidgeApproximator
 from construct.ridge.layouts import needed_numbers, ridge_program
 from construct.ridge.planner import RidgePlanner
 from construct.ridge.program import ridge_box
+from construct.ridge.shared import shared_program
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
 BOUNDS = ("measured", "rigorous")
-CERTIFIED: tuple[Construction, ...] = ("compact",)  # of which an error can be proved
+CERTIFIED: tuple[Construction, ...] = ("ridge", "compact")  # of which an error can be proved
+MOST_PROVED = 3  # coordinates of a ridge network of which errors are proved in minutes
 
 
 class Planned(Protocol):
@@ -105,12 +108,17 @@ class Choices:
         return self.embedding_dim == 5
 
     @property
+    def single(self) -> bool:
+        """Whether the network is of float32."""
+        return self.dtype == torch.float32
+
+    @property
     def candidates(self) -> tuple[Construction, ...]:
         """The constructions that are asked for their smallest network."""
         if self.construction is not None:
             return (self.construction,)
         by_hand = self.sizes.charts is not None or self.sizes.cells is not None
-        if by_hand or self.position_code != "integer" or self.bound == "rigorous":
+        if by_hand or self.position_code != "integer":
             return ("compact",)
         return ("ridge",) if self.sizes else ("ridge", "compact")
 
@@ -138,10 +146,13 @@ class Smallest:
 
 def _planned(problem: Problem, choices: Choices) -> Planned:
     """The plan of the construction that was asked for, or of that with the fewest stored numbers."""
-    if len(choices.candidates) == 1:
-        return _plan_of(choices.candidates[0], problem, choices)
+    candidates = choices.candidates
+    if choices.construction is None and choices.bound == "rigorous" and problem.manifold.canonical > MOST_PROVED:
+        candidates = ("compact",)
+    if len(candidates) == 1:
+        return _plan_of(candidates[0], problem, choices)
     found, missed, trials = list[tuple[int, Approximator]](), list[EpsilonNotReached](), list[Trial]()
-    for construction in choices.candidates:
+    for construction in candidates:
         dearest = min((numbers for numbers, _ in found), default=None)
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
@@ -169,14 +180,14 @@ def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgeP
         EpsilonNotReached: there are none.
     """
     try:
-        return RidgePlanner(problem, search, choices.narrow, choices.sparse)
+        return RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single)
     except InputError as error:
         raise EpsilonNotReached(f"{error}; no ridge network was fitted", math.inf) from None
 
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
     if construction == "ridge":
-        options = {"narrow": choices.narrow, "sparse": choices.sparse}
+        options = {"narrow": choices.narrow, "sparse": choices.sparse, "single": choices.single}
         return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, **options)
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:
@@ -230,21 +241,31 @@ def network_of(
     construction, program, box, sizes = _programmed(approximator, position_code)
     weights = program.compile(box, dtype, progress=progress)
     coefficients = approximator.coefficients
-    constant = isinstance(approximator, RidgeApproximator)
+    constants = int(isinstance(approximator, RidgeApproximator))
+    if isinstance(approximator, SharedRidgeApproximator):
+        constants = approximator.charts
     origin = Origin(
         construction=construction,
         source=program,
         sizes=sizes,
-        coefficients=int(coefficients.numel()) + constant,
-        nonzero_coefficients=approximator.parameters
-        if isinstance(approximator, RidgeApproximator)
-        else int(coefficients.count_nonzero()),
+        coefficients=int(coefficients.numel()) + constants,
+        nonzero_coefficients=_used_coefficients(approximator),
         manifold=manifold_of(approximator),
         history=history or History(),
     )
     net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
     net.origin = replace(origin, weights=weights_digest(net))
     return net
+
+
+def _used_coefficients(approximator: Approximator) -> int:
+    """Its coefficients that are not 0, those of constants included."""
+    if isinstance(approximator, RidgeApproximator):
+        return approximator.parameters
+    used = int(approximator.coefficients.count_nonzero())
+    if isinstance(approximator, SharedRidgeApproximator):
+        used += int(approximator.constants.count_nonzero())
+    return used
 
 
 def _programmed(
@@ -256,6 +277,11 @@ def _programmed(
             raise invalid("position_code", "'integer', the only code of directions", position_code)
         box = ridge_box(approximator.manifold)
         return "ridge", ridge_program(approximator), box, ridge_planner.sizes_of(approximator)
+    if isinstance(approximator, SharedRidgeApproximator):
+        if position_code != "integer":
+            raise invalid("position_code", "'integer', the only code of directions", position_code)
+        sizes = Sizes(approximator.charts, 1, approximator.degree)
+        return "ridge", shared_program(approximator), ridge_box(approximator.manifold), sizes
     if isinstance(approximator, TaylorApproximator):
         atlas, sizes = approximator.atlas, Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
         return "paper", paper_program(approximator, position_code), paper_input_box(atlas).ends, sizes
@@ -268,4 +294,6 @@ def _programmed(
 
 def manifold_of(approximator: Approximator) -> Manifold:
     """M."""
-    return approximator.manifold if isinstance(approximator, RidgeApproximator) else approximator.atlas.manifold
+    if isinstance(approximator, RidgeApproximator | SharedRidgeApproximator):
+        return approximator.manifold
+    return approximator.atlas.manifold

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 
 import construct
-from construct import EpsilonNotReached, InputError, measurement, problem, report, theorem
+from construct import EpsilonNotReached, InputError, building, measurement, problem, report, theorem
 from construct.expressions import exp, sin, variables
 from construct.manifolds import Circle, Cube, SpecialOrthogonal3, Sphere, SwissRoll, Torus, TrefoilKnot
 from construct.measurement import cover_of, derived_seed, survey
@@ -82,7 +82,7 @@ def test_a_network_that_fails_its_claim_goes_back_into_planning(monkeypatch):
         return measurement.Measurement(found.sup / 3, found.rms, found.worst_point, found.samples)
 
     plans = []
-    built = theorem.built
+    built = building.built
 
     def recorded(planned, choices):
         plans.append(planned.epsilon)

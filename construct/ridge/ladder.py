@@ -29,7 +29,7 @@ from construct.validation import invalid
 
 LARGEST = 1e3
 """Coefficients at most, for functions of size 1: float64 then computes the formula to 1e-12; for float32 ask for 30."""
-LENGTHS = (256, 512, 1024)
+LENGTHS = (256, 512, 1024, 2048)
 ROOM = 1.7  # positions for each direction that is chosen
 COMPLETE, WORSE = 0.9, 2.0  # of the rank, times the error that directions in general position have
 FUNCTIONS, FREQUENCY, HIGHER = 6, 3.0, 0.3  # cosines; at least, and times the degree

@@ -35,13 +35,13 @@ from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.maps import chain
-from construct.ridge.program import SELF
+from construct.ridge.program import MOST_PAIRS, SELF
 from construct.ridge.waves import Waves
 from construct.validation import invalid
 
 T_ROW, SQUARE = "t", "t^2"
 WIDTH = 5
-MOST_PAIRS = 2**18  # of a read-out that every token hears, and of what inputs collect: a gate costs two numbers
+COLLECTED = 2**18  # pairs of inputs with any token, beyond which a gate closes the reads: two numbers each
 MIRROR: Entries = {(T_ROW, T_ROW): -2.0, (SQUARE, ONE): -1.0, (ONE, SQUARE): -1.0, (ONE, ONE): 1.0}
 """`1 - (t + s)^2`: 1 for opposite positions, at most 0 for all others."""
 
@@ -72,11 +72,11 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     centre[coordinates.chosen] = -coordinates.centre
     if np.any(centre):
         start[("x", A)] = centre
-    many = ambient * layout.count > MOST_PAIRS
-    stages = _reads(waves, places, scales, coordinates.chosen if many else None)
+    many = ambient * layout.count > COLLECTED
+    stages = read_stages(waves, places, scales, coordinates.chosen if many else None)
     move = [act(EVERY, EVERY, MIRROR, {(A, B): 1.0})]
     if waves.signed:
-        move += _common(places, scales)
+        move += common_rules(places, scales)
     stages.append(Stage("move", tuple(move), Ffn("shifted_clip", numbers={"shift": basis.shift})))
     maps = chain(basis.degree)
     silence = Ffn("silence", numbers={"most": -1.0}, where=EntryRange(T_ROW, -waves.length, -1))
@@ -98,7 +98,7 @@ def narrow_numbers(approximator: RidgeApproximator) -> int:
     waves, ambient = _waves_of(approximator), approximator.manifold.ambient
     tokens = ambient + 2 * waves.length + 1
     coefficients = int(approximator.coefficients.count_nonzero())
-    gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > MOST_PAIRS)
+    gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > COLLECTED)
     return _registers(approximator) + narrow_overhead(waves, approximator.degree, _joint(approximator)) + gates + 1
 
 
@@ -135,7 +135,9 @@ def _registers(approximator: RidgeApproximator) -> int:
 def _joint(approximator: RidgeApproximator) -> int:
     """Heads of the common part."""
     basis, coordinates = approximator.basis, approximator.basis.coordinates
-    return len(_common(coordinates.chosen, basis.scales * coordinates.scale)) if _waves_of(approximator).signed else 0
+    return (
+        len(common_rules(coordinates.chosen, basis.scales * coordinates.scale)) if _waves_of(approximator).signed else 0
+    )
 
 
 def _below(waves: Waves) -> bool:
@@ -157,7 +159,7 @@ def _layout(waves: Waves, ambient: int) -> TokenLayout:
     return TokenLayout(groups, LatticeCode(len(integers), (T_ROW,), integers))
 
 
-def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[Stage]:
+def read_stages(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[Stage]:
     """A block for each coordinate. `gated`: the tokens of the chosen inputs, where inputs are so many that what they
     collect is a burden: then by a gate on the source, two numbers more each."""
     held = (0, *waves.folds)
@@ -180,8 +182,11 @@ def _reads(waves: Waves, places: Int, scales: Float, gated: Int | None) -> list[
     return stages
 
 
-def _common(places: Int, scales: Float) -> list[Rule]:
-    """`a_t -= sum_i v_i x_i` in every token: one head for an input, or for two neighbours with equal v."""
+def common_rules(places: Int, scales: Float, only: Entries | None = None) -> list[Rule]:
+    """`a_t -= sum_i v_i x_i` in every token: one head for an input, or for two neighbours with equal v.
+
+    only: what is added to the forms, at most -1 on targets that are not meant.
+    """
     rules, i = [], 0
     while i < len(places):
         s, v = float(places[i]), float(scales[i])
@@ -189,6 +194,6 @@ def _common(places: Int, scales: Float) -> list[Rule]:
         # 1 - (u - s)^2, or 1 - (u - s)(u - s - 1), over the position u of the source
         linear, constant = (2 * s + 1, 1 - s * (s + 1)) if two else (2 * s, 1 - s * s)
         form = {(ONE, T_ROW): linear, (ONE, SQUARE): -1.0, (ONE, ONE): constant}
-        rules.append(act(EVERY, EVERY, form, {(A, A): -v}))
+        rules.append(act(EVERY, EVERY, {**form, **(only or {})}, {(A, A): -v}))
         i += 2 if two else 1
     return rules

@@ -72,7 +72,7 @@ def test_candidates():
         choices(sizes=Sizes(3, None, None)).candidates == choices(sizes=Sizes(None, 3, None)).candidates == ("compact",)
     )
     assert choices(position_code="trigonometric").candidates == ("compact",)
-    assert choices(bound="rigorous").candidates == ("compact",)
+    assert choices(bound="rigorous").candidates == ("ridge", "compact")
     assert choices("paper").candidates == ("paper",)
     assert choices(embedding_dim=5).narrow and not choices(embedding_dim="free").narrow and not choices().narrow
 
@@ -92,7 +92,7 @@ def test_candidates():
         ({"construction": "ridge", "position_code": "trigonometric"}, "position_code: expected 'integer'"),
         ({"construction": "ridge", "charts": 2}, "charts: expected None or 1 for construction='ridge'"),
         ({"construction": "ridge", "cells": 3}, "cells: expected None or 1 for construction='ridge'"),
-        ({"construction": "ridge", "bound": "rigorous"}, "construction: expected one of .* for bound='rigorous'"),
+        ({"construction": "paper", "bound": "rigorous"}, "construction: expected one of .* for bound='rigorous'"),
         ({"construction": "ridges"}, "construction: expected one of"),
     ],
 )
