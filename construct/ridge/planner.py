@@ -49,6 +49,7 @@ SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; bey
 ROOM = 4.0  # times larger ones where directions are to be few
 BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
 SPARE = 1.5  # times the directions that are needed: of so many some are left out again
+UNSEEN, BLIND = 0.5, 700  # of the error of a constant: above, nothing has been seen, and so many coefficients are tried
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks, or one within the budget
 
@@ -187,7 +188,9 @@ class RidgePlanner:
             return True
         first, last = degrees[0], degrees[-1]
         start, end = (max(float(self.tried[p].errors[-1]), 1e-300) for p in (first, last))
-        if end <= GAIN * self.search.goal:
+        size = self.tried[last].count * (degree / last) ** dim
+        unseen = end > UNSEEN * float(self.tried[last].errors[0])  # of high frequency alone, perhaps
+        if end <= GAIN * self.search.goal or (unseen and size <= BLIND):
             return True
         needed, fallen = math.log(end / (GAIN * self.search.goal)), math.log(start / end)
         if fallen > 0:
