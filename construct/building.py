@@ -17,7 +17,7 @@ from construct.compact.geometry import input_box
 from construct.compact.planner import CompactPlanner
 from construct.compact.program import compact_program
 from construct.devices import on_cpu
-from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.history import History, Trial
 from construct.inputs import known_device
 from construct.local import PiecewiseApproximator
@@ -157,7 +157,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
             plan: Planned = (
-                RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single).plan()
+                _ridge_planner(problem, search, choices).plan()
                 if construction == "ridge"
                 else CompactPlanner(problem, search).plan()
             )
@@ -171,6 +171,18 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         raise _most_telling(missed)
     smallest = min(found, key=lambda entry: entry[0])[1]
     return Smallest(smallest, History(tuple(_one_chosen(trials, min(numbers for numbers, _ in found)))))
+
+
+def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgePlanner:
+    """One of several planners: that there are no coordinates for it is not the end.
+
+    Raises:
+        EpsilonNotReached: there are none.
+    """
+    try:
+        return RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single)
+    except InputError as error:
+        raise EpsilonNotReached(f"{error}; no ridge network was fitted", math.inf) from None
 
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
