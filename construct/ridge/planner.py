@@ -50,6 +50,7 @@ ROOM = 4.0  # times larger ones where directions are to be few
 BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
 SPARE = 1.5  # times the directions that are needed: of so many some are left out again
 UNSEEN, BLIND = 0.5, 700  # of the error of a constant: above, nothing has been seen, and so many coefficients are tried
+ENTIRE = 1000  # coefficients that are tried for a target that is not said to be rough: its decay may begin late
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks, or one within the budget
 
@@ -190,7 +191,8 @@ class RidgePlanner:
         start, end = (max(float(self.tried[p].errors[-1]), 1e-300) for p in (first, last))
         size = self.tried[last].count * (degree / last) ** dim
         unseen = end > UNSEEN * float(self.tried[last].errors[0])  # of high frequency alone, perhaps
-        if end <= GAIN * self.search.goal or (unseen and size <= BLIND):
+        smooth = self.problem.smoothness is None and size <= ENTIRE
+        if end <= GAIN * self.search.goal or smooth or (unseen and size <= BLIND):
             return True
         needed, fallen = math.log(end / (GAIN * self.search.goal)), math.log(start / end)
         if fallen > 0:
