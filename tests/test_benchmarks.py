@@ -68,19 +68,22 @@ def test_slopes_of_a_line():
 def test_compact_is_smaller_than_paper_at_equal_error(tmp_path):
     study = Study("constructions", ("case", "epsilon", "construction", "code"), options(tmp_path))
     constructions.run_case(study, "circle exp_sin", 1e-1, ("integer",), 0)
-    assert [row["construction"] for row in study.rows] == ["paper", "compact"]
-    paper, compact = study.rows
-    assert float(compact["sup"]) <= float(paper["sup"]) <= 1e-1
+    assert [row["construction"] for row in study.rows] == ["paper", *constructions.OURS]
+    paper, compact, free, narrow = study.rows
+    assert all(float(row["sup"]) <= float(paper["sup"]) <= 1e-1 for row in (compact, free, narrow))
     assert 5 * int(compact["parameters"]) < int(paper["parameters"])
-    assert len(constructions.ratios(study.rows)) == 3
+    assert 3 * int(narrow["stored"]) < int(compact["stored"]) and narrow["width"] == "5"
+    assert int(free["nonzero"]) < int(free["stored"]) < int(narrow["stored"])
+    assert len(constructions.ratios(study.rows)) == 2 + 3 + 2
     assert constructions.plot(study.rows).axes
 
 
 def test_a_certificate_is_proved_and_verified(tmp_path):
-    row = certificates.prove("circle", "exp_sin", 1e-1, "rigorous", tmp_path, 0)
+    row = certificates.prove("compact", "circle", "exp_sin", 1e-1, "rigorous", tmp_path, 0)
     assert float(row["measured"]) <= float(row["proved"]) <= 1e-1 and float(row["ratio"]) >= 1.0
-    assert certificates.verify("circle", "exp_sin", 1e-1, "rigorous", tmp_path)["verified"]
-    assert ("klein_bottle", "sin_product", 1e-4, "measured") in certificates.cases(False)
+    assert certificates.verify("compact", "circle", "exp_sin", 1e-1, "rigorous", tmp_path)["verified"]
+    for construction in certificates.CONSTRUCTIONS:
+        assert (construction, "klein_bottle", "sin_product", 1e-4, "measured") in certificates.cases(False)
 
 
 @pytest.mark.parametrize(("manifold", "degree", "cells"), [(Circle(ambient=5), 1, (4, 9)), (Sphere(2), 0, (2, 3))])
@@ -245,11 +248,14 @@ def write_rows(path, rows):
 def test_the_summary_says_who_wins(tmp_path):
     write_rows(tmp_path / "error_vs_parameters.csv", rival_rows())
     text = summary.write(tmp_path).read_text()
-    assert "chen at 1e-04: 500,000 in 2.0 s; ours 1,000 in 2.0 s: 500 times our non-zeros" in text
+    assert "chen at 1e-04: 500,000 in 2.0 s; ours 1,000 in 2.0 s (compact): 500 times our non-zeros" in text
     assert "Chen et al. at 1e-04): met, 500 times.**" in text
-    assert "chen_improved at 1e-04: 900 in 2.0 s; ours 1,000 in 2.0 s: 0.9 times" in text
+    assert "chen_improved at 1e-04: 900 in 2.0 s; ours 1,000 in 2.0 s (compact): 0.9 times" in text
     assert text.count("**the rival is smaller**") == 5  # chen_improved at 1e-2, 1e-3, 1e-4, tanh_mlp at 1e-3, 1e-4
-    assert "kernel_ridge: best 5.00e-05 with 5,000 numbers, ours needs 1,000 for that error: ours stores fewer" in text
+    assert (
+        "kernel_ridge: best 5.00e-05 with 5,000 stored numbers, ours needs 1,000 for that error (compact): ours stores fewer"
+        in text
+    )
     assert (
         "mlp at 1e-04: not measured" in text
         and "Does training improve a constructed network?\n\n- Not measured" in text
