@@ -367,8 +367,9 @@ def sizes(text: str) -> str:
 
 EQUAL_ERROR = (
     "Cheapest row of each method that reaches the error (3 % are allowed, since rows are built on other points than "
-    "those they are measured on), by stored numbers: non-zeros and what was chosen besides. `evaluation` is the time of "
-    "an evaluation over that of a ReLU network 3 x 64 in the same process. `seconds` are those of the quickest row, searches included."
+    "those they are measured on), by stored numbers: non-zeros and what was chosen besides. `evaluation` is the time "
+    "of an evaluation over that of a ReLU network 3 x 64 in the same process. `seconds` are those of the quickest row, "
+    "searches included."
 )
 LOGARITHM = "Fewer parameters than a feed-forward network by a factor that grows with 1/epsilon? (the paper's rebuttal)"
 SECTIONS: tuple[tuple[str, str, Callable[[Results], list[str]]], ...] = (

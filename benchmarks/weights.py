@@ -119,7 +119,8 @@ def apart_from_codes(net: construct.Network) -> float:
     formula = net.transformer
     blocks = [block_weights(block) for block in formula.stack]
     registers = formula.hidden0.detach()[:, written_rows(blocks, formula.hidden0.shape[1]).tolist()]
-    return max(float(t.detach().abs().max()) for t in (*formula.stack.parameters(), registers) if t.numel())
+    weights = [p for block in formula.stack for p in block.parameters()]
+    return max(float(t.detach().abs().max()) for t in (*weights, registers) if t.numel())
 
 
 def values(net: nn.Module, x: Tensor) -> Tensor:
