@@ -4,9 +4,16 @@
 two, with the fewest compositions that do. `circle`, `sphere:8`: the full approximator. `compact` is our transformer for
 epsilon. `same formula` is the ReLU network of the very formula that this transformer computes, product by product, at
 the same epsilon: the part of epsilon that the polynomials leave over is for the products. `same polynomials` has the
-same charts and polynomials, joined and multiplied out as cheaply as we know; `chen_improved` also chooses charts and
-degrees of its own. `paper` and `chen` are the constructions of the two papers, with degree, grid and compositions
-searched for the same target and epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+same charts and polynomials, joined and multiplied out as cheaply as we know. `ridge` is our transformer of Chebyshev
+polynomials of linear forms, one cubic head for each map T3 or T2; `ridge formula` is the ReLU network of such a
+formula, map by map from sawtooth squares, the fewest that a measurement confirms, `ridge formula, proved` with those
+that the bound of the errors asks for. Its degree is chosen for few squares, and such that something of epsilon is left
+to them. `chen_improved` is the smallest ReLU network that we know how to build, with a formula of its own. `paper` and
+`chen` are the constructions of the two papers, with degree, grid and compositions searched for the same target and
+epsilon. Rows of networks that are in error_vs_parameters are taken over from there.
+
+`..., degree p`: the formula is fixed, and epsilon is what the network may differ from it. Here the factor
+log(1/epsilon) stands alone: the transformer is the same for every epsilon, and exact up to rounding.
 """
 
 from __future__ import annotations
@@ -27,23 +34,37 @@ from benchmarks.problems import COLUMNS, kappa, limited, measured_row, problem
 from benchmarks.tables import Row, Study, Task, arguments, read
 from construct import baselines
 from construct.baselines.base import Baseline
-from construct.baselines.ours import counts_of
+from construct.baselines.ours import constructed, counts_of
 from construct.baselines.relu.chart_search import same_fit
 from construct.baselines.relu.charts import ChartsNetwork
 from construct.baselines.relu.network import ReluNetwork
+from construct.baselines.relu.ridge_network import same_ridge
 from construct.baselines.relu.sawtooth import product_error, product_layers
 from construct.baselines.relu.telescoping import TelescopingNetwork, same_formula
 from construct.errors import ConstructError
+from construct.local import PiecewiseApproximator
 from construct.manifolds import Cube
 from construct.network import Network
 from construct.program.compile import Program, Stage
 from construct.program.heads import A
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.program.products import multiply
+from construct.ridge.approximator import RidgeApproximator
 
 EPSILONS = tuple(10.0**-k for k in range(1, 9))
 LITERAL = {"circle": (1e-1, 1e-2, 1e-3), "sphere:8": (1e-1, 1e-2)}
-METHODS = ("compact", "same formula", "same polynomials", "chen_improved")
+METHODS = (
+    "compact",
+    "same formula",
+    "same polynomials",
+    "ridge",
+    "ridge formula",
+    "ridge formula, proved",
+    "chen_improved",
+)
+RIDGE = ("ridge", "ridge formula", "ridge formula, proved")
+FIXED = {"circle": 9, "sphere:8": 6, "torus": 6}
+"""Degree of the formula that is fixed."""
 SAME = ("same formula", "same polynomials")  # seconds are those after the transformer was planned
 SAMPLES = 10_000
 LIMIT, LIMIT_QUICK = 90.0, 12.0
@@ -84,7 +105,8 @@ def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limi
     M, f = problem(manifold, "smooth")
     try:
         if method in SAME:
-            local = construct.approximate(f, M, epsilon, seed=seed).approximator
+            local = construct.approximate(f, M, epsilon, construction="compact", seed=seed).approximator
+            assert isinstance(local, PiecewiseApproximator)
             start = time.perf_counter()
             network: TelescopingNetwork | ChartsNetwork
             if method == "same formula":
@@ -94,11 +116,37 @@ def approximator_row(manifold: str, method: str, epsilon: float, seed: int, limi
             seconds = time.perf_counter() - start
             sizes = {"compositions": network.compositions, "distance_compositions": network.distance_compositions}
             found = Baseline(method, "constructive", sizes, network.counts, seconds, network, M, model=network)
+        elif method in RIDGE[1:]:
+            rival = baselines.method("ridge_relu", proved=method == RIDGE[2])
+            found = rival.build(f, M, epsilon, seed=seed, progress=limited(limit))
         else:
             found = baselines.method(method).build(f, M, epsilon, seed=seed, progress=limited(limit))
     except ConstructError as error:
         return {**dict.fromkeys(COLUMNS, ""), "outcome": f"{type(error).__name__}: {error}"[:160]}
     return {**measured_row(found, f, M, seed, SAMPLES), "kappa": kappa(found)}
+
+
+def ridge_row(manifold: str, method: str, epsilon: float, seed: int, limit: float, degree: int) -> Row:
+    """The ridge formula of a degree by attention or by squares; the formula itself is the target."""
+    M, f = problem(manifold, "smooth")
+    try:
+        net = construct.approximate(
+            f, M, construction="ridge", embedding_dim="free", degree=degree, seed=seed, progress=limited(limit)
+        )
+        formula = net.approximator
+        assert isinstance(formula, RidgeApproximator)
+        if method == RIDGE[0]:
+            found = constructed(method, net, {}, 0.0)
+        else:
+            start = time.perf_counter()
+            proved = method == RIDGE[2]
+            twin = same_ridge(formula, formula, epsilon, proved=proved, seed=seed, progress=limited(limit))[0]
+            sizes = {"directions": formula.basis.count, "maps": twin.chain, "compositions": twin.stages}
+            seconds = time.perf_counter() - start
+            found = Baseline(method, "constructive", sizes, twin.counts, seconds, twin, M, model=twin)
+    except ConstructError as error:
+        return {**dict.fromkeys(COLUMNS, ""), "outcome": f"{type(error).__name__}: {error}"[:160]}
+    return measured_row(found, formula, M, seed, SAMPLES)
 
 
 def tasks(options: Any) -> list[Task]:
@@ -120,6 +168,12 @@ def tasks(options: Any) -> list[Task]:
         for epsilon in LITERAL[manifold][: 1 if options.quick else None]:
             for method in ("paper", "chen"):
                 add(manifold, method, epsilon, approximator_row, manifold, method, epsilon, options.seed, limit)
+    for manifold in ("circle",) if options.quick else FIXED:
+        for epsilon in EPSILONS[: 4 if options.quick else None]:
+            for method in RIDGE:
+                degree = FIXED[manifold]
+                what = f"{manifold}, degree {degree}"
+                add(what, method, epsilon, ridge_row, manifold, method, epsilon, options.seed, limit, degree)
     return result
 
 
@@ -144,10 +198,14 @@ def columns_of(row: Row) -> Row:
 def ratios(rows: list[Row]) -> list[Row]:
     """ReLU over transformer for every epsilon that has both, in every count."""
     table: list[Row] = []
-    pairs = {"product": ("transformer", ("relu yarotsky", "relu polar")), "": ("compact", METHODS[1:])}
+    pairs = {
+        "transformer": ("relu yarotsky", "relu polar"),
+        "compact": ("same formula", "same polynomials", "chen_improved"),
+        "ridge": ("ridge formula", "ridge formula, proved", "chen_improved"),
+        "paper": ("chen",),
+    }
     for what in dict.fromkeys(row["what"] for row in rows):
-        ours, rivals = pairs.get(what, pairs[""])
-        for one, others in ((ours, rivals), ("paper", ("chen",))):
+        for one, others in pairs.items():
             for rival in others:
                 for epsilon in sorted({row["epsilon"] for row in rows}, key=float, reverse=True):
                     here = {r["method"]: r for r in rows if (r["what"], r["epsilon"]) == (what, epsilon)}
@@ -183,6 +241,25 @@ def growth(table: list[Row]) -> list[Row]:
     return result
 
 
+def decades(rows: list[Row]) -> list[Row]:
+    """Non-zeros and layers of the networks of a fixed formula: what a decade of epsilon adds, with 95 % intervals."""
+    result: list[Row] = []
+    for what, method in dict.fromkeys((r["what"], r["method"]) for r in rows if ", degree " in r["what"]):
+        here = [r for r in rows if (r["what"], r["method"]) == (what, method) and r["outcome"] == "built"]
+        if len(here) < 3:
+            continue
+        x = np.array([-math.log10(float(r["epsilon"])) for r in here])
+        line: Row = {"what": what, "method": method}
+        for name in ("nonzero", "depth", "multiply_adds"):
+            y = np.array([float(r[name]) for r in here])
+            found = stats.linregress(x, y)
+            half = float(stats.t.ppf(0.975, len(x) - 2)) * float(found.stderr) if np.ptp(y) else 0.0
+            line |= {f"{name}, first": f"{y[0]:g}", f"{name}, last": f"{y[-1]:g}"}
+            line[f"{name} per decade"] = f"{found.slope:.4g} +- {half:.2g}"
+        result.append(line)
+    return result
+
+
 def run(options: Any) -> None:
     """All rows, their ratios, and how the ratios grow."""
     torch.set_num_threads(1)
@@ -197,6 +274,9 @@ def run(options: Any) -> None:
     lines = Study("attention_vs_relu_growth", ("what", "transformer", "relu"), options)
     lines.replace(growth(table.rows))
     lines.markdown(["How the ratios grow: slope against log10(1/epsilon), and exponent p of log(1/epsilon)^p."])
+    fixed = Study("attention_vs_relu_decades", ("what", "method"), options)
+    fixed.replace(decades(study.rows))
+    fixed.markdown(["Networks of one formula: what a decade of epsilon adds to their numbers and layers."])
 
 
 if __name__ == "__main__":

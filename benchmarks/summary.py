@@ -243,6 +243,11 @@ def about_logarithm(results: Results) -> list[str]:
             f"({row['nonzero ratio: per decade']} per decade, power {row['nonzero ratio: power of log']} of the "
             f"logarithm); dense {row['dense ratio: per decade']} per decade, power {row['dense ratio: power of log']}."
         )
+    for row in results.table("attention_vs_relu_decades"):
+        lines.append(
+            f"- {row['what']}, {row['method']}: a decade of epsilon takes {row['nonzero per decade']} non-zeros and "
+            f"{row['depth per decade']} blocks or layers, from {row['nonzero, first']} and {row['depth, first']} on."
+        )
     table = results.table("attention_vs_relu_ratios")
     for key in dict.fromkeys((r["what"], r["relu"], r["transformer"]) for r in table):
         here = [r for r in table if (r["what"], r["relu"], r["transformer"]) == key]

@@ -35,9 +35,11 @@ from construct.program.compile import Program
 from construct.progress import Progress, silent
 from construct.ridge import planner as ridge_planner
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.charts import SharedRidgeApproximator
 from construct.ridge.layouts import needed_numbers, ridge_program
 from construct.ridge.planner import RidgePlanner
 from construct.ridge.program import ridge_box
+from construct.ridge.shared import shared_program
 from construct.validation import invalid, one_of, positive_integer
 
 Bound = Literal["measured", "rigorous"]
@@ -105,6 +107,11 @@ class Choices:
         return self.embedding_dim == 5
 
     @property
+    def single(self) -> bool:
+        """Whether the network is of float32."""
+        return self.dtype == torch.float32
+
+    @property
     def candidates(self) -> tuple[Construction, ...]:
         """The constructions that are asked for their smallest network."""
         if self.construction is not None:
@@ -146,7 +153,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
             plan: Planned = (
-                RidgePlanner(problem, search, choices.narrow, choices.sparse).plan()
+                RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single).plan()
                 if construction == "ridge"
                 else CompactPlanner(problem, search).plan()
             )
@@ -164,7 +171,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
     if construction == "ridge":
-        options = {"narrow": choices.narrow, "sparse": choices.sparse}
+        options = {"narrow": choices.narrow, "sparse": choices.sparse, "single": choices.single}
         return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, **options)
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:
@@ -218,21 +225,31 @@ def network_of(
     construction, program, box, sizes = _programmed(approximator, position_code)
     weights = program.compile(box, dtype, progress=progress)
     coefficients = approximator.coefficients
-    constant = isinstance(approximator, RidgeApproximator)
+    constants = int(isinstance(approximator, RidgeApproximator))
+    if isinstance(approximator, SharedRidgeApproximator):
+        constants = approximator.charts
     origin = Origin(
         construction=construction,
         source=program,
         sizes=sizes,
-        coefficients=int(coefficients.numel()) + constant,
-        nonzero_coefficients=approximator.parameters
-        if isinstance(approximator, RidgeApproximator)
-        else int(coefficients.count_nonzero()),
+        coefficients=int(coefficients.numel()) + constants,
+        nonzero_coefficients=_used_coefficients(approximator),
         manifold=manifold_of(approximator),
         history=history or History(),
     )
     net = Network(weights, origin, approximator=approximator, dtype=dtype, device=device)
     net.origin = replace(origin, weights=weights_digest(net))
     return net
+
+
+def _used_coefficients(approximator: Approximator) -> int:
+    """Its coefficients that are not 0, those of constants included."""
+    if isinstance(approximator, RidgeApproximator):
+        return approximator.parameters
+    used = int(approximator.coefficients.count_nonzero())
+    if isinstance(approximator, SharedRidgeApproximator):
+        used += int(approximator.constants.count_nonzero())
+    return used
 
 
 def _programmed(
@@ -244,6 +261,11 @@ def _programmed(
             raise invalid("position_code", "'integer', the only code of directions", position_code)
         box = ridge_box(approximator.manifold)
         return "ridge", ridge_program(approximator), box, ridge_planner.sizes_of(approximator)
+    if isinstance(approximator, SharedRidgeApproximator):
+        if position_code != "integer":
+            raise invalid("position_code", "'integer', the only code of directions", position_code)
+        sizes = Sizes(approximator.charts, 1, approximator.degree)
+        return "ridge", shared_program(approximator), ridge_box(approximator.manifold), sizes
     if isinstance(approximator, TaylorApproximator):
         atlas, sizes = approximator.atlas, Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
         return "paper", paper_program(approximator, position_code), paper_input_box(atlas).ends, sizes
@@ -256,4 +278,6 @@ def _programmed(
 
 def manifold_of(approximator: Approximator) -> Manifold:
     """M."""
-    return approximator.manifold if isinstance(approximator, RidgeApproximator) else approximator.atlas.manifold
+    if isinstance(approximator, RidgeApproximator | SharedRidgeApproximator):
+        return approximator.manifold
+    return approximator.atlas.manifold

@@ -31,12 +31,13 @@ from construct.program.compile import Program
 from construct.program.identity import recompiled
 from construct.program.trace import Trace
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.charts import SharedRidgeApproximator
 from construct.transformer.weights import Weights
 from construct.validation import invalid, one_of
 
 PositionCodeName = Literal["integer", "trigonometric"]
 Execution = Literal["sparse", "dense"]
-Approximator = PiecewiseApproximator | RidgeApproximator | TaylorApproximator
+Approximator = PiecewiseApproximator | RidgeApproximator | SharedRidgeApproximator | TaylorApproximator
 """What a network computes, as a formula: callable on points (P, D) of float64."""
 
 DEFAULT_EXECUTION: Execution = "sparse"

@@ -225,6 +225,38 @@ def test_the_product_of_a_transformer_is_exact_and_that_of_relu_networks_meets_e
             assert 1e-3 * epsilon < float(row["sup"]) <= epsilon and int(row["nonzero"]) > int(exact["nonzero"])
 
 
+def test_the_transformer_of_a_fixed_formula_is_exact_and_its_relu_networks_meet_epsilon():
+    sizes = {}
+    for method in attention_vs_relu.RIDGE:
+        row = attention_vs_relu.ridge_row("circle", method, 1e-2, 0, 60.0, 4)
+        sizes[method] = int(row["nonzero"])
+        assert float(row["sup"]) <= (1e-12 if method == "ridge" else 1e-2)
+    assert 10 * sizes["ridge"] < sizes["ridge formula"] <= sizes["ridge formula, proved"]
+
+
+def test_what_a_decade_of_epsilon_adds():
+    def row(method, decade, nonzero, depth):
+        counts = {
+            "nonzero": str(nonzero),
+            "depth": str(depth),
+            "multiply_adds": str(2 * nonzero),
+            "dense": str(nonzero),
+        }
+        first = {"what": "circle, degree 9", "method": method, "epsilon": f"1e-0{decade}"}
+        return {**first, **counts, "outcome": "built"}
+
+    rows = [row("ridge", k, 59, 4) for k in (1, 2, 3, 4)]
+    rows += [row("ridge formula", k, 3000 + 1200 * k, 20 + 7 * k) for k in (1, 2, 3, 4)]
+    ours, relu = attention_vs_relu.decades(rows)
+    assert ours["nonzero per decade"] == ours["depth per decade"] == "0 +- 0"
+    assert relu["nonzero per decade"].startswith("1200 +- ") and relu["depth per decade"].startswith("7 +- ")
+    assert (relu["nonzero, first"], relu["nonzero, last"]) == ("4200", "7800")
+    ratios = attention_vs_relu.ratios(rows)
+    assert [r["relu"] for r in ratios] == ["ridge formula"] * 4
+    assert float(ratios[-1]["nonzero ratio"]) == pytest.approx(7800 / 59, rel=1e-3)
+    assert attention_vs_relu.decades(rows[:2]) == []
+
+
 def rival_rows():
     """Rows of a study as a CSV returns them, with numbers chosen so that every verdict is known."""
     sizes = {"chen": 500_000, "chen_improved": 900, "tanh_mlp": 800, "kernel_ridge": 5_000, "compact": 1_000}

@@ -261,7 +261,10 @@ def test_long_work_ticks_in_every_stage(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "INTERVAL", 0.0)
     expression = construct.targets.target("exp_sin")
     told: list[tuple[str, float | None]] = []
-    net = construct.approximate(expression, Circle(), 1e-2, progress=lambda stage, share: told.append((stage, share)))
+    tell = lambda stage, share: told.append((stage, share))  # noqa: E731
+    construct.approximate(expression, Circle(), 1e-2, progress=tell)
+    assert any(stage.startswith("ridge, degree") for stage, _ in told)
+    net = construct.approximate(expression, Circle(), 1e-2, construction="compact", progress=tell)
     shares = {stage.split()[0] for stage, share in told if share is not None}
     assert "charts" in shares and "measuring" in shares
     assert all(share is None or 0 <= share <= 1 for _, share in told)

@@ -57,7 +57,7 @@ def is_honest(found: Any) -> None:
     """At the peak the plan is as wrong as it says, by an evaluation of its own."""
     assert found.plan is not None and found.best == found.plan.error
     error = float((found.plan.approximator(PEAK) - spiked(PEAK)).abs().max())
-    assert 0.5 < error <= found.best * (1 + 1e-9)
+    assert 0.5 < error <= found.best * (1 + 1e-6)  # the claim's worst point is that close to the peak
     assert "fitted error 0.0" not in str(found)
 
 

@@ -15,6 +15,7 @@ from construct.baselines.classical import METHODS as CLASSICAL
 from construct.baselines.ours import Compact, Paper, Ridge, Ridge5, RidgeSparse, constructed
 from construct.baselines.relu.chart_method import ChenImproved
 from construct.baselines.relu.chen import Chen
+from construct.baselines.relu.ridge_method import RidgeRelu
 from construct.baselines.relu.shallow_spline import ShallowSpline
 from construct.baselines.relu.yarotsky import Yarotsky
 from construct.baselines.trained import METHODS as TRAINED
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _OURS: tuple[type[Method], ...] = (Ridge, Ridge5, RidgeSparse, Compact, Paper)
-_CONSTRUCTIVE: tuple[type[Method], ...] = (*_OURS, Yarotsky, Chen, ChenImproved, ShallowSpline)
+_CONSTRUCTIVE: tuple[type[Method], ...] = (*_OURS, Yarotsky, Chen, ChenImproved, RidgeRelu, ShallowSpline)
 _METHODS: dict[str, type[Method]] = {method.name: method for method in (*_CONSTRUCTIVE, *TRAINED, *CLASSICAL)}
 
 

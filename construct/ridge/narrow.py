@@ -35,13 +35,13 @@ from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.maps import chain
-from construct.ridge.program import SELF
+from construct.ridge.program import MOST_PAIRS, SELF
 from construct.ridge.waves import Waves
 from construct.validation import invalid
 
 T_ROW, SQUARE = "t", "t^2"
 WIDTH = 5
-MOST_PAIRS = 2**18  # of a read-out that every token hears, and of what inputs collect: a gate costs two numbers
+COLLECTED = 2**18  # pairs of inputs with any token, beyond which a gate closes the reads: two numbers each
 MIRROR: Entries = {(T_ROW, T_ROW): -2.0, (SQUARE, ONE): -1.0, (ONE, SQUARE): -1.0, (ONE, ONE): 1.0}
 """`1 - (t + s)^2`: 1 for opposite positions, at most 0 for all others."""
 
@@ -70,7 +70,7 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     centre[coordinates.chosen] = -coordinates.centre
     if np.any(centre):
         start[("x", A)] = centre
-    many = ambient * layout.count > MOST_PAIRS
+    many = ambient * layout.count > COLLECTED
     stages = read_stages(waves, places, scales, coordinates.chosen if many else None)
     move = [act(EVERY, EVERY, MIRROR, {(A, B): 1.0})]
     if waves.signed:
@@ -96,7 +96,7 @@ def narrow_numbers(approximator: RidgeApproximator) -> int:
     waves, ambient = _waves_of(approximator), approximator.manifold.ambient
     tokens = ambient + 2 * waves.length + 1
     coefficients = int(approximator.coefficients.count_nonzero())
-    gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > MOST_PAIRS)
+    gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > COLLECTED)
     return _registers(approximator) + narrow_overhead(waves, approximator.degree, _joint(approximator)) + gates + 1
 
 

@@ -25,9 +25,9 @@ from construct.planning import Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of
-from construct.ridge.directions import Directions, Lattice
+from construct.ridge.directions import Directions, Lattice, octahedron_size
 from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
-from construct.ridge.ladder import waves_for
+from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
 from construct.ridge.sampling import Sample, at, drawn
@@ -42,8 +42,8 @@ GAIN = 3.0  # by which reweighting is expected to lower the error of least squar
 AIM = 0.95  # of the goal: where reweighting ends for many coefficients
 FADED = 1e-6  # share of the first pivot
 LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directions of both signs are tried
-SIGNED_ORDER = 2 / 3  # of the degree: then the octahedron has about as many members as the principal lattice
 REFITS = 3  # with twice the points each time, for one number of directions
+LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
 FURTHER = 2  # larger degrees that may have smaller networks
@@ -91,7 +91,13 @@ class Candidate:
 
 
 def plan(
-    problem: Problem, budget: int | None, *, degree: int | None = None, narrow: bool = False, sparse: bool = False
+    problem: Problem,
+    budget: int | None,
+    *,
+    degree: int | None = None,
+    narrow: bool = False,
+    sparse: bool = False,
+    single: bool = False,
 ) -> RidgePlan:
     """The fewest stored numbers whose measured error is at most epsilon.
 
@@ -100,6 +106,7 @@ def plan(
         degree: by hand: the smallest degree of a chain of maps that is at least this, with all directions; nothing is
             searched.
         narrow: of width 5, whose directions are waves.
+        single: for float32, in which coefficients must not be large.
         sparse: choose the directions for the target, by orthogonal least squares.
 
     Raises:
@@ -107,7 +114,7 @@ def plan(
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no degree reaches it; both carry the best error found.
     """
-    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), narrow, sparse)
+    planner = RidgePlanner(problem, Search(problem, "the ridge construction", budget), narrow, sparse, single)
     return planner.plan() if degree is None else planner.by_hand(degree)
 
 
@@ -119,6 +126,7 @@ class RidgePlanner:
     search: Search
     narrow: bool = False
     sparse: bool = False
+    single: bool = False
     coordinates: Coordinates = field(init=False)
     tried: dict[int, Candidate] = field(default_factory=dict, init=False)  # by degree
 
@@ -143,6 +151,7 @@ class RidgePlanner:
             for others in self._smaller(place, found):
                 better = self._best(others, needed_numbers(found))
                 found = found if better is None else better
+            found = self._polished(found)
             return RidgePlan(found, self.search.chosen(sizes_of(found), note_of(found.basis)))
         raise self.search.failure()
 
@@ -210,13 +219,13 @@ class RidgePlanner:
 
     def _signed(self, degree: int) -> Candidate | None:
         """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
-        order = max(1, math.ceil(SIGNED_ORDER * degree))
-        return None if self.narrow else self._candidate(degree, Lattice(self.coordinates.count, order, "octahedron"))
+        return None if self.narrow else self._candidate(degree, _octahedron(self.coordinates.count, degree))
 
     def _waves(self, degree: int) -> Candidate | None:
         """Directions of a network of width 5."""
         try:
-            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed)
+            limit = LARGEST_SINGLE if self.single else LARGEST
+            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed, largest=limit)
         except InputError as error:
             self.search.reason = self.search.reason or str(error)
             return None
@@ -317,6 +326,24 @@ class RidgePlanner:
             points *= 2
         return None
 
+    def _polished(self, found: RidgeApproximator) -> RidgeApproximator:
+        """The same numbers with as small an error as reweighting gives, where they are few."""
+        count = found.basis.count
+        if not 0 < count <= MANY:
+            return found
+        candidate = Candidate(found.basis, np.arange(count), np.zeros(count + 1), False)
+        better = self._fitted(candidate, count, points=2 * POINTS)
+        numbers, parameters, note = needed_numbers(better), dense_parameters(better), note_of(better.basis)
+        if numbers > needed_numbers(found) or self._large(better):
+            return found
+        measured = self.problem.search(better).sup
+        known = next(t.error for t in reversed(self.search.trials) if t.note == note and t.kind == "measured")
+        if known is not None and not measured < known:
+            return found
+        self.search.record(sizes_of(better), measured, "measured", parameters=parameters, cost=numbers, note=note,
+                           make=partial(_same, better))  # fmt: skip
+        return better
+
     def _fitted(self, candidate: Candidate, count: int, goal: float = 0.0, points: int = POINTS) -> RidgeApproximator:
         sample = self._points(2, max(LEAST_POINTS, points * (count + 1)))
         if self._worst:
@@ -342,6 +369,18 @@ class RidgePlanner:
     def _large(self, found: RidgeApproximator) -> bool:
         """Whether its coefficients are large beside the target."""
         return _largest(found) > LARGE * float(self._points(1, LEAST_POINTS).values.abs().max())
+
+
+def _octahedron(dim: int, degree: int) -> Lattice:
+    """The smallest octahedron that spans the polynomials of a degree in all of R^k: of order `min(p, (p + k) // 2)`.
+
+    Where that has too many members, one that spans what most M leave of them, of order 2p / 3 at least. Proof:
+    `ridge.lemma.signed` in `proofs_as_code`.
+    """
+    order = min(degree, (degree + dim) // 2)
+    while octahedron_size(dim, order) > MOST_TOKENS and 3 * order > 2 * degree:
+        order -= 1
+    return Lattice(dim, max(1, order), "octahedron")
 
 
 def _largest(found: RidgeApproximator) -> float:

@@ -32,8 +32,8 @@ from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Every, Rule, act
 from construct.ridge.charts import SharedRidgeApproximator
 from construct.ridge.maps import chain
-from construct.ridge.narrow import MIRROR, MOST_PAIRS, SQUARE, T_ROW, common_rules, read_stages
-from construct.ridge.program import SELF
+from construct.ridge.narrow import MIRROR, SQUARE, T_ROW, common_rules, read_stages
+from construct.ridge.program import MOST_PAIRS, SELF
 from construct.ridge.waves import Waves
 from construct.validation import invalid
 

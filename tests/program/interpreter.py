@@ -138,6 +138,14 @@ def fed_forward(program: Program, ffn: Ffn, state: np.ndarray) -> np.ndarray:
     elif ffn.gadget == "telescoping_weight":
         s, w = state[meant, 0] - 1, np.maximum(numbers["slope"] * state[meant, 1], 0)
         after[meant, 0] = np.minimum(1, s + w) - np.minimum(1, s)
+    elif ffn.gadget == "zigzag":
+        length = 2 ** numbers["doublings"]
+        for t in range(layout.count):
+            place = entry(program, numbers.get("source", "t"), t)
+            for folds, sign in ((numbers["folds"], 1.0), (numbers.get("held", 0), -1.0)):
+                if folds and 0 < place < length:
+                    around = place * 2**folds / length % 2
+                    after[t, row("row", "a")] += sign * min(around, 2 - around)
     elif ffn.gadget == "silence":
         outside = np.setdiff1d(np.arange(layout.count), meant)
         after[outside, row("row", "a")] = SILENT

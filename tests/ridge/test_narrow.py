@@ -17,6 +17,7 @@ from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice
 from construct.ridge.narrow import narrow_dense, narrow_numbers, narrow_program
 from construct.ridge.waves import Waves
+from tests.program import interpreter
 
 FAMILIES = [
     Waves((), 8),
@@ -81,6 +82,16 @@ def test_the_network_is_its_formula_on_all_of_space(waves, degree, more, seed, e
         values = network(torch.from_numpy(x)).numpy()
         assert np.abs(values - formula(found, x)).max() <= 1e-13 * stretch * degree**2 * size
         assert np.abs(values - found(torch.from_numpy(x)).numpy()).max() <= 1e-13 * stretch * degree * size
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.sampled_from(FAMILIES[:3]), st.sampled_from([1, 2, 3, 6]), st.integers(0, 2**31))
+def test_the_program_means_the_formula(waves, degree, seed):
+    """Rule by rule, without gates, constants or weights."""
+    found = approximator(waves, degree, waves.dim + 1, seed, centred=False)
+    x = np.random.default_rng(seed).uniform(-2, 2, waves.dim + 1)
+    size = float(found.coefficients.abs().sum()) + 1
+    assert abs(interpreter.output(narrow_program(found), x) - formula(found, x[None])[0]) <= 1e-12 * size
 
 
 @settings(max_examples=40, deadline=None)
@@ -165,8 +176,10 @@ def test_many_inputs_are_read_by_a_gate(monkeypatch):
     found = approximator(Waves((2, 4), 32, signed=True), 6, 6, 1)
     plain = narrow_program(found)
     monkeypatch.setattr("construct.ridge.narrow.MOST_PAIRS", 10)
+    monkeypatch.setattr("construct.ridge.narrow.COLLECTED", 10)
     program = narrow_program(found)
     assert program.counts.nonzero_parameters == plain.counts.nonzero_parameters + 2 * 2 + 2  # two reads, read-out
+    assert program.counts.stored_numbers == narrow_numbers(found)
     network = Network(program.compile(found.manifold.box.numpy()))
     network.outside = "evaluate"
     x = torch.from_numpy(np.random.default_rng(0).uniform(-30, 30, (20, 6)))

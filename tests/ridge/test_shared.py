@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import construct
 from construct.errors import InputError
 from construct.manifolds import Circle, Cube
 from construct.network import Network
+from construct.problem import Sizes
 from construct.program.compile import Program
 from construct.ridge.approximator import RidgeBasis
 from construct.ridge.charts import SharedRidgeApproximator, fit_balls
@@ -17,6 +19,7 @@ from construct.ridge.directions import Lattice
 from construct.ridge.sampling import Sample
 from construct.ridge.shared import shared_program
 from construct.ridge.waves import Waves
+from tests.program import interpreter
 
 FAMILIES = [Waves((), 8), Waves((2,), 16, signed=True), Waves((2, 4), 32), Waves((2, 3), 16, signed=True)]
 
@@ -78,6 +81,16 @@ def test_the_network_is_its_formula_on_all_of_space(waves, degree, more, charts,
             want = formula(found, x)
             assert np.abs(found(torch.from_numpy(x)).numpy() - want).max() <= 1e-12 * degree**2 * size
             assert np.abs(network(torch.from_numpy(x)).numpy() - want).max() <= 1e-12 * degree**2 * size
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.sampled_from([1, 2, 3, 6]), st.integers(0, 2**31))
+def test_the_program_means_the_formula(degree, seed):
+    """Rule by rule, without gates, constants or weights."""
+    found = approximator(Waves((2,), 8, signed=True), degree, 1, 2, seed, centred=False)
+    x = np.random.default_rng(seed).uniform(-1, 1, 3)
+    size = float(found.coefficients.abs().sum()) + 1
+    assert abs(interpreter.output(shared_program(found), x) - formula(found, x[None])[0]) <= 1e-12 * size
 
 
 @settings(max_examples=30, deadline=None)
@@ -181,3 +194,18 @@ def of_lattice():
     basis = RidgeBasis(Cube(2), coordinates, 3, family, np.arange(family.count), np.ones(2) / 9)
     zeros = torch.zeros(1, family.count, dtype=torch.float64)
     return SharedRidgeApproximator(basis, np.zeros((1, 2)), 1.0, 0.5, zeros, torch.zeros(1, dtype=torch.float64))
+
+
+def test_a_network_of_several_balls_is_saved_and_loaded(tmp_path):
+    found = approximator(FAMILIES[1], 3, 1, 3, seed=5)
+    net = construct.network_of(found)
+    assert net.origin is not None and net.origin.construction == "ridge" and net.origin.sizes == Sizes(3, 1, 3)
+    used = int(found.coefficients.count_nonzero() + found.constants.count_nonzero())
+    assert net.origin.nonzero_coefficients == used and net.architecture.embedding_dim == 7
+    net.save(tmp_path / "net.safetensors")
+    x = Cube(found.basis.coordinates.count + 1).sample(20, seed=1)
+    loaded = construct.load(tmp_path / "net.safetensors")
+    assert np.allclose(loaded(x), formula(found, x.numpy()), atol=1e-11)
+    assert loaded.program.counts == net.program.counts
+    with pytest.raises(InputError, match="position_code: expected 'integer'"):
+        construct.network_of(found, position_code="trigonometric")

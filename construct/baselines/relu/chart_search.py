@@ -13,6 +13,7 @@ from torch import Tensor
 from construct.atlas import Atlas, candidate_atlases
 from construct.baselines.relu.chart_design import ChartDesign, design_of
 from construct.baselines.relu.charts import ChartsNetwork, networked
+from construct.baselines.relu.compositions import fewest_compositions
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS
 from construct.compact.planner import TRIM, CompactPlanner, sizes_of
 from construct.errors import EpsilonNotReached, InputError
@@ -162,47 +163,12 @@ class DesignTrial:
         return self.rounds <= ROUNDS and self.settle()
 
     def settle(self) -> bool:
-        """Lower equal compositions, then each by itself; False where not even the most are enough.
-
-        A second start has one less everywhere but in the stage that is cheapest to raise.
-        """
-        stages = self.design.stages
-        if not self.enough((MOST_COMPOSITIONS,) * stages):
+        """The fewest compositions; False where not even the most are enough."""
+        found = fewest_compositions(self.design.stages, self.enough, lambda m: networked(self.design, m).counts.nonzero)
+        if found is None:
             return False
-        low, high = 0, MOST_COMPOSITIONS
-        while stages and high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.enough((middle,) * stages) else (middle, high)
-        equal = (high,) * stages
-        price = self._price(equal)
-        ends = [self._lowered(equal, price)]
-        if stages > 1 and 1 < high < MOST_COMPOSITIONS:
-            cheap = min(range(stages), key=lambda s: price[s])
-            raised = tuple(high + 1 if s == cheap else high - 1 for s in range(stages))
-            if self.enough(raised):
-                ends.append(self._lowered(raised, price))
-        self.network = min((networked(self.design, end) for end in ends), key=lambda net: net.counts.nonzero)
+        self.network = networked(self.design, found)
         return True
-
-    def _price(self, compositions: tuple[int, ...]) -> list[int]:
-        """What one composition more costs, stage by stage."""
-        if len(compositions) < 2:
-            return [1] * len(compositions)
-        base = networked(self.design, (2,) * len(compositions)).counts.nonzero
-        return [
-            networked(self.design, tuple(2 + (s == stage) for s in range(len(compositions)))).counts.nonzero - base
-            for stage in range(len(compositions))
-        ]
-
-    def _lowered(self, compositions: tuple[int, ...], price: list[int]) -> tuple[int, ...]:
-        """Lower the stage that saves most, one composition at a time, as long as that is enough."""
-        for stage in sorted(range(len(compositions)), key=lambda s: -price[s]):
-            while compositions[stage] > 1:
-                trial = (*compositions[:stage], compositions[stage] - 1, *compositions[stage + 1 :])
-                if not self.enough(trial):
-                    break
-                compositions = trial
-        return compositions
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,32 +180,39 @@ class ChartCandidate:
     nonzero: int
 
 
-def search_charts(problem: Problem) -> MeasuredNetwork:
+def search_charts(problem: Problem, below: int | None = None) -> MeasuredNetwork | None:
     """The smallest network that is found for epsilon: the planner's fit and the best candidates of our own.
+
+    below: what is estimated to have more non-zeros is left out; None is returned where nothing else is found.
 
     Raises:
         EpsilonNotReached: none of them; `.best` is the smallest error seen.
     """
     search = Search(problem, "a ReLU network on charts", margin=1.0)
-    return smallest(_fits(search), search)
+    try:
+        return smallest(_fits(search, below), search)
+    except EpsilonNotReached:
+        if below is None:
+            raise
+        return None
 
 
-def _fits(search: Search) -> Iterator[PiecewiseApproximator]:
+def _fits(search: Search, below: int | None) -> Iterator[PiecewiseApproximator]:
     """Full fits of the best candidates; of a rough curve, or where there is none, the planner's.
 
     Raises:
         EpsilonNotReached: there is no candidate and the planner finds nothing.
     """
     problem, dim = search.problem, search.problem.manifold.dim
-    candidates = sorted(_candidates(search), key=lambda c: c.nonzero)
+    candidates = sorted(_candidates(search, below), key=lambda c: c.nonzero)
     for candidate in candidates[:FINALISTS]:
-        if candidate.nonzero > GIVE_UP * candidates[0].nonzero:
+        if candidate.nonzero > GIVE_UP * min(candidates[0].nonzero, below or math.inf):
             break
         problem.progress(f"{candidate.atlas.count} charts, degree {candidate.degree}: about {candidate.nonzero}", None)
         fitted = fit_charts(problem.target, candidate.atlas, PolynomialSpace(dim, candidate.degree))
         kept = fitted.space.trimmed(fitted.coefficients, TRIM * problem.wanted)
         yield replace(fitted, coefficients=kept)
-    if candidates and (problem.smoothness is None or dim > 1):
+    if (candidates and (problem.smoothness is None or dim > 1)) or below is not None:
         return
     smoothness = problem.smoothness if dim == 1 else None
     planned = replace(problem, epsilon=FIT * problem.wanted / MARGIN, smoothness=smoothness)
@@ -251,11 +224,11 @@ def _fits(search: Search) -> Iterator[PiecewiseApproximator]:
             raise
 
 
-def _candidates(search: Search) -> Iterator[ChartCandidate]:
+def _candidates(search: Search, below: int | None) -> Iterator[ChartCandidate]:
     """Atlases from the fewest charts on, with every degree that fits first among those of as many levels."""
     problem, dim, epsilon = search.problem, search.problem.manifold.dim, search.problem.wanted
     degrees = DEGREES.get(dim, (1, 2, 3))
-    cheapest = math.inf
+    cheapest = below or math.inf
     for atlas in candidate_atlases(problem.manifold, MOST_CHARTS):
         if SMALLEST_CHART * atlas.count > cheapest:
             return
