@@ -24,7 +24,6 @@ STYLE: dict[str, tuple[str, str, str]] = {
     "chen": ("tab:red", "s", "Chen et al. ReLU"),
     "chen_improved": ("tab:orange", "s", "Chen et al. improved"),
     "same formula": ("firebrick", "s", "ReLU, same formula"),
-    "ridge": ("dimgray", "*", "ridge transformer (ours)"),
     "ridge_relu": ("salmon", "s", "ReLU, ridge formula"),
     "ridge formula": ("salmon", "s", "ReLU, ridge formula"),
     "ridge formula, proved": ("darksalmon", "s", "ReLU, ridge formula, proved"),
