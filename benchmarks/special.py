@@ -110,6 +110,7 @@ def cases() -> dict[str, Case]:
     found = {
         "forecast": Case(windows, {"epsilon": 1e-6}, {"stored": 130}),
         "harmonic": Case(harmonic, {"epsilon": 5e-2}, {"stored": 800}),
+        "harmonic, degree 24": Case(harmonic, {"degree": DEGREE}, {"stored": 800}),
         "harmonic, sparse": Case(harmonic, {"epsilon": 5e-2, "sparse": True}, {"stored": 200}),
         "flat target": Case(thin_hole, {"epsilon": 1e-6}, {"stored": 100, "seconds": 10}),
     }

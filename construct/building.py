@@ -17,7 +17,7 @@ from construct.compact.geometry import input_box
 from construct.compact.planner import CompactPlanner
 from construct.compact.program import compact_program
 from construct.devices import on_cpu
-from construct.errors import BudgetExceeded, EpsilonNotReached
+from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.history import History, Trial
 from construct.inputs import known_device
 from construct.local import PiecewiseApproximator
@@ -151,12 +151,11 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
     for construction in choices.candidates:
         dearest = min((numbers for numbers, _ in found), default=None)
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
+        planner = _planner_of(construction, problem, search, choices)
+        if planner is None:
+            continue
         try:
-            plan: Planned = (
-                RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single).plan()
-                if construction == "ridge"
-                else CompactPlanner(problem, search).plan()
-            )
+            plan: Planned = planner.plan()
         except EpsilonNotReached as error:
             missed.append(error)
             trials += search.history.noted(construction)
@@ -167,6 +166,18 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         raise _most_telling(missed)
     smallest = min(found, key=lambda entry: entry[0])[1]
     return Smallest(smallest, History(tuple(_one_chosen(trials, min(numbers for numbers, _ in found)))))
+
+
+def _planner_of(
+    construction: Construction, problem: Problem, search: Search, choices: Choices
+) -> RidgePlanner | CompactPlanner | None:
+    """None: M spans too many dimensions for ridge networks, where that was not asked for by name."""
+    if construction != "ridge":
+        return CompactPlanner(problem, search)
+    try:
+        return RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single)
+    except InputError:
+        return None
 
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
