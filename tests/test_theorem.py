@@ -228,6 +228,7 @@ def test_where_m_spans_too_many_dimensions_for_one_polynomial_the_default_is_com
     M = ParametricManifold(curve, [0.0], [2 * math.pi], [True], reach=0.5, lipschitz=[2.0])
     f = lambda x: x[..., 0]  # noqa: E731
     net = construct.approximate(f, M, epsilon=0.3)
-    assert net.origin.construction == "compact" and construct.measure(net, f, M).sup <= 0.3
+    assert net.origin is not None and net.origin.construction == "compact"
+    assert construct.measure(net, f, M).sup <= 0.3
     with pytest.raises(InputError, match="manifold: expected one that spans at most 12"):
         construct.approximate(f, M, epsilon=0.3, construction="ridge")
