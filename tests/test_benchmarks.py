@@ -189,7 +189,7 @@ def test_a_column_that_older_rows_lack_is_added_to_all(tmp_path):
 
 def test_rows_that_do_not_say_what_identifies_them_now_are_refused(tmp_path):
     Study("squares", ("n",), options(tmp_path)).run({"n": 1}, lambda: {"square": 1})
-    with pytest.raises(SystemExit, match="n, method or --fresh, got .* without method"):
+    with pytest.raises(SystemExit, match=r"n, method or --fresh, got .* without method"):
         Study("squares", ("n", "method"), options(tmp_path))
     assert Study("squares", ("n", "method"), options(tmp_path, fresh=True)).rows == []
 
@@ -365,7 +365,7 @@ def test_every_method_of_the_studies_exists_and_is_drawn():
 
 def test_a_dtype_is_measured_against_the_float64_network():
     row = weights.weight_rows("circle", "ridge", 1e-2, 0, 1.0)
-    assert float(row["floor float32"]) < 2e-5 and float(row["kappa_apart"]) <= 32 and row["stored"] > row["nonzero"] > 0
+    assert float(row["floor float32"]) < 1e-4 and float(row["kappa_apart"]) <= 32 and row["stored"] > row["nonzero"] > 0
     row = weights.weight_rows("circle", "compact, integer", 1e-1, 0, 1.0)
     assert float(row["kappa_apart"]) <= float(row["kappa"])
     assert float(row["sup float64"]) <= 1e-1 and float(row["floor float64"]) == 0.0
@@ -398,7 +398,7 @@ def test_a_version_against_itself():
     assert row["non-zeros old"] == row["non-zeros new"] > 0 and float(row["low"]) <= float(row["ratio"])
 
 
-# -- equal error, coverage, special cases --------------------------------------------------------------------------------
+# -- equal error, coverage, special cases ------------------------------------------------------------------------------
 
 
 def equal_rows():
@@ -417,7 +417,7 @@ def equal_rows():
         row("gaussian_process", '{"points": 10}', 2e-3, 45),
         row("gaussian_process", '{"points": 20}', 2e-3, 60),
         row("global_polynomial", '{"degree": 4}', 9e-4, 9, 20),
-        row("global_polynomial", '{"degree": 3}', 9e-3, 7, 15),
+        row("global_polynomial", '{"degree": 3}', 7e-3, 7, 15),
     ]
     return ours, rivals
 
@@ -477,8 +477,8 @@ def test_a_study_of_equal_error_ends_where_the_rivals_reach_it(tmp_path, monkeyp
 
 def test_coverage_compares_the_default_with_compact():
     def row(target, epsilon, construction, stored, nonzero, built="ridge"):
-        return {"manifold": "circle", "target": target, "epsilon": epsilon, "construction": construction, "built": built,
-                "stored": stored, "nonzero": nonzero}  # fmt: skip
+        case = {"manifold": "circle", "target": target, "epsilon": epsilon, "construction": construction}
+        return {**case, "built": built, "stored": stored, "nonzero": nonzero}
 
     rows = [
         row("exp_sin", "0.1", "default", "50", "48"), row("exp_sin", "0.1", "compact", "500", "400", "compact"),
