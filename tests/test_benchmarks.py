@@ -504,6 +504,7 @@ def test_a_special_case_says_whether_its_aim_is_met():
     assert float(row["sup"]) < 1e-12 and row["degree"] == 1 and int(row["stored"]) <= 100 and row["refused"] == ""
     assert special.verdict({"stored": 101, "seconds": "0.1"}, case.aim) == "MISSED: stored 101, aim 100"
     assert special.verdict({"stored": 100, "seconds": "nan"}, case.aim).startswith("MISSED: seconds nan")
+    assert special.verdict({"stored": 100, "seconds": ""}, case.aim) == "met; not measured: seconds"
 
 
 def test_the_next_sample_of_a_window_is_linear_and_the_harmonic_is_one():
