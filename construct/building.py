@@ -45,7 +45,8 @@ from construct.validation import invalid, one_of, positive_integer
 Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
 BOUNDS = ("measured", "rigorous")
-CERTIFIED: tuple[Construction, ...] = ("compact",)  # of which an error can be proved
+CERTIFIED: tuple[Construction, ...] = ("ridge", "compact")  # of which an error can be proved
+MOST_PROVED = 3  # coordinates of a ridge network of which errors are proved in minutes
 
 
 class Planned(Protocol):
@@ -117,7 +118,7 @@ class Choices:
         if self.construction is not None:
             return (self.construction,)
         by_hand = self.sizes.charts is not None or self.sizes.cells is not None
-        if by_hand or self.position_code != "integer" or self.bound == "rigorous":
+        if by_hand or self.position_code != "integer":
             return ("compact",)
         return ("ridge",) if self.sizes else ("ridge", "compact")
 
@@ -145,10 +146,13 @@ class Smallest:
 
 def _planned(problem: Problem, choices: Choices) -> Planned:
     """The plan of the construction that was asked for, or of that with the fewest stored numbers."""
-    if len(choices.candidates) == 1:
-        return _plan_of(choices.candidates[0], problem, choices)
+    candidates = choices.candidates
+    if choices.construction is None and choices.bound == "rigorous" and problem.manifold.canonical > MOST_PROVED:
+        candidates = ("compact",)
+    if len(candidates) == 1:
+        return _plan_of(candidates[0], problem, choices)
     found, missed, trials = list[tuple[int, Approximator]](), list[EpsilonNotReached](), list[Trial]()
-    for construction in choices.candidates:
+    for construction in candidates:
         dearest = min((numbers for numbers, _ in found), default=None)
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         planner = _planner_of(construction, problem, search, choices)

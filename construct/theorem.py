@@ -19,7 +19,7 @@ from construct.building import Bound, Choices, EmbeddingDim, built, network_of
 from construct.certificates import certify, exact_target
 from construct.claim import Claim
 from construct.devices import on_cpu
-from construct.errors import EpsilonNotReached
+from construct.errors import EpsilonNotReached, InputError
 from construct.history import BestPlan
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
@@ -76,8 +76,8 @@ def approximate(
         construction: "ridge" (ours: Chebyshev polynomials of integer linear forms, one chart), "compact" (ours: a
             telescoping partition of unity, one polynomial or spline a chart) or "paper" (Havrilla and Liao lemma by
             lemma). None: of ridge and compact the one with the fewest stored numbers (`architecture.stored_numbers`);
-            `net.origin.history` says which and why. With `charts`, `cells`, the trigonometric code or a rigorous bound
-            that is compact, with `degree` alone ridge.
+            `net.origin.history` says which and why. With `charts`, `cells` or the trigonometric code that is compact,
+            with `degree` alone ridge.
         embedding_dim: of ridge networks. "free" or None: the width of the fewest stored numbers, k + 4 for k
             coordinates that M spans; the others have the 5 of the theorem.
         sparse: choose the directions of a ridge network for the target, by orthogonal least squares: fewer, and a
@@ -89,8 +89,9 @@ def approximate(
             splines on cells^d cells per chart and excludes a degree other than 1; in "paper" it is the grid of every
             chart.
         bound: "measured": the measured error is at most epsilon. "rigorous": the *proved* one is (`construct.certify`):
-            sizes are refined until a certificate says so, which then is `net.certificate`. Compact
-            construction, d <= 3, and a target and manifold that have a formula.
+            sizes are refined until a certificate says so, which then is `net.certificate`. Ridge (by default where M
+            spans at most three dimensions) and compact construction, d <= 3, and a target and manifold that have a
+            formula.
         max_parameters: budget on the dense count of each candidate; default 30 million.
         timeout: seconds after which the search is given up; default: never. It is looked at between and within all
             steps, so that it ends soon after, and what is predicted to take much longer is not begun. It never changes
@@ -216,13 +217,13 @@ def _proved(problem: Problem, choices: Choices) -> Network:
     planned = problem
     for _ in range(MOST_PROOFS):
         net = _claimed(planned, problem, choices)
-        certificate = certify(
-            net,
-            problem.target,
-            problem.manifold,
-            epsilon=problem.epsilon,
-            seed=problem.seed,
-        )
+        try:
+            certificate = certify(net, problem.target, problem.manifold, epsilon=problem.epsilon, seed=problem.seed)
+        except InputError:  # a ridge network without directions is no formula of cells
+            if choices.construction is not None or net.origin is None or net.origin.construction != "ridge":
+                raise
+            choices = replace(choices, construction="compact", sparse=False)
+            continue
         if problem.epsilon is None or certificate.bound <= problem.epsilon:
             claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)
             return net.claimed(claim, certificate)

@@ -247,3 +247,20 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.exit_code == 1
     done = runner.invoke(cli.app, ["certify", str(tmp_path / "none"), "--target", "exp_sin"])
     assert done.exit_code == 2
+
+
+def test_what_is_proved_by_default_is_the_smaller_network():
+    net = construct.approximate(exp_sin, Circle(), epsilon=1e-2, bound="rigorous")
+    assert net.origin is not None and net.origin.construction == "ridge" and net.certificate is not None
+    assert net.claim is not None and net.certificate.bound == net.claim.bound <= 1e-2
+    assert net.architecture.stored_numbers < 100
+    compact = construct.approximate(exp_sin, Circle(), epsilon=1e-2, bound="rigorous", construction="compact")
+    assert compact.origin is not None and compact.origin.construction == "compact"
+    assert compact.certificate is not None and compact.certificate.bound <= 1e-2
+
+
+def test_a_constant_is_proved_by_the_construction_that_can():
+    (x,) = variables(1)
+    net = construct.approximate(0 * x + 2.0, Circle(), epsilon=1e-2, bound="rigorous")
+    assert net.origin is not None and net.origin.construction == "compact"
+    assert net.certificate is not None and net.certificate.bound <= 1e-2

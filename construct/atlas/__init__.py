@@ -6,6 +6,7 @@ from construct.atlas.coordinates import ChartCoordinates
 from construct.atlas.cover import Cover, ambient_neighbours, telescope
 from construct.atlas.covering import find_cover, proved_radius
 from construct.atlas.extent import tangent_extent
+from construct.atlas.packing import least_charts
 
 __all__ = [
     "Atlas",
@@ -16,6 +17,7 @@ __all__ = [
     "candidate_atlases",
     "default_ratio",
     "find_cover",
+    "least_charts",
     "proved_radius",
     "tangent_atlas",
     "tangent_extent",

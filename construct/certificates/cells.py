@@ -98,6 +98,8 @@ class CellBounds:
     target reads x; formula, frame and offset say what x is; order: of the Taylor expansions.
     """
 
+    together = 1
+
     def __init__(
         self,
         charts: NetworkCharts,
@@ -123,6 +125,10 @@ class CellBounds:
     def everywhere(self) -> tuple[int, ...]:
         """All charts, the candidates on the whole box."""
         return tuple(range(len(self.network.charts)))
+
+    def bounds(self, cells: Sequence[tuple[Cell, Sequence[int]]]) -> list[Bound]:
+        """|T - f| on cells, one by one."""
+        return [self.bound(cell, near) for cell, near in cells]
 
     def bound(self, cell: Cell, near: Sequence[int]) -> Bound:
         """|T - f| on a cell; near: the charts that may be active there."""

@@ -23,6 +23,8 @@ from construct.certificates.document import CLAIM, DEEPEST, FORMAT, LARGEST, RIG
 from construct.certificates.extraction import extract
 from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.polynomials import PRECISION
+from construct.certificates.ridge_cells import RidgeBounds, order_of
+from construct.certificates.ridges import NetworkRidges, ridges_of
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
 from construct.devices import on_cpu
@@ -58,15 +60,17 @@ def certify(
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
-    times one polynomial (or spline) per chart. On every cell of a subdivision of the parameter box, |P_n - f| is
-    bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic (python-flint).
+    times one polynomial (or spline) per chart, or a sum of ridge functions. On every cell of a subdivision of the
+    parameter box, |P_n - f| is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic
+    (python-flint; for ridge functions float64 with radii).
 
     Networks with a trigonometric code are proved here only, what their gates let through as a part of the error: the
     independent verifier takes exact gates alone, those of integer codes, and refuses their certificates, which say so
     (`Certificate.unverifiable`).
 
     Args:
-        net: a network of the compact construction, in float64 or float32; weights may have been read from a file.
+        net: a network of the compact or the ridge construction, in float64 or float32; weights may have been read from
+            a file.
         target: an `Expression`, or a built-in target, whose expression is used.
         manifold: one with a `formula()`: all named ones, and a `ParametricManifold` with `formula`.
         kind: "rigorous"; for a measured error see `construct.measure`.
@@ -94,11 +98,10 @@ def certify(
         with flint.ctx.workprec(PRECISION):
             box = canonical_box(formula)
             watch.stage("formula of the network from its weights")
-            charts, error = _charts(weights, manifold, box)
+            network, error = _network(weights, manifold, box)
             local = _local_target(epsilon, error, weights, tolerance)
             watch.stage("cells")
-            frame, offset = manifold.frame.tolist(), manifold.offset.tolist()
-            bounds = CellBounds(charts, expression, formula, frame, ORDERS[formula.dim], offset)
+            bounds = _bounds(network, expression, formula, manifold)
             found = subdivide(bounds, target=local, tolerance=tolerance, most_cells=max_cells, progress=watch.stage)
         _check_finite(found, bounds, manifold, max_cells)
         measured = measure(net, expression, manifold, seed=seed, exact=False)
@@ -190,15 +193,29 @@ def canonical_box(formula: Formula) -> list[list[float]]:
     return box
 
 
-def _charts(weights: NetworkWeights, manifold: Manifold, box: list[list[float]]) -> tuple[NetworkCharts, float]:
+def _network(
+    weights: NetworkWeights, manifold: Manifold, box: list[list[float]]
+) -> tuple[NetworkCharts | NetworkRidges, float]:
     """The formula of a network on a manifold, and a bound of the deviation of its floating-point evaluation."""
     lower, upper = np.asarray(box).T
     frame, half = manifold.frame.numpy(), (upper - lower) / 2
     middle, half = frame @ (lower + half) + manifold.offset.numpy(), np.abs(frame) @ half * (1 + 1e-12)
     margin = 1e-12 * np.abs(middle)
     inputs = np.stack([np.nextafter(middle - half - margin, -np.inf), np.nextafter(middle + half + margin, np.inf)])
-    charts = charts_of(extract(weights, inputs, UNITS[weights.dtype]), manifold.frame, manifold.offset)
-    return charts, rounded_up(charts.error * ERROR_MARGIN)
+    found = extract(weights, inputs, UNITS[weights.dtype])
+    network = (charts_of if found.weights else ridges_of)(found, manifold.frame, manifold.offset)
+    return network, rounded_up(network.error * ERROR_MARGIN)
+
+
+def _bounds(
+    network: NetworkCharts | NetworkRidges, target: Expression, formula: Formula, manifold: Manifold
+) -> CellBounds | RidgeBounds:
+    """Bounds over cells, whose Taylor expansions go as far as the network's polynomials ask for."""
+    most, given = ORDERS[formula.dim], (manifold.frame.tolist(), manifold.offset.tolist())
+    if isinstance(network, NetworkCharts):
+        return CellBounds(network, target, formula, given[0], most, given[1])
+    order = order_of(formula.dim, network.degree, len(formula.components))
+    return RidgeBounds(network, target, formula, given[0], order, given[1])
 
 
 def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, tolerance: float) -> float:
@@ -212,7 +229,7 @@ def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, 
     return epsilon / LOCAL_MARGIN - error
 
 
-def _check_finite(found: Subdivision, bounds: CellBounds, manifold: Manifold, max_cells: int) -> None:
+def _check_finite(found: Subdivision, bounds: CellBounds | RidgeBounds, manifold: Manifold, max_cells: int) -> None:
     """Refuse a subdivision on which nothing is proved: for the target, where it is to blame, or for the network."""
     if found.stuck is not None:
         if not bounds.target_is_finite(found.stuck):
@@ -281,7 +298,9 @@ def _line(text: str) -> str:
     return (text if text.isprintable() else ascii(text))[:1000]
 
 
-def _proof(box: list[list[float]], bounds: CellBounds, found: Subdivision, error: float) -> dict[str, Any]:
+def _proof(
+    box: list[list[float]], bounds: CellBounds | RidgeBounds, found: Subdivision, error: float
+) -> dict[str, Any]:
     """The bound, and what a checker needs to prove it again."""
     local = found.bound * LOCAL_MARGIN
     return {

@@ -80,10 +80,12 @@ def charts_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = No
     Raises:
         InputError: the formula has parts that are no charts.
     """
-    return _Substitution(formula, frame, torch.zeros(len(frame)) if offset is None else offset).charts()
+    return OnManifold(formula, frame, torch.zeros(len(frame)) if offset is None else offset).charts()
 
 
-class _Substitution:
+class OnManifold:
+    """Quantities of a network's formula as functions of y."""
+
     def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor) -> None:
         self.formula, self.table = formula, formula.quantities.table
         self.frame = [[arb(v) for v in row] for row in frame.double().tolist()]
@@ -138,7 +140,7 @@ class _Substitution:
 
     def _coordinate(self, name: int) -> Coordinate:
         quantity = self.table[name]
-        linear, constant = self._affine(quantity.definition[0])
+        linear, constant = self.affine(quantity.definition[0])
         return Coordinate(tuple(linear), constant, quantity.low, quantity.high)
 
     def _knot(self, name: int, clips: list[int]) -> tuple[int, arb, arb]:
@@ -149,7 +151,8 @@ class _Substitution:
         (i,) = names
         return clips.index(i), arb(argument.terms[(i,)]), arb(argument.value())
 
-    def _affine(self, polynomial: Polynomial) -> Linear:
+    def affine(self, polynomial: Polynomial) -> Linear:
+        """An affine form of the input, or of linear registers."""
         coefficients, constant = [arb(0)] * self.width, arb(polynomial.value())
         for m, c in polynomial.terms.items():
             if not m:
@@ -170,14 +173,14 @@ class _Substitution:
                 j = int(str(quantity.label))
                 self._linear[name] = self.frame[j], self.offset[j] + start
             elif quantity.kind == "linear":
-                self._linear[name] = self._affine(quantity.definition[0])
+                self._linear[name] = self.affine(quantity.definition[0])
             else:
                 raise _unexpected(f"a dependence on a quantity of kind {quantity.kind!r}")
         return self._linear[name]
 
     def _quadratic(self, polynomial: Polynomial) -> Quadratic:
         square: dict[tuple[int, int], arb] = {}
-        linear, constant = self._affine(Polynomial({m: c for m, c in polynomial.terms.items() if len(m) <= 1}))
+        linear, constant = self.affine(Polynomial({m: c for m, c in polynomial.terms.items() if len(m) <= 1}))
         second = sorted((m, c) for m, c in polynomial.terms.items() if len(m) == 2)
         for m, c in second:
             (a, a0), (b, b0) = self._of(m[0]), self._of(m[1])

@@ -20,8 +20,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 
+import numpy as np
 from flint import arb, arb_mat
 
+from construct.arrays import Int
 from construct.expressions import Algebra
 from construct.expressions.balls import integer_power, magnitude, monotone
 
@@ -220,6 +222,11 @@ class JetSpace(Algebra[Jet]):
         return self._weights[1]
 
     # -- polynomials ------------------------------------------------------------------------------
+
+    def quotients(self) -> Int:
+        """For exponents (b, a) the place of a - b, the last one where it has a negative entry: (S, S)."""
+        places = [-1 if k is None else k for k in _quotients(self.dim, self.order)]
+        return np.array(places).reshape(self.size, self.size)
 
     def times(self, a: Jet) -> arb_mat:
         """The matrix A with `(b a) = b A` for jets as rows."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
-from construct.certificates.cells import Cell, CellBounds
+from construct.certificates.cells import Bound, Cell
+from construct.manifolds import Formula
 from construct.progress import Progress, tick
 
 DEEPEST = 30  # halvings of an axis after which a cell without any bound is given up
@@ -42,8 +45,23 @@ class Subdivision:
         return "".join(out)
 
 
+class Bounds(Protocol):
+    """What bounds |T - f| on cells, of which `together` at a time are best."""
+
+    together: int
+
+    @property
+    def formula(self) -> Formula: ...
+
+    def everywhere(self) -> tuple[int, ...]:
+        """Candidates on the whole box."""
+
+    def bounds(self, cells: Sequence[tuple[Cell, Sequence[int]]]) -> list[Bound]:
+        """Of every cell with its candidates."""
+
+
 def subdivide(
-    bounds: CellBounds,
+    bounds: Bounds,
     *,
     target: float,
     tolerance: float,
@@ -56,7 +74,7 @@ def subdivide(
     """
     root = Cell(bounds.formula.lower, bounds.formula.upper)
     ticket = count()
-    first = bounds.bound(root, bounds.everywhere())
+    (first,) = bounds.bounds([(root, bounds.everywhere())])
     heap = [(-first.bound, 0, next(ticket), root, first)]  # of equal bounds (inf) the smallest cell first
     seen, leaves = first.seen, 1
     splits: dict[Cell, int] = {}
@@ -64,18 +82,22 @@ def subdivide(
         tick()
         worst, depth = -heap[0][0], -heap[0][1]
         stuck = worst == math.inf and depth >= DEEPEST * bounds.formula.dim
-        if stuck or worst <= max(target, (1 + tolerance) * seen) or leaves >= most_cells:
+        goal = max(target, (1 + tolerance) * seen)
+        if stuck or worst <= goal or leaves >= most_cells:
             return Subdivision(root, worst, seen, leaves, splits, heap[0][3] if stuck else None)
-        _, _, _, cell, known = heapq.heappop(heap)
-        splits[cell] = known.axis
-        for half in cell.halves(known.axis):
-            found = bounds.bound(half, known.near)
+        halves: list[tuple[Cell, Sequence[int]]] = []
+        depths: list[int] = []
+        while heap and -heap[0][0] > goal and len(halves) < 2 * bounds.together and leaves < most_cells:
+            _, depth, _, cell, known = heapq.heappop(heap)
+            splits[cell] = known.axis
+            halves += [(half, known.near) for half in cell.halves(known.axis)]
+            depths += [depth - 1] * 2
+            leaves += 1
+            if leaves % 50 == 0:
+                progress(f"{leaves} cells: bound {worst:.3g}, seen {seen:.3g}", share_done(first.bound, worst, goal))
+        for (half, _), depth, found in zip(halves, depths, bounds.bounds(halves), strict=True):
             seen = max(seen, found.seen)
-            heapq.heappush(heap, (-found.bound, -depth - 1, next(ticket), half, found))
-        leaves += 1
-        if leaves % 50 == 0:
-            share = share_done(first.bound, worst, max(target, (1 + tolerance) * seen))
-            progress(f"{leaves} cells: bound {worst:.3g}, seen {seen:.3g}", share)
+            heapq.heappush(heap, (-found.bound, depth, next(ticket), half, found))
 
 
 def share_done(first: float, bound: float, goal: float) -> float | None:

@@ -17,11 +17,12 @@ from itertools import islice
 
 from torch import Tensor
 
-from construct.atlas import Atlas, atlas_for, candidate_atlases
+from construct.atlas import Atlas, atlas_for, candidate_atlases, least_charts
 from construct.compact.basis import LARGEST_DEGREE
 from construct.compact.counting import (
     COEFFICIENTS_PER_HEAD,
     DENSE_PER_HEAD,
+    NUMBERS_PER_CHART,
     counted_sample,
     dense_parameters,
     least_parameters,
@@ -149,10 +150,20 @@ class CompactPlanner:
         return HIGHEST_DEGREE.get(self.problem.manifold.dim, HIGHEST_DEGREE_BEYOND)
 
     def plan(self) -> Plan:
+        if self._dear_already():
+            raise self.search.failure()
         rough = self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
         rounds = iter([self.spline_candidates()]) if rough else self.polynomial_rounds()
         approximator = self.search.cheapest(rounds, self.settle)
         return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space)))
+
+    def _dear_already(self) -> bool:
+        """Whether M takes so many charts that a smaller network is known, whatever their degree."""
+        dearest = self.search.dearest
+        if dearest is None:
+            return False
+        charts = least_charts(self.problem.manifold, math.ceil(dearest / NUMBERS_PER_CHART))
+        return self.search.dear(Sizes(charts, 1, 0), NUMBERS_PER_CHART * charts, "at least")
 
     # -- candidates -------------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class Jets:
         place = {a: k for k, a in enumerate(self.index)}
         less = [[place.get(tuple(np.subtract(a, b)), -1) for a in self.index] for b in self.index]  # a - b, -1 for none
         self.pairs = [[(b, row[a]) for b, row in enumerate(less) if row[a] >= 0] for a in range(self.size)]
+        self.lines = [
+            [place[tuple(n * (i == j) for j in range(d))] for n in range(order + 1)] for i in range(d)
+        ]  # of t_i^n
         self.places = {n: [k for row in less[:n] for k in row[:n]] for n in range(1, self.size + 1)}
         self.ends = [sum(1 for a in self.index if sum(a) <= m) for m in range(order + 1)]
 
@@ -70,6 +73,13 @@ class Jets:
     def smooth(self, f: Jet, function: Any) -> Jet:
         """A function of power series, applied to f."""
         series = function(arb_series([f[0], 1], prec=self.order + 1)).coeffs()
+        moving = [k for k, v in enumerate(f[1:], start=1) if not v.is_zero()]
+        if len(moving) == 1 and moving[0] <= self.d:  # affine in one variable: so are the powers
+            out = [ZERO] * len(f)
+            for place, c, n in zip(self.lines[moving[0] - 1], series, range(self.order + 1), strict=False):
+                if place < len(f):
+                    out[place] = c * f[moving[0]] ** n
+            return out
         return self.compose([*series, *[ZERO] * (self.order + 1 - len(series))], self.order + 1, [[ZERO, *f[1:]]])
 
     def abs(self, f: Jet) -> Jet:

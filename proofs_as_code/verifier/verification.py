@@ -5,8 +5,11 @@ to nearest, gradual underflow) at the x nearest to F y(u), is within `bound` of 
 rows of a score added in order, other sums in any.
 
 0. `schema` and `weights` refuse whatever is not a certificate or a network.
-1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, and bounds the error of its evaluation.
-2. On a cell of the box where every s_n is the sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
+1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, or T = constant + sum_t weight_t G(l_t), and bounds the
+   error
+   of its evaluation.
+2. Ridge functions G(l_t): `ridgecells`. Else, on a cell of the box where every s_n is the sum of the w before it, |T -
+   f| <= max |P_n - f| + relu(1 - sum w) |f|.
    P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
    g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `jets`.
 3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
@@ -29,9 +32,11 @@ import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
 from proofs_as_code.verifier.documents import Refused, require
+from proofs_as_code.verifier.formulas import Chart
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
-from proofs_as_code.verifier.network import Chart, Network
+from proofs_as_code.verifier.network import Network
 from proofs_as_code.verifier.polynomials import rational
+from proofs_as_code.verifier.ridgecells import check_cells
 from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
 from proofs_as_code.verifier.statement import statement
 from proofs_as_code.verifier.weights import Weights, digest, read
@@ -198,7 +203,11 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
-    walk(Cells(network, proof), proof, len(network.charts))
+    if network.ridges:
+        with np.errstate(all="ignore"):
+            check_cells(network, proof)
+    else:
+        walk(Cells(network, proof), proof, len(network.charts))
     return weights
 
 

@@ -46,11 +46,12 @@ class Arithmetic:
     """Operations on registers whose polynomials are written in `names`.
 
     unit: unit round-off of the network's arithmetic, 0 for exact arithmetic. negligible: terms below this share of a
-    register or score become part of its error; 0 keeps them all.
+    register or score become part of its error; 0 keeps them all. sharp: counts the operations of the dense formula, and
+    no more, and knows that a product with a power of two is exact.
     """
 
-    def __init__(self, names: Quantities, unit: float = 0.0, negligible: float = 0.0) -> None:
-        self.names, self.unit, self.negligible = names, unit, negligible
+    def __init__(self, names: Quantities, unit: float = 0.0, negligible: float = 0.0, *, sharp: bool = False) -> None:
+        self.names, self.unit, self.negligible, self.sharp = names, unit, negligible, sharp
 
     def size(self, polynomial: Polynomial) -> arb:
         """A bound of the absolute value."""
@@ -72,8 +73,12 @@ class Arithmetic:
                 sizes += (self.size(register.polynomial) + register.error) * abs(arb(weight))
         self.within_range(sizes)
         if not self.exact_sum(parts, error):
-            error += self.rounding(len(parts), sizes)
+            scaled = self.sharp and len(parts) == 1 and not bias and self._powers_of_two(weights)
+            error += self.rounding(len(parts), ZERO if scaled else sizes)
         return Register(total(parts), error)
+
+    def _powers_of_two(self, weights: Float) -> bool:
+        return bool((np.abs(np.frexp(weights[weights != 0])[0]) == 0.5).all())
 
     def added(self, before: Register, change: Register) -> Register:
         """`before + change`, one operation, none where nothing was there before."""
@@ -120,7 +125,7 @@ class Arithmetic:
         """What a number of roundings, each of at most `size`, may come to: gamma_n size; 0 in exact arithmetic."""
         if not self.unit:
             return ZERO
-        n = arb(self.unit) * (operations + EXTRA_OPERATIONS)
+        n = arb(self.unit) * (operations + (0 if self.sharp else EXTRA_OPERATIONS))
         return (n / (1 - n) * (size + UNDERFLOW)).upper() if n < 1 else arb.pos_inf()
 
     def product_rounding(self, left: Register, right: Register, size: arb) -> arb:

@@ -12,6 +12,7 @@ from construct.certificates.extraction.codes import has_trigonometric_code
 from construct.certificates.extraction.feed_forward import feed_forward
 from construct.certificates.extraction.formula import NetworkFormula, formula_of
 from construct.certificates.extraction.heads import attend
+from construct.certificates.extraction.maps import has_maps
 from construct.certificates.extraction.recognition import Recognition
 from construct.certificates.extraction.state import State
 from construct.certificates.polynomials import PRECISION, Quantities
@@ -34,22 +35,27 @@ def extract(weights: NetworkWeights, box: Float, unit: float = 0.0) -> NetworkFo
             weights that were changed); a box that does not fit.
     """
     with ctx.workprec(max(ctx.prec, PRECISION)):
-        state = executed(weights, box, unit)
         token, row = weights.readout
+        state = executed(weights, box, unit, output_only=True)
         return formula_of(state.names, state.registers[token][row])
 
 
-def executed(weights: NetworkWeights, box: Float, unit: float = 0.0) -> State:
-    """The registers after the last block; arguments as for `extract`."""
+def executed(weights: NetworkWeights, box: Float, unit: float = 0.0, *, output_only: bool = False) -> State:
+    """The registers after the last block; arguments as for `extract`.
+
+    output_only: of the token that is read out; what the others hear in the last block changes nothing.
+    """
     box = ends(box, "box", weights.ambient)
     if not (np.abs(box) <= LARGEST).all():
         raise invalid("box", f"ends up to {LARGEST:.0e}", box.tolist())
     if not 0 <= unit <= LARGEST_UNIT:
         raise invalid("unit", "a unit round-off between 0 and 2^-8", unit)
-    arithmetic = Arithmetic(Quantities(), unit, NEGLIGIBLE if has_trigonometric_code(weights) else 0.0)
+    negligible = NEGLIGIBLE if has_trigonometric_code(weights) else 0.0
+    arithmetic = Arithmetic(Quantities(), unit, negligible, sharp=has_maps(weights))
     recognition = Recognition(arithmetic)
     state = State(weights, box, arithmetic)
-    for block in weights.blocks:
-        attend(state, block)
-        feed_forward(state, block, recognition)
+    for number, block in enumerate(weights.blocks, 1):
+        only = weights.readout[0] if output_only and number == len(weights.blocks) else None
+        attend(state, block, only)
+        feed_forward(state, block, recognition, only)
     return state

@@ -12,9 +12,11 @@ from construct.certificates.polynomials import Polynomial
 from construct.certificates.weights import BlockWeights
 
 
-def feed_forward(state: State, block: BlockWeights, recognition: Recognition) -> None:
-    """Add the feed-forward network to every token; what it made gets a name, or is forgotten but for its range."""
-    for token in range(state.tokens if block.layers else 0):
+def feed_forward(state: State, block: BlockWeights, recognition: Recognition, only: int | None = None) -> None:
+    """Add the feed-forward network to every token, or to this one only; what it made gets a name, or is forgotten but
+    for its range."""
+    tokens = range(state.tokens) if only is None else (only,)
+    for token in tokens if block.layers else ():
         before = list(state.registers[token])
         for row, channel in enumerate(_channels(state, block, before)):
             if channel.is_zero:

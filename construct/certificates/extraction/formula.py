@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flint import arb, fmpq
 
 from construct.certificates.extraction.arithmetic import Register
+from construct.certificates.extraction.maps import NAMED
 from construct.certificates.polynomials import Monomial, Polynomial, Quantities
 from construct.errors import InputError
 from construct.validation import invalid
@@ -16,7 +17,8 @@ from construct.validation import invalid
 class NetworkFormula:
     """`T = rest + sum_n rho_n terms[n]` in the quantities of `quantities`; `error` bounds |computed - T|.
 
-    weights: numbers of the partition weights rho_n, in the order of their tokens.
+    weights: numbers of the partition weights rho_n, in the order of their tokens; none in a ridge network, whose rest
+    is a sum of functions of one linear form each.
     """
 
     quantities: Quantities
@@ -31,7 +33,7 @@ def formula_of(names: Quantities, out: Register) -> NetworkFormula:
 
     Raises:
         InputError: it is not linear in partition weights, depends on something of which only the range is known, or
-            there are no partition weights.
+            there are no partition weights and no ridge functions either.
     """
     weights = tuple(i for i, q in enumerate(names.table) if q.kind == "rho")
     grouped: dict[int, dict[Monomial, fmpq]] = {i: {} for i in weights}
@@ -47,11 +49,23 @@ def formula_of(names: Quantities, out: Register) -> NetworkFormula:
             raise _unexpected("an output with a product of two partition weights")
     if "free" in names.kinds_below(out.polynomial):
         raise _unexpected("an output that depends on ReLUs whose signs the ranges of the registers leave open")
-    if not weights:
+    if not weights and not _is_ridge(names, out.polynomial):
         raise _unexpected("an output without partition weights")
     return NetworkFormula(names, weights, tuple(Polynomial(grouped[i]) for i in weights), Polynomial(rest), out.error)
 
 
+def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
+    """Whether every term is a power of one clipped or named form, or of a map of one, or an input times a number."""
+    for m in polynomial.terms:
+        kinds = {names.table[i].kind for i in m}
+        if len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
+            return False
+    return not polynomial.is_constant
+
+
 def _unexpected(found: str) -> InputError:
-    expected = "a compact network, a telescoping partition of unity times polynomials of the chart coordinates"
+    expected = (
+        "a compact network, a telescoping partition of unity times polynomials of the chart coordinates, or a ridge "
+        "network"
+    )
     return invalid("net", expected, got=found)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
+import numpy as np
 from flint import arb
 
 from construct.arrays import Float
 from construct.certificates.extraction.arithmetic import ZERO, Register
+from construct.certificates.extraction.maps import chebyshev_degree, chebyshev_map, is_affine, map_rows, named_in_unit
 from construct.certificates.extraction.relus import doubt, relu_quantity
 from construct.certificates.extraction.screening import candidates
 from construct.certificates.extraction.state import State
@@ -16,21 +19,68 @@ from construct.certificates.weights import BlockWeights
 
 SAME = 1e-6  # a score this near, relatively, to a register of its source is that register, at the price of an error
 
+SMALL = 0.25  # errors of a register up to which its map is looked at as one
+
 Contributions = dict[tuple[int, int], list[Register]]
 
 
-def attend(state: State, block: BlockWeights) -> None:
-    """Add what all heads of a block contribute."""
+def attend(state: State, block: BlockWeights, only: int | None = None) -> None:
+    """Add what all heads of a block contribute; only: to this one token."""
     parts: Contributions = defaultdict(list)
-    for head, target, source in candidates(block, state.low, state.high, state.arithmetic.unit):
-        _act(state, block.query[head], block.key[head], block.value[head], target, source, parts)
-    updates = {
-        (token, row): state.arithmetic.accumulated(state.registers[token][row], contributions)
-        for (token, row), contributions in parts.items()
-    }
+    acting = candidates(block, state.low, state.high, state.arithmetic.unit, only)
+    _name_forms(state, block, acting)
+    heard = Counter(target for _, target, _ in acting)
+    updates: dict[tuple[int, int], Register] = {}
+    for head, target, source in acting:
+        if heard[target] == 1 and target == source and (found := _mapped(state, block, head, target)):
+            updates[target, found[0]] = found[1]
+        else:
+            _act(state, block.query[head], block.key[head], block.value[head], target, source, parts)
+    for (token, row), contributions in parts.items():
+        updates[token, row] = state.arithmetic.accumulated(state.registers[token][row], contributions)
     for (token, row), register in updates.items():
         state.write(token, row, register)
     state.tidy(updates)
+
+
+def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[int, Register] | None:
+    """The row and the register that a token gets by hearing itself, where that is T3 or T2 of a named quantity.
+
+    The register a is within e of the quantity. `a + relu(1 - a^2)(-4 a)` and `a + relu(1 - a)(-2 a - 1)` are T3 and T2
+    up to 1 and a beyond, and have the Lipschitz constants 9 and 4 (1 + e) there; what the block itself rounds is that
+    of a number in [-1, 1], times (1 + e)^3 for one beyond.
+    """
+    rows = np.flatnonzero(block.value[head].any(axis=1))
+    row = int(rows[0])
+    register = state.registers[token][row]
+    quantity = named_in_unit(state.names, register.polynomial)
+    if len(rows) != 1 or quantity is None or not register.error <= SMALL:
+        return None
+    unit = Polynomial.of(state.names.shared(Quantity("free", arb(-1), arb(1))))
+    state.registers[token][row] = Register(unit, ZERO)
+    parts: Contributions = defaultdict(list)
+    _act(state, block.query[head], block.key[head], block.value[head], token, token, parts)
+    local = state.arithmetic.accumulated(Register(unit, ZERO), parts[token, row])
+    state.registers[token][row] = register
+    degree = chebyshev_degree(local.polynomial)
+    if degree is None:
+        return None
+    beyond = 1 + register.error
+    slope = arb(9) if degree == 3 else 4 * beyond
+    error = local.error * beyond**3 + slope * register.error
+    return row, Register(Polynomial.of(chebyshev_map(state.names, quantity, degree)), error)
+
+
+def _name_forms(state: State, block: BlockWeights, acting: Sequence[tuple[int, int, int]]) -> None:
+    """Linear forms of the input that are about to be mapped get names."""
+    rows = map_rows(block)
+    for head, target, source in acting if rows else ():
+        if target == source and head in rows:
+            register = state.registers[target][rows[head]]
+            if is_affine(state.names, register.polynomial):
+                low, high = state.names.range(register.polynomial)
+                name = state.names.shared(Quantity("linear", low, high, (register.polynomial,)))
+                state.write(target, rows[head], Register(Polynomial.of(name), register.error))
 
 
 def _act(state: State, query: Float, key: Float, value: Float, target: int, source: int, parts: Contributions) -> None:

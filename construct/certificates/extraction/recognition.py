@@ -8,6 +8,8 @@ from construct.certificates.extraction.arithmetic import ZERO, Arithmetic, Regis
 from construct.certificates.extraction.relus import NEARLY, is_relu
 from construct.certificates.polynomials import Monomial, Polynomial, Quantity
 
+ROUNDED = 2.0**-20
+
 
 class Recognition:
     """Names for clips and partition weights, and the slopes of the cut-offs that were met so far."""
@@ -25,6 +27,9 @@ class Recognition:
         if quantity is None:
             return None
         error = after.error
+        if quantity.kind == "clip" and self.arithmetic.sharp:
+            quantity, more = _to_unit(quantity)
+            error += more
         if quantity.kind == "rho" and self.arithmetic.negligible:
             quantity, more = self._telescoping(quantity)
             error += more
@@ -52,9 +57,11 @@ class Recognition:
         return Quantity("rho", ZERO, high, (sides[0], sides[1])), change
 
     def _as_clip(self, after: Polynomial, before: Polynomial) -> Quantity | None:
-        """`q + relu(-limit - q) - relu(q - limit)`, or one side of it where the range of q needs no more."""
+        """`q + relu(-limit - q) - relu(q - limit)`, or one side of it where the range of q needs no more; q is the
+        register before, or that and a constant."""
+        sides = dict((after - before).terms)
+        before = before + Polynomial.constant(sides.pop((), fmpq(0)))
         low, high = self.names.range(before)
-        sides = (after - before).terms
         if sum(c > 0 for c in sides.values()) > 1 or sum(c < 0 for c in sides.values()) > 1:
             return None
         for m, c in sides.items():
@@ -90,3 +97,12 @@ class Recognition:
             return None
         top = self.names.range(upper)[1].min(self.names.range(upper - lower)[1]).max(ZERO)
         return Quantity("rho", ZERO, top.upper(), (upper, lower))
+
+
+def _to_unit(clip: Quantity) -> tuple[Quantity, arb]:
+    """A clip to [-1, 1] where its ends are those up to the rounding of a weight, and what that changes."""
+    low, high = clip.low.max(arb(-1)), clip.high.min(arb(1))
+    change = (low - clip.low).max(clip.high - high).upper()
+    if not 0 < change <= ROUNDED:
+        return clip, ZERO
+    return Quantity("clip", low, high, clip.definition), change

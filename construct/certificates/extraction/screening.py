@@ -17,15 +17,19 @@ MARGIN = 1e-11  # relative, far above the rounding of the float64 screening of p
 FLOOR = 2.0**-120  # and absolute, above what underflow may lose in a score, here and in a network in float32
 MARGIN_UNITS = 64  # and, in unit round-offs of the network, above what it may itself lose in a score
 HEADS_AT_ONCE = 64
+ENTRIES_AT_ONCE = 1 << 22  # scores of pairs of tokens
 
 Range = tuple[Float, Float]
 
 
-def candidates(block: BlockWeights, low: Float, high: Float, unit: float) -> list[tuple[int, int, int]]:
+def candidates(
+    block: BlockWeights, low: Float, high: Float, unit: float, only: int | None = None
+) -> list[tuple[int, int, int]]:
     """(head, target, source) of all pairs that may act while `low <= H <= high`, both (l, w).
 
-    Per head, targets are kept whose score may be positive with the hull of all sources that have a value, then
-    sources with the hull of those targets; what remains is looked at pair by pair.
+    only: the one target that is asked for, if there is one; that nothing overflows is checked for all. Per head,
+        targets are kept whose score may be positive with the hull of all sources that have a value, then sources with
+        the hull of those targets; what remains is looked at pair by pair.
     """
     margin = max(MARGIN, (MARGIN_UNITS + 4 * block.query.shape[-1]) * unit)
     used = np.maximum(np.abs(low), np.abs(high)) > 0
@@ -41,6 +45,8 @@ def candidates(block: BlockWeights, low: Float, high: Float, unit: float) -> lis
             raise invalid("net", f"scores below {LARGEST:.0e}", got=f"heads from {start} on whose scores may be larger")
         speaks = np.einsum("mw,lw->ml", (block.value[window] != 0).any(axis=1).astype(float), used.astype(float)) > 0
         targets = ~(_upper(q, _hull(k, speaks), margin) < 0)
+        if only is not None:
+            targets &= np.arange(targets.shape[1]) == only
         sources = ~(_upper(_hull(q, targets), k, margin) < 0) & speaks
         for h in np.flatnonzero(speaks.any(axis=1)).tolist():
             t, s = np.flatnonzero(targets[h]), np.flatnonzero(sources[h])
@@ -52,13 +58,25 @@ def _pairwise(q: Range, k: Range, targets: Int, sources: Int, margin: float) -> 
     """Pairs of one head whose score may be positive."""
     if targets.size == 0 or sources.size == 0:
         return []
-    upper = _upper(
-        (q[0][targets][:, None, :], q[1][targets][:, None, :]),
-        (k[0][sources][None, :, :], k[1][sources][None, :, :]),
-        margin,
-    )
+    found: list[tuple[int, int]] = []
+    step = max(1, ENTRIES_AT_ONCE // sources.size)
+    for start in range(0, targets.size, step):
+        some = targets[start : start + step]
+        i, j = _roughly((q[0][some], q[1][some]), (k[0][sources], k[1][sources]), margin)
+        t, s = some[i], sources[j]
+        kept = ~(_upper((q[0][t], q[1][t]), (k[0][s], k[1][s]), margin) < 0)
+        found += zip(t[kept].tolist(), s[kept].tolist(), strict=True)
+    return found
+
+
+def _roughly(q: Range, k: Range, margin: float) -> tuple[Int, Int]:
+    """Pairs (target, source), by their places, without those that a bound from midpoints and radii proves silent."""
+    (q_middle, q_radius), (k_middle, k_radius) = (((r[0] + r[1]) / 2, (r[1] - r[0]) / 2) for r in (q, k))
+    q_size, k_size = (np.maximum(np.abs(r[0]), np.abs(r[1])) for r in (q, k))
+    upper = q_middle @ k_middle.T + q_size @ k_radius.T + q_radius @ k_size.T
+    upper += 2 * margin * (q_size @ k_size.T) + q_size.shape[1] * FLOOR
     i, j = np.nonzero(~(upper < 0))
-    return list(zip(targets[i].tolist(), sources[j].tolist(), strict=True))
+    return i, j
 
 
 def _functional_range(weight: Float, low: Float, high: Float, margin: float) -> Range:
