@@ -205,7 +205,9 @@ def run(options: Any) -> None:
     for name, case in cases().items():
         if not options.quick or name in quick:
             study.run({"case": name}, partial(evaluate, case, options.seed))
-    missed = [f"{row['case']} ({row['outcome']})" for row in study.rows if not row["outcome"].startswith(("met", "built"))]
+    missed = [
+        f"{row['case']} ({row['outcome']})" for row in study.rows if not row["outcome"].startswith(("met", "built"))
+    ]
     far_rows = [int(row["stored"]) for row in study.rows if row["case"].startswith("D = ") and row["stored"]]
     notes = [
         f"{len(study.rows)} rows, {len(missed)} that miss their aim or were refused: {'; '.join(missed) or 'none'}."
