@@ -155,11 +155,12 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
     for construction in candidates:
         dearest = min((numbers for numbers, _ in found), default=None)
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
-        planner = _planner_of(construction, problem, search, choices)
-        if planner is None:
-            continue
         try:
-            plan: Planned = planner.plan()
+            plan: Planned = (
+                _ridge_planner(problem, search, choices).plan()
+                if construction == "ridge"
+                else CompactPlanner(problem, search).plan()
+            )
         except EpsilonNotReached as error:
             missed.append(error)
             trials += search.history.noted(construction)
@@ -172,16 +173,16 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
     return Smallest(smallest, History(tuple(_one_chosen(trials, min(numbers for numbers, _ in found)))))
 
 
-def _planner_of(
-    construction: Construction, problem: Problem, search: Search, choices: Choices
-) -> RidgePlanner | CompactPlanner | None:
-    """None: M spans too many dimensions for ridge networks, where that was not asked for by name."""
-    if construction != "ridge":
-        return CompactPlanner(problem, search)
+def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgePlanner:
+    """One of several planners: that there are no coordinates for it is not the end.
+
+    Raises:
+        EpsilonNotReached: there are none.
+    """
     try:
         return RidgePlanner(problem, search, choices.narrow, choices.sparse, choices.single)
-    except InputError:
-        return None
+    except InputError as error:
+        raise EpsilonNotReached(f"{error}; no ridge network was fitted", math.inf) from None
 
 
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:

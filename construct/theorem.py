@@ -81,8 +81,7 @@ def approximate(
         embedding_dim: of ridge networks. "free" or None: the width of the fewest stored numbers, k + 4 for k
             coordinates that M spans; the others have the 5 of the theorem.
         sparse: choose the directions of a ridge network for the target, by orthogonal least squares: fewer, and a
-        longer
-            search.
+            longer search.
         position_code: "integer" (ours, exact) or "trigonometric" (the paper's; not of ridge networks).
         charts, cells, degree: sizes by hand. In "ridge" `degree` is raised to the next product of twos and threes, all
             directions are used, and there is one chart. In "compact", `cells` > 1 means continuous piecewise-linear

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import construct
 from construct import BudgetExceeded, ConstructError, EpsilonNotReached, InputError, PrecisionError
 from construct.local import PolynomialSpace
-from construct.manifolds import Circle, Cube, FlatTorus, ParametricManifold, Sphere
+from construct.manifolds import Circle, Cube, FlatTorus, Sphere
 from construct.problem import Sizes
 from tests.transformer.networks import coefficients_of, exp_sin
 
@@ -217,18 +217,3 @@ def test_a_coarse_epsilon_ends_with_a_low_degree(epsilon: float) -> None:
     net = construct.approximate(target, circle, epsilon, construction="compact")
     assert construct.measure(net, target, circle, samples=2000, seed=3).sup <= epsilon
     assert net.origin is not None and net.origin.sizes.degree is not None and net.origin.sizes.degree <= 1
-
-
-def test_where_m_spans_too_many_dimensions_for_one_polynomial_the_default_is_compact():
-    turns = torch.arange(1, 8, dtype=torch.float64)
-
-    def curve(u):  # spans R^14
-        return torch.cat([torch.cos(u * turns), torch.sin(u * turns)], dim=-1) / turns.repeat(2) ** 2
-
-    M = ParametricManifold(curve, [0.0], [2 * math.pi], [True], reach=0.5, lipschitz=[2.0])
-    f = lambda x: x[..., 0]  # noqa: E731
-    net = construct.approximate(f, M, epsilon=0.3)
-    assert net.origin is not None and net.origin.construction == "compact"
-    assert construct.measure(net, f, M).sup <= 0.3
-    with pytest.raises(InputError, match="manifold: expected one that spans at most 12"):
-        construct.approximate(f, M, epsilon=0.3, construction="ridge")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from construct.arrays import Float, Int
-from construct.documents import a_list, at_place, integers, label, record
+from construct.documents import a_list, at_place, floats, integers, label, record
 from construct.errors import PrecisionError
 from construct.program.codes import (
     CODES,
@@ -28,6 +29,7 @@ from construct.program.codes import (
 from construct.validation import invalid, message, one_of
 
 MOST_ENTRIES, LARGEST_ENTRY = 16, 2**31  # in a document
+LARGEST_REAL = 2**15
 SQUARES = "q"  # row of a direction code
 
 
@@ -144,16 +146,20 @@ class DirectionCode(PositionCode):
     Tokens that are *apart* carry a larger `q`, the smallest power of two above every `|A|^2` of the code: then the gate
     is at most -1 between them and any token, themselves included, as `2 <A_t, A_s> - |A_s|^2 <= |A_t|^2 <= q_t - 1`.
     They may have equal vectors, and keep what they hold while all others hear themselves; `q` tells them from these.
+    Their vectors may be real: then their `q` is above every `|A|^2 + 1`, so that the gate is at most -2, and what
+    rounding adds to it stays below 1; between the others it remains an integer.
 
     Attributes:
         named: the entries' names, in order.
         integers: (l, k), the tokens' vectors; no two tokens that are not apart have the same.
         apart: numbers of the tokens that are apart, increasing.
+        reals: (n, k) the vectors of the tokens that are apart, in place of their integers; None: these.
     """
 
     named: tuple[str, ...]
     integers: Int = field(repr=False)
     apart: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
+    reals: Float | None = field(default=None, repr=False)
 
     name = "direction"
     exact = True
@@ -171,6 +177,13 @@ class DirectionCode(PositionCode):
         met = np.delete(self.integers, self.apart, axis=0)
         if len(np.unique(met, axis=0)) != len(met):
             raise invalid("integers", "different vectors for all tokens that are not apart", self.integers)
+        if self.reals is not None:
+            shape = (self.apart.size, len(self.named))
+            real = self.reals.shape == shape and np.issubdtype(self.reals.dtype, np.floating)
+            if not real or not np.isfinite(self.reals).all() or np.abs(self.reals).max(initial=0.0) > LARGEST_REAL:
+                raise invalid("reals", f"real numbers {shape} of at most {LARGEST_REAL:,}", self.reals)
+            if self.integers[self.apart].any():
+                raise invalid("integers", "zeros for tokens that have real vectors", self.integers[self.apart])
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -180,19 +193,28 @@ class DirectionCode(PositionCode):
     def rows(self) -> tuple[str, ...]:
         return (*self.named, SQUARES)
 
+    @cached_property
+    def _vectors(self) -> Float:
+        """A, (l, k)."""
+        vectors = self.integers.astype(np.float64)
+        if self.reals is not None:
+            vectors[self.apart] = self.reals
+        return vectors
+
     @property
     def gap(self) -> float:
         return 1.0
 
     def _squares(self) -> Float:
         """q, (l,)."""
-        squares = (self.integers.astype(np.float64) ** 2).sum(axis=1)
+        squares = (self._vectors**2).sum(axis=1)
         if self.apart.size:
-            squares[self.apart] = 2.0 ** int(np.frexp(squares.max())[1])  # n = f 2^e, f < 1: no logarithm that rounds
+            above = squares.max() if self.reals is None else np.ceil(squares.max()) + 2
+            squares[self.apart] = 2.0 ** int(np.frexp(above)[1])  # n = f 2^e, f < 1: no logarithm that rounds
         return squares
 
     def values(self) -> Float:
-        return np.concatenate([self.integers.astype(np.float64), self._squares()[:, None]], axis=1)
+        return np.concatenate([self._vectors, self._squares()[:, None]], axis=1)
 
     def point_gate(self, token: Int) -> Float:
         """As every gate; the token must not be apart."""
@@ -224,6 +246,8 @@ class DirectionCode(PositionCode):
 
     def entry_values(self, entry: str) -> Int:
         check_entries((entry,), self.named)
+        if self.reals is not None:
+            raise invalid("entry", "one of integers in every token", entry)
         return self.integers[:, self.named.index(entry)]
 
     def entry_range_gate(self, span: EntryRange) -> tuple[Float, float]:
@@ -232,19 +256,21 @@ class DirectionCode(PositionCode):
 
     @property
     def gate_size(self) -> float:
-        # 2 |<A_t, A_s>| + q_t + q_s <= 4 max q
-        return max(1.0, 4 * float(self._squares().max()))
+        # 2 |<A_t, A_s>| + q_t + q_s <= 4 max q; real terms are off by a rounding of that each, in all by less than 1
+        terms = 1 if self.reals is None else len(self.named) + 3
+        return max(1.0, 4 * float(self._squares().max()) * terms)
 
     @property
     def range_size(self) -> float:
-        return 1.0 + 2 * float(np.abs(self.integers.astype(np.float64)).max())
+        return 1.0 + 2 * float(np.abs(self._vectors).max())
 
     def check(self, dtype: torch.dtype, shift: int = 0) -> None:
         check_exact_gates(self.gate_size, dtype)
 
     def spec(self) -> dict[str, Any]:
         named = {"name": self.name, "named": list(self.named), "integers": self.integers.tolist()}
-        return named | ({"apart": self.apart.tolist()} if self.apart.size else {})
+        named |= {"apart": self.apart.tolist()} if self.apart.size else {}
+        return named if self.reals is None else named | {"reals": self.reals.tolist()}
 
 
 def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
@@ -258,7 +284,8 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
         found = record(spec, name, ("name",))
         known = (*CODES, LatticeCode.name, DirectionCode.name)
         return position_code(one_of(found["name"], f"{name}.name", known), tokens)
-    found = record(spec, name, ("name", "named", "integers"), ("apart",) if given == DirectionCode.name else ())
+    others = ("apart", "reals") if given == DirectionCode.name else ()
+    found = record(spec, name, ("name", "named", "integers"), others)
     entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
     named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))
     numbers = integers(found["integers"], f"{name}.integers")
@@ -267,7 +294,8 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
     if given == LatticeCode.name:
         return at_place(name, lambda: LatticeCode(tokens, named, numbers))
     apart = integers(found.get("apart", []), f"{name}.apart")
-    return at_place(name, lambda: DirectionCode(tokens, named, numbers, apart))
+    reals = np.asarray(floats(found["reals"], f"{name}.reals"), dtype=np.float64) if "reals" in found else None
+    return at_place(name, lambda: DirectionCode(tokens, named, numbers, apart, reals))
 
 
 def _check_named(named: tuple[str, ...], integers: Int, tokens: int) -> None:

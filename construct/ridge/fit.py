@@ -3,7 +3,8 @@
 Directions: QR with column pivoting of the atoms on M, orthogonal to the constant, down to the numerical rank of the
 restricted polynomials. Where a family has many members a random part of it is looked at: directions in general
 position span what all of them span. With the target in view (`adapted`), orthogonal least squares takes the direction
-that lowers the error most at every step (Chen, Cowan and Grant 1991).
+that lowers the error most at every step (Chen, Cowan and Grant 1991); of somewhat more than are needed those are then
+left out again, one by one, whose loss raises it least (`eliminated`).
 
 Coefficients: least squares, for all beginnings of that order at once, then Lawson's reweighting (weights times the
 error at every step) towards the smallest largest error, on fresh points, `POINTS` for each coefficient: on the points
@@ -20,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.linalg import qr
+from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
 from construct.arrays import Float, Int
@@ -68,27 +69,59 @@ def choose(basis: RidgeBasis, sample: Sample) -> Chosen:
     return Chosen(order[: len(diagonal)].astype(np.int64), diagonal / largest)
 
 
-def adapted(basis: RidgeBasis, sample: Sample, most: int) -> Chosen:
-    """Order at most `most` directions by orthogonal least squares: each lowers the sum of squares most."""
-    atoms = basis.atoms(sample.y)
-    atoms = atoms - atoms.mean(dim=0)
-    left = sample.values - sample.values.mean()
-    sizes = atoms.norm(dim=0)
-    first, order, pivots = sizes.clone(), list[int](), list[float]()
-    for _ in range(min(most, *atoms.shape)):
+def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0) -> Chosen:
+    """Order at most `most` directions by orthogonal least squares: each lowers the sum of squares most, until the root
+    of its mean is at most `enough`."""
+    atoms, values = basis.atoms(sample.y).numpy(), (sample.values - sample.values.mean()).numpy()
+    atoms -= atoms.mean(axis=0)
+    tick()
+    orthonormal, triangle, places = qr(atoms, mode="economic", pivoting=True, overwrite_a=True, check_finite=False)
+    tick()
+    diagonal = np.abs(np.diag(triangle))
+    rank = int((diagonal > SMALL * diagonal.max(initial=0.0)).sum())
+    parts, left = triangle[:rank], orthonormal[:, :rank].T @ values  # in the space that the atoms span
+    beyond = max(0.0, float(values @ values - left @ left))
+    sizes = np.linalg.norm(parts, axis=0)
+    floor = np.maximum(math.sqrt(CUT) * sizes, CUT * sizes.max(initial=SMALL))
+    order, pivots = list[int](), list[float]()
+    for _ in range(min(most, rank)):
         tick()
-        free = sizes > math.sqrt(CUT) * first.clamp(min=SMALL)
-        gain = torch.where(free, (left @ atoms).abs() / sizes.clamp(min=SMALL), torch.full_like(sizes, -1.0))
+        free = sizes > floor
+        gain = np.where(free, np.abs(left @ parts) / np.maximum(sizes, SMALL), -1.0)
         best = int(gain.argmax())
-        if gain[best] <= 0:
+        if gain[best] <= 0 or left @ left + beyond <= enough**2 * len(values):
             break
-        order.append(best)
+        order.append(int(places[best]))
         pivots.append(float(sizes[best]))
-        unit = atoms[:, best] / sizes[best]
+        unit = parts[:, best] / sizes[best]
         left = left - unit * (unit @ left)
-        atoms = atoms - torch.outer(unit, unit @ atoms)
-        sizes = atoms.norm(dim=0)
+        parts = parts - np.outer(unit, unit @ parts)
+        sizes = np.linalg.norm(parts, axis=0)
     return Chosen(np.array(order, dtype=np.int64), np.array(pivots) / max([*pivots, SMALL]))
+
+
+def eliminated(basis: RidgeBasis, sample: Sample, order: Int) -> Int:
+    """The same directions in the order in which least squares misses them: those are last whose loss costs least, one
+    after the other. What was taken early by `adapted` may be of no use beside what came later."""
+    atoms = basis.subset(order).atoms(sample.y).numpy()
+    places = np.sort(order)
+    atoms, values = atoms - atoms.mean(axis=0), (sample.values - sample.values.mean()).numpy()
+    orthonormal, triangle = qr(atoms, mode="economic", overwrite_a=True, check_finite=False)
+    diagonal = np.diag(triangle)
+    least = SMALL * float(np.abs(diagonal).max())
+    inverse = solve_triangular(triangle + np.diag((np.abs(diagonal) < least) * least), np.eye(len(triangle)))
+    weights, covariance = inverse @ (orthonormal.T @ values), inverse @ inverse.T
+    left, dropped = np.arange(len(order)), list[int]()
+    while len(left):
+        tick()
+        diagonal = np.diag(covariance)
+        i = int(np.argmin(weights**2 / np.maximum(diagonal, SMALL)))
+        dropped.append(int(places[left[i]]))
+        column = covariance[:, i] / max(float(diagonal[i]), SMALL)
+        weights, covariance = weights - column * weights[i], covariance - np.outer(column, covariance[i])
+        kept = np.arange(len(left)) != i
+        left, weights, covariance = left[kept], weights[kept], covariance[np.ix_(kept, kept)]
+    return np.array(dropped[::-1], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

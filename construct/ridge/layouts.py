@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from construct.program.compile import Program
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Directions
-from construct.ridge.narrow import narrow_numbers, narrow_overhead, narrow_program
-from construct.ridge.program import free_numbers, free_overhead, free_program
+from construct.ridge.narrow import narrow_dense, narrow_numbers, narrow_overhead, narrow_program
+from construct.ridge.program import free_dense, free_least, free_numbers, free_program
 from construct.ridge.waves import Waves
 
 
@@ -20,14 +21,13 @@ def needed_numbers(approximator: RidgeApproximator) -> int:
     return (narrow_numbers if isinstance(approximator.basis.family, Waves) else free_numbers)(approximator)
 
 
-def least_numbers(family: Directions, degree: int) -> int:
+def least_numbers(coordinates: Coordinates, family: Directions, degree: int) -> int:
     """Stored numbers of a network besides its coefficients, at least."""
     if isinstance(family, Waves):
         return narrow_overhead(family, degree)
-    k = family.vectors.shape[1]
-    return free_overhead(k, degree, signed=family.signed) + k
+    return free_least(coordinates, family, degree)
 
 
 def dense_parameters(approximator: RidgeApproximator) -> int:
-    """Dense parameters of `ridge_program(approximator)`."""
-    return ridge_program(approximator).parameters
+    """Dense parameters of `ridge_program(approximator)`, without making it."""
+    return (narrow_dense if isinstance(approximator.basis.family, Waves) else free_dense)(approximator)

@@ -50,10 +50,12 @@ def narrow_program(approximator: RidgeApproximator) -> Program:
     """The program of a ridge approximator in five rows.
 
     Raises:
-        InputError: directions that are no `Waves`.
+        InputError: directions that are no `Waves`, or a projection.
     """
     basis, waves = approximator.basis, _waves_of(approximator)
     coordinates, ambient = basis.coordinates, basis.manifold.ambient
+    if coordinates.projection is not None:
+        raise invalid("approximator", "one of chosen input coordinates for width 5", got="one of a projection")
     layout = _layout(waves, ambient)
     places = layout.code.entry_values(T_ROW)[coordinates.chosen]
     scales = basis.scales * coordinates.scale

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,12 +24,13 @@ from construct.measurement import cover_of
 from construct.planning import Search, over_budget
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
-from construct.ridge.coordinates import Coordinates, coordinates_of
+from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Directions, Lattice, octahedron_size
-from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose
+from construct.ridge.fit import LEAST_POINTS, POINTS, Chosen, Fitting, adapted, choose, eliminated
 from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE, shift_of
+from construct.ridge.projection import coordinates_for
 from construct.ridge.sampling import Sample, at, drawn
 from construct.ridge.support import support
 from construct.validation import invalid
@@ -45,8 +46,12 @@ LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directi
 REFITS = 3  # with twice the points each time, for one number of directions
 LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
+ROOM = 4.0  # times larger ones where directions are to be few
+BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
+SPARE = 1.5  # times the directions that are needed: of so many some are left out again
+UNSEEN, BLIND = 0.5, 700  # of the error of a constant: above, nothing has been seen, and so many coefficients are tried
 TRENDS, CHEAP = 4, 250  # degrees by which the decay of the error is judged; coefficients that are tried without
-FURTHER = 2  # larger degrees that may have smaller networks
+FURTHER = 2  # larger degrees that may have smaller networks, or one within the budget
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Candidate:
     @property
     def overhead(self) -> int:
         """Stored numbers besides coefficients, at least."""
-        return least_numbers(self.basis.family, self.degree)
+        return least_numbers(self.basis.coordinates, self.basis.family, self.degree)
 
     def fewest(self, error: float) -> int:
         """The fewest directions whose least-squares error is at most this, all of them where none is."""
@@ -132,13 +137,17 @@ class RidgePlanner:
 
     def __post_init__(self) -> None:
         self.problem.progress("ridge: coordinates", None)
-        self.coordinates = coordinates_of(self.problem.manifold, self.problem.seed)
+        self.coordinates = coordinates_for(self.problem.manifold, self.problem.seed)
+        if self.narrow and self.coordinates.projection is not None:
+            what = f"a projection of {self.problem.manifold!r} to {self.coordinates.count} coordinates"
+            raise invalid("embedding_dim", f"'free' or None for {what}, which width 5 has no place for", 5)
         self._samples = dict[int, Sample]()
         self._worst = list[Tensor]()  # points (D,) where a fit was off the most
 
     # -- search -----------------------------------------------------------------------------------
 
     def plan(self) -> RidgePlan:
+        refused = 0
         for place, degree in enumerate(DEGREES):
             if not self._promising(degree):
                 break
@@ -147,6 +156,9 @@ class RidgePlanner:
                 break
             found = self._best(candidates)
             if found is None:
+                refused += self.search.fewest_refused is not None
+                if refused > FURTHER:  # larger degrees are not smaller by so much
+                    break
                 continue
             for others in self._smaller(place, found):
                 better = self._best(others, needed_numbers(found))
@@ -176,7 +188,9 @@ class RidgePlanner:
             return True
         first, last = degrees[0], degrees[-1]
         start, end = (max(float(self.tried[p].errors[-1]), 1e-300) for p in (first, last))
-        if end <= GAIN * self.search.goal:
+        size = self.tried[last].count * (degree / last) ** dim
+        unseen = end > UNSEEN * float(self.tried[last].errors[0])  # of high frequency alone, perhaps
+        if end <= GAIN * self.search.goal or (unseen and size <= BLIND):
             return True
         needed, fallen = math.log(end / (GAIN * self.search.goal)), math.log(start / end)
         if fallen > 0:
@@ -197,9 +211,10 @@ class RidgePlanner:
         if found.basis.count > MANY:
             return
         family, numbers, degree = found.basis.family, needed_numbers(found), DEGREES[place]
+        overhead = partial(least_numbers, self.coordinates, family)
         fading = found.basis.count < self.tried[degree].count
         for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
-            if least_numbers(family, larger) < (numbers if fading else least_numbers(family, degree)):
+            if overhead(larger) < (numbers if fading else overhead(degree)):
                 goal = GAIN * self.search.goal
                 yield [c for c in self._candidates(larger) if c.overhead + c.fewest(goal) < numbers]
 
@@ -213,9 +228,32 @@ class RidgePlanner:
         if plain is None or plain.faded:
             signed = self._signed(degree)
             found += [] if signed is None else [signed]
+        found = [variant for candidate in found for variant in self._variants(candidate)]
         if found:
             self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
         return found
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether directions are chosen for the target."""
+        return self.sparse and self.problem.epsilon is not None
+
+    def _variants(self, candidate: Candidate) -> list[Candidate]:
+        """A candidate; where directions are chosen for the target, and all together are enough, instead of it those
+        that are chosen, and somewhat more than are needed of them in the order of elimination."""
+        if not self._adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * self.search.goal:
+            return [candidate]
+        goal, basis = self.search.goal, candidate.basis
+        chosen = adapted(basis, self._points(0, 2 * basis.count + 64), candidate.count, BELOW * goal)
+        greedy = self._reordered(candidate, chosen.order)
+        most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))
+        thinned = self._reordered(candidate, eliminated(basis, self._points(0, 4 * most + 64), greedy.order[:most]))
+        found = [c for c in (greedy, thinned) if c.fewest(goal) < candidate.fewest(goal)]
+        return found or [candidate]
+
+    def _reordered(self, candidate: Candidate, order: Int) -> Candidate:
+        errors = Fitting(candidate.basis, order, self._points(1, QUICK * (len(order) + 1))).errors()
+        return replace(candidate, order=order, errors=errors, faded=False)
 
     def _signed(self, degree: int) -> Candidate | None:
         """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
@@ -245,7 +283,9 @@ class RidgePlanner:
         errors = fitting.errors()
         faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
         found = Candidate(basis, first, errors, faded)
-        make = partial(fitting.fit, rank, steps=0)
+        all_used = RidgeApproximator(basis.subset(first), torch.ones(rank, dtype=torch.float64), 1.0)
+        beyond = self.search.budget is not None and dense_parameters(all_used) > self.search.budget
+        make = None if beyond else partial(fitting.fit, rank, steps=0)
         self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis), make=make)
         return found
 
@@ -255,8 +295,7 @@ class RidgePlanner:
         while True:
             basis = self._basis(family, degree, np.sort(mixed[:size]))
             sample = self._points(0, 2 * basis.count + 64)
-            adapt = self.sparse and self.problem.epsilon is not None
-            chosen = adapted(basis, sample, MOST_COEFFICIENTS) if adapt else choose(basis, sample)
+            chosen = choose(basis, sample)
             if basis.count == family.count or OVERSAMPLED * chosen.rank() <= basis.count:
                 return basis, chosen
             size *= 2
@@ -360,7 +399,8 @@ class RidgePlanner:
             return None
         if all(self._large(a) for a in found) and not any(c.basis.family.signed for c in candidates):
             signed = self._signed(candidates[0].degree)
-            found += [] if signed is None else [a for a in [self._settled(signed, below)] if a is not None]
+            variants = [] if signed is None else self._variants(signed)
+            found += [a for a in (self._settled(variant, below) for variant in variants) if a is not None]
         small = [a for a in found if not self._large(a)]
         if small:
             return min(small, key=needed_numbers)
@@ -368,7 +408,8 @@ class RidgePlanner:
 
     def _large(self, found: RidgeApproximator) -> bool:
         """Whether its coefficients are large beside the target."""
-        return _largest(found) > LARGE * float(self._points(1, LEAST_POINTS).values.abs().max())
+        most = LARGE * ROOM if self._adapts else LARGE
+        return _largest(found) > most * float(self._points(1, LEAST_POINTS).values.abs().max())
 
 
 def _octahedron(dim: int, degree: int) -> Lattice:

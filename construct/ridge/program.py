@@ -10,6 +10,9 @@ signs take a second one for `relu(-z)`. Inputs and `out` are apart: no gate lets
 = delta` and hears its own `b`, hence `b = c_0 / (2 + delta)`. All members of the family are tokens, those without a
 coefficient with b = 0: then the code is a formula of the token's number, and no direction is stored.
 
+Where a projection is read, the inputs carry its columns, real vectors, and one more token that is apart holds `a = 1`
+and carries minus the centre; the forms are signed. In all r D + r + 1 numbers, r = k, say what is read.
+
 Non-zeros: C coefficients (c_0 among them), 7 of the clip, 2k + 1 of the forms (twice where signed), 2k + 8 a T3, 2k +
 9 a T2, 4 of the read-out (6 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks
 anywhere on R^D: after the clip |a| <= 1, so that a gate constant of 2 is enough.
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from construct.arrays import Float, Int
+from construct.arrays import Float
 from construct.boxes import centred
 from construct.manifolds import Manifold
 from construct.program.compile import Program, Stage
@@ -29,11 +32,13 @@ from construct.program.lattice import DirectionCode
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act
 from construct.ridge.approximator import RidgeApproximator
-from construct.ridge.directions import Lattice
+from construct.ridge.coordinates import Coordinates
+from construct.ridge.directions import Directions, Lattice
 from construct.ridge.maps import chain
 from construct.validation import invalid
 
 BOX_MARGIN = 2.0  # admissible inputs: twice the half-widths of M, around the centre of its box
+CLIP_LAYERS = 2
 MOST_PAIRS = 2**21  # of the read-out without a gate: every token hears every coefficient
 SELF = {
     3: ({(ONE, ONE): 1.0, (A, A): -1.0}, {(A, A): -4.0}),
@@ -63,25 +68,35 @@ def free_program(approximator: RidgeApproximator, *, picked: bool = False) -> Pr
     registers[range(len(used)) if picked else numbers[used]] = coefficients[used]
     coordinates, ambient, k = basis.coordinates, basis.manifold.ambient, basis.coordinates.count
     names = tuple(f"A{i + 1}" for i in range(k))
-    integers = np.zeros((ambient + 1 + len(ridges), k), dtype=np.int64)
-    integers[coordinates.chosen, range(k)] = 1
-    integers[ambient + 1 :] = ridges
-    code = DirectionCode(len(integers), names, integers, np.arange(ambient + 1))
+    central = _central(coordinates)
+    apart = ambient + 1 + central
+    integers = np.zeros((apart + len(ridges), k), dtype=np.int64)
+    integers[coordinates.chosen, range(len(coordinates.chosen))] = 1
+    integers[apart:] = ridges
+    reals = None if coordinates.projection is None else np.zeros((apart, k))
+    if reals is not None and coordinates.projection is not None:
+        reals[:ambient] = coordinates.projection.T
+        reals[ambient + 1 :] = -coordinates.centre
+    code = DirectionCode(len(integers), names, integers, np.arange(apart), reals)
     groups = (
         TokenGroup("x", (ambient,), ("j",), "input coordinates"),
         TokenGroup("out", (1,), (), "output in b"),
+        *([TokenGroup("centre", (1,), (), "a = 1, minus the centre in A")] if central else []),
         TokenGroup("R", (len(ridges),), ("direction",), "delta + <A, v y>, then T_p of it; coefficients in b"),
     )
     start: dict[tuple[str, str], Float | float] = {
         ("out", B): np.array([approximator.constant / (2 + basis.shift)]),
         ("R", B): registers,
     }
-    centre = np.zeros(ambient)
-    centre[coordinates.chosen] = -coordinates.centre
-    if np.any(centre):
-        start[("x", A)] = centre
+    if central:
+        start[("centre", A)] = 1.0
+    elif np.any(coordinates.centre):
+        shifts = np.zeros(ambient)
+        shifts[coordinates.chosen] = -coordinates.centre
+        start[("x", A)] = shifts
     clip = Ffn("shifted_clip", numbers={"shift": basis.shift})
-    stages = [Stage("linear forms", _forms(names, basis.scales * coordinates.scale, ridges), clip)]
+    signed = reals is not None or bool((ridges < 0).any())
+    stages = [Stage("linear forms", _forms(names, basis.scales * coordinates.scale, signed), clip)]
     for number, m in enumerate(chain(basis.degree), 1):
         form, value = SELF[m]
         stages.append(Stage(f"map {number}, T{m}", (act(EVERY, EVERY, form, value, same=names, fold=True),)))
@@ -95,25 +110,48 @@ def ridge_box(manifold: Manifold) -> Float:
 
 
 def free_numbers(approximator: RidgeApproximator) -> int:
-    """Stored numbers of `free_program(approximator)`: its non-zeros and the k choices of inputs."""
-    basis = approximator.basis
-    k = basis.coordinates.count
-    coefficients = approximator.parameters
-    gated = (basis.manifold.ambient + 1 + basis.family.count) * coefficients > MOST_PAIRS
-    centred = int(np.count_nonzero(basis.coordinates.centre))
-    return coefficients + free_overhead(k, basis.degree, signed=basis.family.signed, gated=gated, centred=centred) + k
+    """Stored numbers of `free_program(approximator)`: its non-zeros, and the choices of inputs or the projection."""
+    basis, coordinates = approximator.basis, approximator.basis.coordinates
+    apart = basis.manifold.ambient + 1 + _central(coordinates)
+    gated = (apart + basis.family.count) * approximator.parameters > MOST_PAIRS
+    overhead = free_overhead(coordinates.count, basis.degree, signed=_signed(coordinates, basis.family), gated=gated)
+    centre = int(np.count_nonzero(coordinates.centre)) + _central(coordinates)
+    return approximator.parameters + overhead + centre + coordinates.numbers
 
 
-def free_overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, centred: int = 0) -> int:
-    """Non-zeros of the network besides its coefficients, see the module."""
+def free_least(coordinates: Coordinates, family: Directions, degree: int) -> int:
+    """Stored numbers besides coefficients and centres."""
+    return free_overhead(coordinates.count, degree, signed=_signed(coordinates, family)) + coordinates.numbers
+
+
+def free_dense(approximator: RidgeApproximator) -> int:
+    """Dense parameters of `free_program(approximator)`."""
+    basis, coordinates = approximator.basis, approximator.basis.coordinates
+    width, heads = coordinates.count + 4, len(chain(basis.degree)) + 2 + _signed(coordinates, basis.family)
+    centre = _central(coordinates) if coordinates.projection is not None else np.count_nonzero(coordinates.centre)
+    return 3 * width**2 * heads + CLIP_LAYERS * (width**2 + width) + approximator.parameters + int(centre)
+
+
+def _central(coordinates: Coordinates) -> bool:
+    """Whether a token brings the centre: of a projection, where it is not 0."""
+    return coordinates.projection is not None and bool(np.any(coordinates.centre))
+
+
+def _signed(coordinates: Coordinates, family: Directions) -> bool:
+    """Whether a product of the vector of a direction and that of an input can be negative."""
+    return family.signed or coordinates.projection is not None
+
+
+def free_overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False) -> int:
+    """Non-zeros of the network besides its coefficients and centres, see the module."""
     maps = chain(degree)
     forms, tripled = (2 if signed else 1) * (2 * k + 1), maps.count(3)
-    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4) + centred
+    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4)
 
 
-def _forms(names: tuple[str, ...], scales: Float, ridges: Int) -> tuple[Rule, ...]:
-    """`a_t += z`, `z = sum_i A_i(t) v_i x_i`: `relu(z)`, and `-relu(-z)` where z can be negative for a unit vector."""
-    signs = (1.0, -1.0) if (ridges < 0).any() else (1.0,)
+def _forms(names: tuple[str, ...], scales: Float, signed: bool) -> tuple[Rule, ...]:
+    """`a_t += z a_s`, `z = sum_i A_i(t) v_i A_i(s)`: `relu(z)`, and `-relu(-z)` where z can be negative."""
+    signs = (1.0, -1.0) if signed else (1.0,)
     forms = [{(name, name): sign * v for name, v in zip(names, scales, strict=True)} for sign in signs]
     return tuple(act(EVERY, EVERY, form, {(A, A): sign}) for form, sign in zip(forms, signs, strict=True))
 

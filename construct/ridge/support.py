@@ -19,13 +19,11 @@ DIRECTIONS_AT_ONCE = 256
 
 def support(manifold: Manifold, coordinates: Coordinates, directions: Float, net: Net | None) -> Float:
     """Bounds (n,) of `|<alpha, y>|` on M for directions alpha (n, k); the net's points are canonical coordinates."""
-    w = directions * coordinates.scale
-    lower, upper = manifold.box.numpy()[:, coordinates.chosen]
-    largest = np.maximum(np.abs(lower - coordinates.centre), np.abs(upper - coordinates.centre))
-    box = np.abs(w) @ largest * ROUNDING
+    largest = np.abs(coordinates.ends(manifold) - coordinates.centre).max(axis=0)
+    box = np.abs(directions * coordinates.scale) @ largest * ROUNDING
     if net is None:
         return box
-    size = np.linalg.norm(w, axis=1)
+    size = coordinates.slopes(directions)
     beyond = size * net.radius
     if not manifold.has_boundary and manifold.reach.kind != "numeric":
         beyond = np.minimum(beyond, size * net.radius**2 / (2 * float(manifold.reach)))

@@ -9,8 +9,9 @@ c. of rows (v, v^2) of integers the squares, and every v that is one more than t
    token also `-floor(l / 2)`, with which the ordinary code of l tokens begins: that code costs nothing, nor does
    `0, 1, 2, ..`, and one in three pieces at most 3;
 d. a row q of integers that is the sum of squares of the rows before it, back to the last such row, or, in some tokens,
-   one common power of two above these sums; of those rows `A_1 .. A_k` every run of consecutive tokens that lists the
-   whole lattice `{A >= 0, |A|_1 <= m}` or `{|A|_1 <= m}`, of some order m, in lexicographic order.
+   one common power of two above these sums; only in these tokens the rows before it may hold what is no integer. Of
+   those rows `A_1 .. A_k` every run of consecutive tokens that lists the whole lattice `{A >= 0, |A|_1 <= m}` or
+   `{|A|_1 <= m}`, of some order m, in lexicographic order.
 
 All other entries were chosen, and count one by one: directions or cells picked for a manifold or a function, the unit
 vectors of the inputs that are used.
@@ -47,10 +48,12 @@ def chosen_entries(code: Float) -> int:
             given[:, row] |= _numbered(code[:, row])
     first = 0
     for row in np.flatnonzero(whole).tolist():
-        if row > first and whole[first:row].all() and _sums_squares(code[:, first:row], code[:, row]):
+        if row > first and _sums_squares(code[:, first:row], code[:, row]):
             given[:, row] = True
             if not given[:, first:row].all():
-                given[_listed(code[:, first:row].astype(np.int64)), first:row] = True
+                vectors = code[:, first:row].copy()
+                vectors[(np.rint(vectors) != vectors).any(axis=1)] = 2 * LARGEST  # no member of a lattice
+                given[_listed(vectors.astype(np.int64)), first:row] = True
             first = row + 1
     return int(np.count_nonzero(code[~given]))
 
@@ -78,12 +81,14 @@ def _numbered(values: Float) -> Mask:
 
 
 def _sums_squares(rows: Float, q: Float) -> bool:
-    """d: whether q is the sum of squares of the rows, or where it is not, one power of two above it."""
+    """d: whether q is the sum of squares of the rows, integers, or where it is not, one power of two above it."""
     if np.abs(rows).max() > LARGEST:
         return False
     squares = (rows * rows).sum(axis=1)
     apart = q != squares
     powers = q[apart]
+    if (np.rint(rows[~apart]) != rows[~apart]).any():
+        return False
     return not apart.any() or bool(
         (powers == powers[0]).all() and powers[0] > squares[apart].max() and np.frexp(powers[0])[0] == 0.5
     )

@@ -6,10 +6,10 @@ zero some are given by the number t of their token, so that nobody has to store 
 
 1. A row that is the same everywhere. 2. cos or sin of t pi / 2l, as far as the type holds them. 3. Beside a row v of
 integers a row of its squares, and v where it is 1 more than at the token before; at the first token -(l // 2), too.
-4. A row q of integers closes the rows since the last such row (or since the first row), all of integers, if it is the
-sum of their squares, but for tokens where it is one power of two, the same for all of these and above their sums: q is
-given, and so are those rows wherever tokens in a row go through all vectors with |A|_1 <= m, or all of them without a
-negative entry, in lexicographic order.
+4. A row q of integers closes the rows since the last such row (or since the first row) if it is the sum of their
+squares, but for tokens where it is one power of two, the same for all of these and above their sums; only there these
+rows may hold what is no integer. Then q is given, and so are those rows wherever tokens in a row go through all vectors
+with |A|_1 <= m, or all of them without a negative entry, in lexicographic order.
 
 Stored are the parameters that are not zero and what was chosen.
 """
@@ -86,10 +86,10 @@ def chosen(rows: list[list[float]], rounding: float) -> int:
                 at[i] |= {t for t in range(len(v)) if v[t] == (v[t - 1] + 1 if t else -(len(v) // 2))}
     open_rows: list[int] = []
     for j, q in enumerate(integers):
-        group = [integers[i] for i in open_rows]
-        if q and group and all(group) and closes(group, q):
+        group = [rows[i] for i in open_rows]
+        if q and group and closes(group, q):
             given[j] = True
-            tokens = listed(list(zip(*group, strict=True)))
+            tokens = listed([tuple(map(lattice_entry, vector)) for vector in zip(*group, strict=True)])
             for i in open_rows:
                 at[i] |= tokens
             open_rows = []
@@ -112,12 +112,19 @@ def whole(row: list[float]) -> list[int]:
     return [int(v) for v in row] if all(v.is_integer() and abs(v) <= MOST**2 for v in row) else []
 
 
-def closes(rows: list[list[int]], q: list[int]) -> bool:
+def lattice_entry(v: float) -> int:
+    """An integer, or, of what is none, a number beyond every lattice."""
+    return int(v) if v.is_integer() else 2 * MOST
+
+
+def closes(rows: list[list[float]], q: list[int]) -> bool:
     """4: whether q is made of the rows before it."""
     if any(abs(v) > MOST for row in rows for v in row):
         return False
     sums = [sum(row[t] ** 2 for row in rows) for t in range(len(q))]
     apart = {t: v for t, v in enumerate(q) if v != sums[t]}
+    if not all(row[t].is_integer() for row in rows for t in range(len(q)) if t not in apart):
+        return False
     powers = set(apart.values())
     return all(p > 0 and p & (p - 1) == 0 and all(p > sums[t] for t in apart) for p in powers) and len(powers) <= 1
 
