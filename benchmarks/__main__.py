@@ -11,7 +11,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import ambient_dimension, attention_vs_relu, depth, draw, error_vs_parameters, summary, weights
+from benchmarks import (
+    ambient_dimension,
+    attention_vs_relu,
+    depth,
+    draw,
+    equal_error,
+    error_vs_parameters,
+    special,
+    summary,
+    weights,
+)
 from benchmarks.tables import one_thread, parser
 
 STUDIES: dict[str, Callable[[Any], None]] = {
@@ -20,6 +30,8 @@ STUDIES: dict[str, Callable[[Any], None]] = {
     "ambient_dimension": ambient_dimension.run,
     "depth": depth.run,
     "weights": weights.run,
+    "equal_error": equal_error.run,
+    "special": special.run,
 }
 
 

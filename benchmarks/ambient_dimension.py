@@ -20,6 +20,8 @@ LIMIT, LIMIT_QUICK = 150.0, 10.0
 SAMPLES, SAMPLES_QUICK = 10_000, 3_000
 SOFTMAX_UP_TO = 100  # tokens: attention costs D^2 a point
 METHODS: dict[str, Settings] = {
+    "ridge": {"epsilon": 1e-3},
+    "ridge_5": {"epsilon": 1e-3},
     "compact": {"epsilon": 1e-3},
     "chen_improved": {"epsilon": 1e-3},
     "chen": {"epsilon": 1e-1},
@@ -30,7 +32,7 @@ METHODS: dict[str, Settings] = {
     "gaussian_process": {"points": 200},
     "global_polynomial": {"degree": 8},
 }
-QUICK = ("compact", "tanh_mlp", "kernel_ridge", "global_polynomial")
+QUICK = ("ridge", "compact", "tanh_mlp", "kernel_ridge", "global_polynomial")
 
 
 def tasks(options: Any) -> list[Task]:

@@ -1,8 +1,10 @@
-"""`compact` against `paper` at equal measured error, and `compact` alone at the smallest errors that are aimed at.
+"""`ridge` and `compact` against `paper` at equal measured error, and the former at the smallest errors aimed at.
 
-For each case the paper's network is planned for a nominal epsilon; `compact` is then asked for the error that was
-measured on the paper's network, so that both columns compare networks of (at most) the same error. The trigonometric
-code uses the resolution found with the integer code: it needs the same tokens and heads and loses precision only.
+For each case the paper's network is planned for a nominal epsilon; `ridge` (free width, and width 5 as `ridge_5`) and
+`compact` are then asked for the error that was measured on the paper's network, so that all columns compare networks
+of (at most) the same error. Of the constructions the default takes the one with the fewest stored numbers. The
+trigonometric code uses the resolution found with the integer code: it needs the same tokens and heads and loses
+precision only.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from construct.manifolds import Circle, Manifold, Sphere
 from construct.targets import Target
 
 BUDGET = 60_000_000
-COUNTS = ("parameters", "nonzero", "tokens", "heads", "kappa")
-BLANK = dict.fromkeys(
-    ("parameters", "nonzero", "tokens", "heads", "widest", "blocks", "ffn_depth", "kappa", "charts", "cells", "degree"),
-    "",
-)
-# (case, nominal epsilon, codes of the paper's network; none: compact alone)
+COUNTS = ("parameters", "nonzero", "stored", "tokens", "heads", "kappa")
+SHAPE = ("widest", "blocks", "width", "ffn_depth", "charts", "cells", "degree")
+BLANK = dict.fromkeys((*COUNTS, *SHAPE), "")
+OURS: dict[str, dict[str, Any]] = {
+    "compact": {"construction": "compact"},
+    "ridge": {"construction": "ridge"},
+    "ridge_5": {"construction": "ridge", "embedding_dim": 5},
+}
+# (case, nominal epsilon, codes of the paper's network; none: ours alone)
 CASES: list[tuple[str, float, tuple[str, ...]]] = [
     ("circle exp(sin 3t)", 1e-1, ("integer", "trigonometric")),
     ("circle exp(sin 3t)", 1e-2, ("integer", "trigonometric")),
@@ -74,10 +79,12 @@ def evaluate(case: str, seed: int, **options: Any) -> Row:
         "sup": f"{found.sup:.3e}",
         "parameters": report.parameters,
         "nonzero": report.nonzero_parameters,
+        "stored": report.stored_numbers,
         "tokens": report.tokens,
         "heads": report.total_heads,
         "widest": report.heads,
         "blocks": report.blocks,
+        "width": report.embedding_dim,
         "ffn_depth": report.ffn_depth,
         "kappa": f"{report.weight_bound:.4g}",
         "charts": origin.sizes.charts,
@@ -101,8 +108,12 @@ def run_case(study: Study, case: str, level: float, codes: tuple[str, ...], seed
     def key(construction: str, code: str) -> Row:
         return {"case": case, "epsilon": level, "construction": construction, "code": code}
 
+    def ours(epsilon: float) -> None:
+        for name, chosen in OURS.items():
+            study.run(key(name, "integer"), partial(evaluate, case, seed, epsilon=epsilon, **chosen))
+
     if not codes:
-        study.run(key("compact", "integer"), lambda: evaluate(case, seed, epsilon=level))
+        ours(level)
         return
     study.run(
         key("paper", "integer"),
@@ -117,35 +128,37 @@ def run_case(study: Study, case: str, level: float, codes: tuple[str, ...], seed
             key("paper", "trigonometric"),
             lambda: evaluate(case, seed, construction="paper", position_code="trigonometric", **resolution),
         )
-    study.run(key("compact", "integer"), lambda: evaluate(case, seed, epsilon=float(paper["sup"])))
+    ours(float(paper["sup"]))
 
 
 def ratios(rows: list[Row]) -> list[str]:
-    """Markdown: paper divided by compact, for every case that has both."""
-    lines = ["| case | epsilon | paper sup | compact sup | " + " | ".join(f"{n} ratio" for n in COUNTS) + " |"]
-    lines.append("|" + " --- |" * (4 + len(COUNTS)))
+    """Markdown: paper divided by each of ours, and compact by the ridge ones, for every case that has both."""
+    lines = ["| case | epsilon | divided | by | sup | sup | " + " | ".join(f"{n} ratio" for n in COUNTS) + " |"]
+    lines.append("|" + " --- |" * (6 + len(COUNTS)))
+    pairs = [("paper", name) for name in OURS] + [("compact", name) for name in OURS if name != "compact"]
     for case, level, _ in CASES:
-        paper = find(rows, case, level, "paper", "integer")
-        compact = find(rows, case, level, "compact", "integer")
-        if paper and compact:
-            shares = [f"{float(paper[n]) / float(compact[n]):.3g}" for n in COUNTS]
-            lines.append(f"| {case} | {level:g} | {paper['sup']} | {compact['sup']} | " + " | ".join(shares) + " |")
+        for above, below in pairs:
+            one, other = (find(rows, case, level, name, "integer") for name in (above, below))
+            if one and other:
+                shares = [f"{float(one[n]) / float(other[n]):.3g}" for n in COUNTS]
+                first = f"| {case} | {level:g} | {above} | {below} | {one['sup']} | {other['sup']} | "
+                lines.append(first + " | ".join(shares) + " |")
     return lines
 
 
 def plot(rows: list[Row]) -> Figure:
-    """Dense parameters against measured error."""
+    """Stored numbers against measured error."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     for number, case in enumerate(dict.fromkeys(case for case, _, _ in CASES)):
-        for construction, marker in (("paper", "s--"), ("compact", "o-")):
+        for construction, marker in (("paper", "s--"), ("compact", "o-"), ("ridge", "^-"), ("ridge_5", "v:")):
             here = [
                 r for r in rows if r["case"] == case and r["construction"] == construction and r["code"] == "integer"
             ]
             here = sorted((r for r in here if r["parameters"]), key=lambda row: float(row["sup"]))
-            x, y = [float(r["sup"]) for r in here], [int(r["parameters"]) for r in here]
+            x, y = [float(r["sup"]) for r in here], [int(r["stored"]) for r in here]
             axis.loglog(x, y, marker, color=f"C{number}", label=f"{case}, {construction}")
-    axis.set(xlabel="measured sup error", ylabel="parameters (dense count)")
+    axis.set(xlabel="measured sup error", ylabel="stored numbers")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
     return figure
@@ -166,7 +179,7 @@ def main() -> None:
         study.run(key, partial(evaluate, case, options.seed, **resolution))
     lines = ratios(study.rows)
     print("\n".join(lines))
-    study.markdown(["Paper divided by compact, both with the integer code:", "", *lines])
+    study.markdown(["One construction divided by another, all with the integer code:", "", *lines])
     plot(study.rows).savefig(options.out / "constructions.png", dpi=150)
 
 

@@ -16,12 +16,14 @@ from benchmarks.tables import Row, read
 
 # colour, marker, label; families share a line style
 STYLE: dict[str, tuple[str, str, str]] = {
+    "ridge": ("black", "*", "ridge transformer (ours)"),
+    "ridge_5": ("dimgray", "*", "ridge transformer of width 5 (ours)"),
+    "ridge_sparse": ("deepskyblue", "*", "ridge transformer, directions for f (ours)"),
     "compact": ("black", "o", "compact transformer (ours)"),
     "paper": ("tab:blue", "o", "paper's transformer"),
     "chen": ("tab:red", "s", "Chen et al. ReLU"),
     "chen_improved": ("tab:orange", "s", "Chen et al. improved"),
     "same formula": ("firebrick", "s", "ReLU, same formula"),
-    "ridge": ("dimgray", "*", "ridge transformer (ours)"),
     "ridge_relu": ("salmon", "s", "ReLU, ridge formula"),
     "ridge formula": ("salmon", "s", "ReLU, ridge formula"),
     "ridge formula, proved": ("darksalmon", "s", "ReLU, ridge formula, proved"),
@@ -56,9 +58,15 @@ def built(rows: Sequence[Row], **wanted: str) -> list[Row]:
     return [r for r in rows if all(r[k] == v for k, v in wanted.items()) and r["sup"] and r["outcome"] == "built"]
 
 
+def entry(row: Row, column: str) -> str:
+    """A count or an error; of rows before choices were counted, the non-zeros are what is stored."""
+    return row.get(column) or (row["nonzero"] if column == "stored" else "")
+
+
 def curve(axes: Any, rows: Sequence[Row], x: str, y: str, method: str) -> None:
     """One method on log axes, in the order of x."""
-    points = sorted((float(r[x]), float(r[y])) for r in rows if r[x] and float(r[x]) > 0 and float(r[y]) > 0)
+    found = [(entry(r, x), entry(r, y)) for r in rows]
+    points = sorted((float(a), float(b)) for a, b in found if a and float(a) > 0 and float(b) > 0)
     if not points:
         return
     colour, marker, label = STYLE[method]
@@ -88,7 +96,7 @@ def main_picture(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(16, 6.2), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     here = built(rows, manifold=MAIN[0], kind=MAIN[1])
-    panel(axes[0], here, "nonzero", "non-zero parameters, or numbers stored")
+    panel(axes[0], here, "stored", "stored numbers")
     panel(axes[1], here, "multiply_adds", "multiply-adds of one evaluation")
     panel(axes[2], here, "seconds", "seconds to build, tune or train (one thread)")
     for one in axes[1:]:
@@ -152,7 +160,7 @@ def ambient(rows: Sequence[Row]) -> Figure:
     """Numbers and error against D."""
     figure = Figure(figsize=(12, 5.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, y, label in ((left, "nonzero", "non-zero parameters, or numbers stored"), (right, "sup", "sup error")):
+    for axes, y, label in ((left, "stored", "stored numbers"), (right, "sup", "sup error")):
         for method in STYLE:
             curve(axes, [r for r in rows if r["method"] == method and r["outcome"] == "built"], "ambient", y, method)
         axes.set(xscale="log", yscale="log", xlabel="D", ylabel=label)
@@ -221,7 +229,7 @@ def all_figures(folder: Path) -> list[Path]:
     rows = read(folder / "error_vs_parameters.csv")
     if rows:
         save("error_vs_parameters", main_picture(rows))
-        save("error_vs_parameters_all", all_problems(rows, "nonzero", "non-zero parameters, or numbers stored"))
+        save("error_vs_parameters_all", all_problems(rows, "stored", "stored numbers"))
         save("error_vs_depth", all_problems(rows, "depth", "blocks or layers"))
         save("error_vs_seconds", all_problems(rows, "seconds", "seconds to build, tune or train"))
         save("error_vs_multiply_adds", all_problems(rows, "multiply_adds", "multiply-adds of one evaluation"))

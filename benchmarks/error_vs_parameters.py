@@ -1,9 +1,10 @@
 """Error against parameters, depth, arithmetic and time: ours and every rival, on five manifolds and a square.
 
-Each row is one approximator: sup and RMS error on points that it has not seen, numbers (non-zero and dense), blocks or
-layers, multiply-adds of an evaluation, seconds to build or train, and the time of an evaluation over that of a ReLU
-network 3 x 64 run beside it. Constructive methods are asked for an epsilon; the others get sizes. Trained networks get
-`TRAINING` seconds each, the learning-rate sweep included; planners get `LIMIT` seconds, and say so where that is short.
+Each row is one approximator: sup and RMS error on points that it has not seen, numbers (non-zero, stored, which adds
+what was chosen besides, and dense), blocks or layers, multiply-adds of an evaluation, seconds to build or train, and
+the time of an evaluation over that of a ReLU network 3 x 64 run beside it. Constructive methods are asked for an
+epsilon; the others get sizes. Trained networks get `TRAINING` seconds each, the learning-rate sweep included; planners
+get `LIMIT` seconds, and say so where that is short.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ def constructive(manifold: str, kind: str) -> Sizes:
     if kind == "rough":
         levels = {"circle": epsilons(0.5, 1, 1.5, 2), "sphere:8": epsilons(0.5, 0.7, 1, 1.3)}.get(manifold)
         levels = levels or epsilons(0.5, 0.7)
-        return {"compact": levels, "chen_improved": levels[:2], "chen": levels[:1]}
+        return {"ridge": levels[:2], "compact": levels, "chen_improved": levels[:2], "chen": levels[:1]}
     if manifold == "so3":
-        return {"compact": epsilons(0.5, 1, 2) if kind == "smooth" else epsilons(0.5, 1), "chen": epsilons(0.5)}
+        levels = epsilons(0.5, 1, 2) if kind == "smooth" else epsilons(0.5, 1)
+        return {**ridges(levels), "compact": levels, "chen": epsilons(0.5)}
     if manifold == CUBE:
         return {
+            **ridges(epsilons(1, 2, 3, 4, 6)),
             "compact": epsilons(1, 2, 3, 4, 6),
             "paper": epsilons(1),
             "yarotsky": epsilons(1, 2, 3),
@@ -72,6 +75,7 @@ def constructive(manifold: str, kind: str) -> Sizes:
         }
     if manifold == "circle":
         return {
+            **ridges(epsilons(1, 2, 3, 4, 5, 6, 7, 8) if kind == "smooth" else epsilons(1, 2, 3, 4, 6, 8)),
             "compact": epsilons(1, 2, 3, 4, 5, 6, 7, 8) if kind == "smooth" else epsilons(1, 2, 3, 4, 6),
             "paper": epsilons(1, 2),
             "chen": epsilons(1, 2, 3),
@@ -79,12 +83,19 @@ def constructive(manifold: str, kind: str) -> Sizes:
         }
     if manifold == "sphere:8":
         return {
+            **ridges(epsilons(1, 2, 3, 4, 5, 6, 7, 8) if kind == "smooth" else epsilons(1, 2, 3, 4)),
             "compact": epsilons(1, 2, 3, 4, 5, 6, 7) if kind == "smooth" else epsilons(1, 2, 3, 4),
             "paper": epsilons(1),
             "chen": epsilons(1, 2, 3, 4) if kind == "smooth" else epsilons(1),
             "chen_improved": epsilons(1, 2, 3, 4, 5) if kind == "smooth" else epsilons(1, 2),
         }
-    return {"compact": epsilons(1, 2, 3, 4), "chen": epsilons(1), "chen_improved": epsilons(1, 2)}
+    analytic = ridges(epsilons(1, 2, 3, 4, 6) if kind == "smooth" else epsilons(1, 2, 3))
+    return {**analytic, "compact": epsilons(1, 2, 3, 4), "chen": epsilons(1), "chen_improved": epsilons(1, 2)}
+
+
+def ridges(levels: list[Settings]) -> Sizes:
+    """The ridge construction of free width, of width 5 and with directions chosen for the target."""
+    return {"ridge": levels, "ridge_5": levels, "ridge_sparse": levels}
 
 
 def classical(manifold: str, kind: str) -> Sizes:
@@ -128,6 +139,9 @@ def trained(manifold: str, kind: str) -> Sizes:
 def quick_sizes() -> dict[tuple[str, str], Sizes]:
     """A few seconds for each method, on two problems."""
     main: Sizes = {
+        "ridge": epsilons(1, 2, 4, 6),
+        "ridge_5": epsilons(2, 4),
+        "ridge_sparse": epsilons(2, 4),
         "compact": epsilons(1, 2, 3),
         "chen": epsilons(0.5),
         "chen_improved": epsilons(1),
@@ -143,6 +157,8 @@ def quick_sizes() -> dict[tuple[str, str], Sizes]:
         "crate": widths(8),
     }
     circle: Sizes = {
+        "ridge": epsilons(1, 2, 4, 6),
+        "ridge_5": epsilons(2, 4),
         "compact": epsilons(1, 2, 4, 6),
         "chen": epsilons(1),
         "chen_improved": epsilons(1, 3),
@@ -179,7 +195,7 @@ def tasks(options: Any) -> list[Task]:
 
 
 def fine_tuned_tasks(options: Any) -> list[Task]:
-    """Our networks before and after gradient descent."""
+    """Compact networks before and after gradient descent."""
     seconds, samples = (TRAINING_QUICK, SAMPLES_QUICK) if options.quick else (TRAINING, SAMPLES)
     cases = [("circle", 1e-4), ("sphere:8", 1e-3)]
     result = []
@@ -194,11 +210,12 @@ def fine_tuned_tasks(options: Any) -> list[Task]:
 def fine_tuned_row(manifold: str, epsilon: float, parameters: str, seed: int, seconds: float, samples: int) -> Row:
     """A constructed network as initialisation: errors before and after, on the same points."""
     M, f = problem(manifold, "smooth")
-    net = construct.approximate(f, M, epsilon, seed=seed)
+    net = construct.approximate(f, M, epsilon, construction="compact", seed=seed)
     tuned = baselines.fine_tune(net, f, M, seconds=seconds, seed=seed, parameters=parameters)
     before, after = (construct.measure(one, f, M, samples=samples, seed=seed + 1) for one in (net, tuned.net))
     return {
         "nonzero": net.architecture.nonzero_parameters,
+        "stored": net.architecture.stored_numbers,
         "trained_numbers": tuned.variables,
         "sup_before": f"{before.sup:.4e}",
         "sup_after": f"{after.sup:.4e}",
@@ -213,7 +230,7 @@ def fine_tuned_row(manifold: str, epsilon: float, parameters: str, seed: int, se
 
 
 def order_tasks(options: Any) -> list[Task]:
-    """Our network at a fixed degree with more and more charts, and splines with more and more cells."""
+    """Compact networks at a fixed degree with more and more charts, and splines with more and more cells."""
     result = []
     for (manifold, degree), counts in ORDERS.items():
         if options.quick and manifold != "circle":
@@ -292,7 +309,8 @@ def rough_theory(manifold: str, kind: str, method: str) -> str:
     M, f = problem(manifold, kind)
     if isinstance(f, Scaled) and math.isfinite(f.smoothness):
         return f"{-f.smoothness / M.dim:g}" if method in ("compact", "paper", "chen", "chen_improved") else "-"
-    return "faster than any power" if method in ("compact", "chen_improved", "global_polynomial") else "-"
+    fast = ("ridge", "ridge_5", "ridge_sparse", "compact", "chen_improved", "global_polynomial")
+    return "faster than any power" if method in fast else "-"
 
 
 def run(options: Any) -> None:
@@ -304,8 +322,10 @@ def run(options: Any) -> None:
     orders = Study("orders", ("manifold", "target", "family", "size"), options)
     orders.run_all(order_tasks(options))
     main_study.markdown((__doc__ or "").splitlines())
-    tuned.markdown(["Our networks as initialisation of gradient descent; errors on the same fresh points."])
-    orders.markdown(["Our networks at a fixed degree (more charts) and as splines (more cells), for the exponents."])
+    tuned.markdown(["Compact networks as initialisation of gradient descent; errors on the same fresh points."])
+    orders.markdown(
+        ["Compact networks at a fixed degree (more charts) and as splines (more cells), for the exponents."]
+    )
     fits = Study("exponents", ("manifold", "target", "method"), options)
     fits.replace(exponents(orders.rows, main_study.rows))
     fits.markdown(["Slope of log sup error against log non-zero parameters, 95 % interval, and the theory's."])

@@ -24,16 +24,20 @@ from construct.network import Network
 
 POINTS, EXAMPLE = 64, 3
 WAYS = ("torch.export", "ONNX", "compile fullgraph", "vmap", "jacrev", "jit.trace", "hooks")
-NETWORKS = ("compact circle", "compact sphere", "paper circle")
+NETWORKS = ("ridge circle", "ridge_5 circle", "compact circle", "compact sphere", "paper circle")
 
 
 def build(name: str) -> Network:
     """One of the networks."""
     target = targets.target("exp_sin")
+    if name == "ridge circle":
+        return construct.approximate(target, Circle(), epsilon=1e-4, construction="ridge")
+    if name == "ridge_5 circle":
+        return construct.approximate(target, Circle(), epsilon=1e-4, construction="ridge", embedding_dim=5)
     if name == "compact circle":
-        return construct.approximate(target, Circle(), epsilon=1e-4)
+        return construct.approximate(target, Circle(), epsilon=1e-4, construction="compact")
     if name == "compact sphere":
-        return construct.approximate(target, Sphere(2), epsilon=1e-2)
+        return construct.approximate(target, Sphere(2), epsilon=1e-2, construction="compact")
     return construct.approximate(target, Circle(), charts=4, cells=2, degree=2, construction="paper")
 
 
@@ -110,7 +114,7 @@ def main() -> None:
     """Run the study."""
     options = arguments(__doc__)
     study = Study("export", ("network", "way"), options)
-    for name in NETWORKS[:1] if options.quick else NETWORKS:
+    for name in NETWORKS[:2] if options.quick else NETWORKS:
         for way in WAYS:
             study.run({"network": name, "way": way}, partial(compare, name, way))
     worst = max(float(row["difference"]) for row in study.rows)

@@ -22,7 +22,7 @@ from construct.manifolds import Circle, Cube, Manifold, SpecialOrthogonal3, Sphe
 
 TARGETS = {"smooth": "exp_sin", "sharp": "runge", "rough": "cusp"}
 ROUGH_ON_ROLL = "root"  # the point of `cusp` is not on the Swiss roll
-COUNTS = ("nonzero", "dense", "depth", "multiply_adds")
+COUNTS = ("nonzero", "stored", "dense", "depth", "multiply_adds")
 COLUMNS = ("sup", "rms", *COUNTS, "seconds", "evaluation", "kappa", "outcome", "settings")
 POINTS = 2048
 REPEATS = 15
@@ -134,6 +134,7 @@ def measured_row(found: Baseline, f: Any, M: Manifold, seed: int, samples: int) 
         "sup": f"{error.sup:.4e}",
         "rms": f"{error.rms:.4e}",
         "nonzero": counts.nonzero,
+        "stored": counts.stored,
         "dense": counts.dense,
         "depth": counts.depth,
         "multiply_adds": counts.multiply_adds,

@@ -1,6 +1,7 @@
-"""Points per second of a network as a ratio to the direct evaluation of the same piecewise polynomials.
+"""Points per second of a network as a ratio to the direct evaluation of the same polynomials.
 
-`net.approximator(x)` is the reference: the atlas, the partition and the polynomials in a few tensor operations. Network
+`net.approximator(x)` is the reference: linear forms and their Chebyshev polynomials, or the atlas, the partition and
+its polynomials, in a few tensor operations. Network
 and reference run in turns in one process, and medians are compared, so that a busy machine slows both. Building
 networks of about 10^5 heads is timed against the fit of their coefficients, which runs just before.
 """
@@ -42,13 +43,17 @@ def sphere(**options: Any) -> Network:
 
 # name: (builder, execution, points)
 NETWORKS: dict[str, tuple[Callable[[], Network], str, int]] = {
-    "compact, circle, 1e-6": (lambda: circle(epsilon=1e-6), "sparse", 50_000),
-    "compact, sphere, 1e-4": (lambda: sphere(epsilon=1e-4), "sparse", 50_000),
+    "compact, circle, 1e-6": (lambda: circle(epsilon=1e-6, construction="compact"), "sparse", 50_000),
+    "compact, sphere, 1e-4": (lambda: sphere(epsilon=1e-4, construction="compact"), "sparse", 50_000),
     "compact, sphere, 12 charts of degree 8": (lambda: sphere(charts=12, degree=8), "sparse", 50_000),
     "paper, circle, 1e-2": (lambda: circle(epsilon=1e-2, construction="paper"), "sparse", 20_000),
     "paper, sphere, 1e-1 (8 cells, degree 1)": (lambda: sphere(cells=8, degree=1, construction="paper"), "sparse", 500),
-    "dense, compact, circle, 1e-6": (lambda: circle(epsilon=1e-6), "dense", 500),
-    "dense, compact, sphere, 1e-1": (lambda: sphere(epsilon=1e-1), "dense", 100),
+    "dense, compact, circle, 1e-6": (lambda: circle(epsilon=1e-6, construction="compact"), "dense", 500),
+    "dense, compact, sphere, 1e-1": (lambda: sphere(epsilon=1e-1, construction="compact"), "dense", 100),
+    "ridge, circle, 1e-6": (lambda: circle(epsilon=1e-6, construction="ridge"), "sparse", 50_000),
+    "ridge, sphere, 1e-4": (lambda: sphere(epsilon=1e-4, construction="ridge"), "sparse", 50_000),
+    "ridge_5, sphere, 1e-2": (lambda: sphere(epsilon=1e-2, construction="ridge", embedding_dim=5), "sparse", 50_000),
+    "dense, ridge, sphere, 1e-2": (lambda: sphere(epsilon=1e-2, construction="ridge"), "dense", 500),
 }
 BUILDS = ("paper, sphere, 10^5 heads", "compact, sphere, 10^5 heads")
 
@@ -72,6 +77,8 @@ def row(net: Network, subject: str, points: int, seconds: float, reference: floa
         "what": subject,
         "heads": report.total_heads,
         "tokens": report.tokens,
+        "nonzero": report.nonzero_parameters,
+        "stored": report.stored_numbers,
         "points": points,
         "seconds": f"{seconds:.4g}",
         "reference_seconds": f"{reference:.4g}",

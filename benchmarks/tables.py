@@ -72,6 +72,7 @@ class Study:
             self.path.unlink(missing_ok=True)
         self._same_run()
         self.rows: list[Row] = read(self.path)
+        self._same_keys()
         if getattr(options, "retry", False):
             self.rows = [row for row in self.rows if row.get("outcome", "built") == "built"]
         self._rewrite()
@@ -87,6 +88,13 @@ class Study:
                 raise SystemExit(message("--out", f"a folder of rows of {run}, a new one or --fresh", got=held))
         path.write_text(json.dumps(run) + "\n")
 
+    def _same_keys(self) -> None:
+        """Refuse rows of an older study, which do not say all that identifies a row now."""
+        unknown = [name for name in self.keys if self.rows and name not in self.rows[0]]
+        if unknown:
+            held = f"{self.path} without {', '.join(unknown)}"
+            raise SystemExit(message("--out", f"a folder of rows with {', '.join(self.keys)} or --fresh", got=held))
+
     def _rewrite(self) -> None:
         """The rows that were read, without what an interruption left of the last one."""
         if not self.path.exists():
@@ -96,7 +104,7 @@ class Study:
             return
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(self.rows[0]))
+            writer = csv.DictWriter(handle, fieldnames=self._columns(), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
         partial.replace(self.path)
@@ -173,9 +181,16 @@ class Study:
         for row in rows:
             self._keep(row)
 
+    def _columns(self) -> list[str]:
+        """Of all rows: those of an older study may lack some."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
     def _append(self, row: Row) -> None:
         fresh = not self.path.exists()
-        names = list(row) if fresh else list(self.rows[0])
+        names = list(row) if fresh else self._columns()
+        if not fresh and names != list(self.rows[0]):
+            self._rewrite()  # with a column that the rows before do not have
+            return
         with self.path.open("a", newline="") as handle:
             writer = csv.DictWriter(handle, fieldnames=names)
             if fresh:
@@ -187,9 +202,7 @@ class Study:
         path = self.path.with_suffix(".md")
         lines = [f"# {self.name}", "", *notes, ""]
         if self.rows:
-            names = list(self.rows[0])
-            lines += ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-            lines += ["| " + " | ".join(row[name] for name in names) + " |" for row in self.rows]
+            lines += markdown_table(self.rows, self._columns())
         path.write_text("\n".join(lines) + "\n")
         return path
 

@@ -62,7 +62,7 @@ def values(net: construct.Network, name: str, array: np.ndarray, points: Tensor)
 def tamper(case: str, count: int, seed: int) -> Row:
     """Find `count` flips that count and let the verifier judge them."""
     manifold, target, epsilon = CASES[case]
-    net = construct.approximate(target, manifold, epsilon=epsilon)
+    net = construct.approximate(target, manifold, epsilon=epsilon, construction="compact")
     found = construct.certify(net, target, manifold, tolerance=0.5)
     rng = np.random.default_rng(seed)
     points = manifold.sample(POINTS, seed=seed)

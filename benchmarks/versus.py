@@ -3,7 +3,8 @@
 `python -m benchmarks.versus --old FOLDER` takes the root of another checkout, say of an earlier commit (`git worktree
 add FOLDER COMMIT`). Each row of `benchmarks.speed` runs in both, in two processes that stay alive and are asked in
 turns, the order drawn anew for each pair: what disturbs the machine disturbs both. Networks have the same sizes (those
-that the old version plans), and the table says whether their counts agree. `ratio` is new seconds over old ones, the
+that the old version plans), and the table says whether their counts agree; rows that the old version does not have are
+empty. `ratio` is new seconds over old ones, the
 geometric mean over pairs, `low` to `high` its 95 % interval by Student's t on the logarithms.
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
+COLUMNS = ("non-zeros old", "non-zeros new", "pairs", "seconds old", "seconds new", "ratio", "low", "high")
 ROOT = Path(__file__).resolve().parents[1]
 ONE_POINT = "one point, "
 SHORTEST = 0.2  # seconds that one time is taken over
@@ -91,7 +93,7 @@ def _by_hand(builder: Callable[[], Any], sizes: dict[str, int]) -> Any:
 
 def _identity(net: Any) -> dict[str, Any]:
     sizes = {name: size for name, size in asdict(net.origin.sizes).items() if size is not None}
-    if net.origin.construction == "compact" and sizes.get("cells") == 1:
+    if net.origin.construction != "paper" and sizes.get("cells") == 1:
         del sizes["cells"]
     counts = net.architecture
     return {"sizes": sizes, "heads": counts.total_heads, "nonzero": counts.nonzero_parameters}
@@ -99,7 +101,12 @@ def _identity(net: Any) -> dict[str, Any]:
 
 def serve(case: str, sizes: dict[str, int], heads: int) -> None:
     """Answer each line of stdin with the seconds of one run: as many calls as take `SHORTEST` seconds."""
+    from benchmarks import speed
+
     torch.set_num_threads(1)
+    if case not in speed.BUILDS and case.removeprefix(ONE_POINT) not in speed.NETWORKS:
+        print(json.dumps(None), flush=True)
+        return
     run, identity = task(case, sizes, heads)
     run()
     print(json.dumps(identity), flush=True)
@@ -128,7 +135,7 @@ class Version:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.identity: dict[str, Any] = json.loads(self._line())
+        self.identity: dict[str, Any] | None = json.loads(self._line())  # None: a row that it does not have
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -159,7 +166,11 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 def compare(case: str, old_root: Path, pairs: int, heads: int, seed: int) -> dict[str, Any]:
     """One row: both versions in turns."""
     old = Version(old_root, case, {}, heads)
+    if old.identity is None:
+        old.close()
+        return {**dict.fromkeys(COLUMNS, ""), "pairs": "not in the old version"}
     new = Version(ROOT, case, {} if heads_row(case) else old.identity["sizes"], heads)
+    assert new.identity is not None
     order = random.Random(seed)
     times: dict[Version, list[float]] = {old: [], new: []}
     try:

@@ -32,6 +32,7 @@ class Constructed(Method):
 
     family: ClassVar[str] = "constructive"
     construction: ClassVar[Construction]
+    options: ClassVar[Settings] = {}  # further arguments of `approximate`
 
     def __init__(self, smoothness: float | None = None, max_parameters: int = MOST_PARAMETERS) -> None:
         self.smoothness, self.max_parameters = smoothness, max_parameters
@@ -64,6 +65,7 @@ class Constructed(Method):
             device=device,
             seed=seed,
             progress=progress,
+            **self.options,
             **settings,
         )
         return constructed(self.name, net, settings, time.perf_counter() - start)
@@ -83,6 +85,18 @@ class Ridge(Constructed):
     name = "ridge"
     description = "our transformer: Chebyshev polynomials of integer linear forms, one self-gated head a map"
     construction = "ridge"
+
+
+class Ridge5(Ridge):
+    name = "ridge_5"
+    description = "the same in embedding dimension 5: directions are waves of the token's number, made by the FFN"
+    options: ClassVar[Settings] = {"embedding_dim": 5}
+
+
+class RidgeSparse(Ridge):
+    name = "ridge_sparse"
+    description = "the same with directions chosen for the target"
+    options: ClassVar[Settings] = {"sparse": True}
 
 
 class Compact(Constructed):

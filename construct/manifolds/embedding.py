@@ -8,7 +8,7 @@ from torch import Tensor
 
 from construct.validation import integer, invalid, scalar
 
-LARGEST_AMBIENT = 1000
+LARGEST_AMBIENT = 100_000
 
 
 def isometry(canonical: int, ambient: int | None, seed: int) -> Tensor:
@@ -17,7 +17,7 @@ def isometry(canonical: int, ambient: int | None, seed: int) -> Tensor:
     The identity when `ambient` is None or equals `canonical`; else the Q factor of a Gaussian matrix drawn
     from `seed`, with the signs fixed by a positive diagonal of R, so that it is Haar distributed.
 
-    Raises InputError for canonical > ambient or ambient > 1000.
+    Raises InputError for canonical > ambient or ambient > 100,000.
     """
     seed = integer(seed, "seed")
     size = canonical if ambient is None else _checked(ambient, canonical)
