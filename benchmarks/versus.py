@@ -1,11 +1,11 @@
 """Two versions of the library against each other: is anything slower than it was?
 
 `python -m benchmarks.versus --old FOLDER` takes the root of another checkout, say of an earlier commit (`git worktree
-add FOLDER COMMIT`). Each row of `benchmarks.speed` runs in both, in two processes that stay alive and are asked in
-turns, the order drawn anew for each pair: what disturbs the machine disturbs both. Networks have the same sizes (those
-that the old version plans), and the table says whether their counts agree; rows that the old version does not have are
-empty. `ratio` is new seconds over old ones, the
-geometric mean over pairs, `low` to `high` its 95 % interval by Student's t on the logarithms.
+add FOLDER COMMIT`). Each row of `benchmarks.speed` runs in both: for every pair of times two new processes, since how
+memory falls in a process can change all of its times by a fifth, which are asked in turns, in an order that is drawn:
+what disturbs the machine disturbs both. Networks have the same sizes (those that the old version plans), and the
+table says whether their counts agree; rows that the old version does not have are empty. `ratio` is new seconds over
+old ones, the geometric mean over pairs, `low` to `high` its 95 % interval by Student's t on the logarithms.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ COLUMNS = ("non-zeros old", "non-zeros new", "pairs", "seconds old", "seconds ne
 ROOT = Path(__file__).resolve().parents[1]
 ONE_POINT = "one point, "
 SHORTEST = 0.2  # seconds that one time is taken over
+TURNS = 2  # times of each process
 
 
 # -- the process that is timed: it sees one version alone ---------------------------------------------
@@ -165,28 +166,32 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 def compare(case: str, old_root: Path, pairs: int, heads: int, seed: int) -> dict[str, Any]:
     """One row: both versions in turns."""
-    old = Version(old_root, case, {}, heads)
-    if old.identity is None:
-        old.close()
+    first = Version(old_root, case, {}, heads)
+    first.close()
+    if first.identity is None:
         return {**dict.fromkeys(COLUMNS, ""), "pairs": "not in the old version"}
-    new = Version(ROOT, case, {} if heads_row(case) else old.identity["sizes"], heads)
-    assert new.identity is not None
+    sizes = {} if heads_row(case) else first.identity["sizes"]
+    times: dict[Path, list[float]] = {old_root: [], ROOT: []}
+    counts: dict[Path, int] = {}
     order = random.Random(seed)
-    times: dict[Version, list[float]] = {old: [], new: []}
-    try:
-        for _ in range(pairs):
-            for version in order.sample([old, new], 2):
-                times[version].append(version.seconds())
-    finally:
-        old.close()
-        new.close()
-    ratio, low, high = interval([b / a for a, b in zip(times[old], times[new], strict=True)])
+    for _ in range(pairs):
+        versions = [(root, Version(root, case, sizes, heads)) for root in order.sample([old_root, ROOT], 2)]
+        try:
+            asked = [(root, version.seconds()) for _ in range(TURNS) for root, version in versions]
+        finally:
+            for _, version in versions:
+                version.close()
+        for root, version in versions:
+            times[root].append(statistics.mean(seconds for which, seconds in asked if which == root))
+            assert version.identity is not None
+            counts[root] = version.identity["nonzero"]
+    ratio, low, high = interval([b / a for a, b in zip(times[old_root], times[ROOT], strict=True)])
     return {
-        "non-zeros old": old.identity["nonzero"],
-        "non-zeros new": new.identity["nonzero"],
+        "non-zeros old": counts[old_root],
+        "non-zeros new": counts[ROOT],
         "pairs": pairs,
-        "seconds old": f"{statistics.median(times[old]):.4g}",
-        "seconds new": f"{statistics.median(times[new]):.4g}",
+        "seconds old": f"{statistics.median(times[old_root]):.4g}",
+        "seconds new": f"{statistics.median(times[ROOT]):.4g}",
         "ratio": f"{ratio:.3f}",
         "low": f"{low:.3f}",
         "high": f"{high:.3f}",
