@@ -259,7 +259,7 @@ class Search:
     def _measure_best(self) -> None:
         """Measure the best plan, if nothing was: a fit says little of what is between its nodes."""
         plan = self.best_plan
-        if plan is None or self.problem.best.function is not None or not callable(plan.approximator):
+        if plan is None or not callable(plan.approximator) or any(t.kind == "measured" for t in self.trials):
             return
         found = self.problem.search(plan.approximator)
         self.best_plan = replace(plan, error=found.sup, kind="measured")

@@ -393,6 +393,7 @@ def test_versions_are_compared_by_a_student_interval():
     assert math.log(mean) == pytest.approx(logs.mean()) and np.log([low, high]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_version_against_itself(tmp_path):
     linked = tmp_path / "linked"  # another root of the same code
     linked.symlink_to(versus.ROOT)

@@ -454,7 +454,7 @@ def test_ctrl_c_leaves_the_best_plan() -> None:
     assert str(stopped).startswith("the network was interrupted; the best so far is ")
     assert stopped.best == stopped.plan.error and construct.network_of(stopped.plan.approximator) is not None
     with pytest.raises(PlanningInterrupted) as caught:
-        construct.approximate(exp_sin, Sphere(2), 1e-3, progress=stop_at("charts"))
+        construct.approximate(exp_sin, Sphere(2), 1e-3, construction="compact", progress=stop_at("charts"))
     assert caught.value.plan is None
 
 

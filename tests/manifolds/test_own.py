@@ -175,6 +175,7 @@ def test_derivatives_of_plain_tensors() -> None:
     torch.testing.assert_close(basis @ basis.mT, span @ span.mT)
 
 
+@pytest.mark.slow
 def test_the_ellipsoid_by_parametrisation_is_proved(tmp_path: Path) -> None:
     u, v = e.variable(0), e.variable(1)
     height = 0.9
