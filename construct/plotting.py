@@ -173,7 +173,7 @@ def _chart_colours(drawn: _Drawn) -> Any:
 
 
 def _atlas_title(drawn: _Drawn) -> str:
-    return "manifold (no atlas stored)" if drawn.centres is None else f"atlas: {len(drawn.centres)} charts"
+    return "manifold, no atlas" if drawn.centres is None else f"atlas: {len(drawn.centres)} charts"
 
 
 def _grid(manifold: Manifold, cells: int, *, corners: bool = False) -> Tensor:

@@ -50,7 +50,7 @@ def test_three_panels_and_a_title(manifold: Manifold) -> None:
 def test_a_network_without_an_atlas() -> None:
     for manifold in (Circle(), Sphere(dim=2)):
         drawn = figure(Almost(None), TARGET, manifold)
-        assert "manifold (no atlas stored)" in [axes.get_title() for axes in drawn.axes]
+        assert "manifold, no atlas" in [axes.get_title() for axes in drawn.axes]
 
 
 def test_a_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
