@@ -131,8 +131,8 @@ def approximate(
 
 def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
     """A network whose claim holds: one that misses epsilon goes back into planning, for a smaller error and with the
-    points at which it failed."""
-    best, plan = math.inf, None
+    points at which it failed. Where the dtype rounds a ridge network too much, the default is compact."""
+    best, plan, first = math.inf, None, planned
     for _ in range(1 if choices.sizes else MOST_PLANS):
         try:
             net = built(planned, choices)
@@ -146,13 +146,19 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
         problem.check_exact(found.worst_point[None], found.sup)
         missed = problem.epsilon is not None and found.sup > problem.epsilon
         reached_here = found.sup if missed else found.sup + reserve  # attained, or what keeps it from being claimed
-        if reached_here < best:
+        better = reached_here < best
+        if better:
             best, plan = reached_here, _plan(net, reached_here)
         offer(_plan(net, found.sup))  # better or worse: what is known of this one is its claim
         if problem.epsilon is None or found.sup + reserve <= problem.epsilon:
             return net.claimed(Claim(problem.epsilon, found.sup, "measured", found.samples, found.resolution, seeds))
         seen = _looked_closer(problem, found.worst_point, best, plan)
-        if found.sup == math.inf or (net.dtype != torch.float64 and found.sup > HOPELESS * problem.epsilon):
+        rounded = net.dtype != torch.float64
+        hopeless = found.sup == math.inf or (rounded and found.sup > HOPELESS * problem.epsilon)
+        other = _without_ridge(net, choices) if rounded and (hopeless or not better) else None
+        if other is not None:
+            return _claimed(first, problem, other)
+        if hopeless:
             break  # what the dtype rounds, no plan mends
         refute(problem, seen)
         if plan is not None:
@@ -160,6 +166,13 @@ def _claimed(planned: Problem, problem: Problem, choices: Choices) -> Network:
             best = plan.error
         planned = tightened(planned, problem.epsilon, found.sup + reserve).watching(seen)
     raise _missed(problem, best, choices, plan)
+
+
+def _without_ridge(net: Network, choices: Choices) -> Choices | None:
+    """The choices by which the default takes the compact network, where a ridge network does not do; None elsewhere."""
+    if choices.construction is not None or choices.sizes or net.origin is None or net.origin.construction != "ridge":
+        return None
+    return replace(choices, construction="compact", embedding_dim=None, sparse=False)
 
 
 def _looked_closer(problem: Problem, worst: Tensor, best: float, plan: BestPlan | None) -> Tensor:
@@ -219,9 +232,10 @@ def _proved(problem: Problem, choices: Choices) -> Network:
         try:
             certificate = certify(net, problem.target, problem.manifold, epsilon=problem.epsilon, seed=problem.seed)
         except InputError:  # a ridge network without directions is no formula of cells
-            if choices.construction is not None or net.origin is None or net.origin.construction != "ridge":
+            other = _without_ridge(net, choices)
+            if other is None:
                 raise
-            choices = replace(choices, construction="compact", sparse=False)
+            choices = other
             continue
         if problem.epsilon is None or certificate.bound <= problem.epsilon:
             claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)

@@ -44,6 +44,7 @@ AIM = 0.95  # of the goal: where reweighting ends for many coefficients
 FADED = 1e-6  # share of the first pivot
 LARGE = 8.0  # coefficients, of the largest value of the target: beyond, directions of both signs are tried
 REFITS = 3  # with twice the points each time, for one number of directions
+LARGE_SINGLE = 0.5  # the same for float32, which multiplies its rounding by their sum and p^2
 LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 SETTLED, MANY = 24, 300  # up to a 24th more directions than needed will do; beyond 300 any that do
 ROOM = 4.0  # times larger ones where directions are to be few
@@ -410,7 +411,7 @@ class RidgePlanner:
 
     def _large(self, found: RidgeApproximator) -> bool:
         """Whether its coefficients are large beside the target."""
-        most = LARGE * ROOM if self._adapts else LARGE
+        most = LARGE_SINGLE if self.single else LARGE * ROOM if self._adapts else LARGE
         return _largest(found) > most * float(self._points(1, LEAST_POINTS).values.abs().max())
 
 

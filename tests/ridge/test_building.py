@@ -12,6 +12,7 @@ from construct.building import Choices, stored_numbers
 from construct.manifolds import Circle, Cube, ParametricManifold, Sphere
 from construct.planning import DEFAULT_BUDGET
 from construct.problem import Sizes
+from construct.ridge.approximator import RidgeApproximator
 from tests.transformer.networks import exp_sin
 
 CIRCLE = Circle()
@@ -123,3 +124,21 @@ def test_both_fail_with_the_best_of_both():
 def test_the_target_is_refused_as_everywhere():
     with pytest.raises(InputError, match="target"):
         default(lambda x: x, Sphere(2), 1e-2)
+
+
+def test_what_float32_rounds_too_much_as_ridge_is_compact_by_default():
+    target, manifold, epsilon = construct.targets.target("exp_sin"), Circle(), 5e-6
+    with pytest.raises(EpsilonNotReached, match="float64 has more room"):
+        construct.approximate(target, manifold, epsilon, construction="ridge", dtype=torch.float32)
+    net = construct.approximate(target, manifold, epsilon, dtype=torch.float32)
+    assert net.origin is not None and net.origin.construction == "compact" and net.claim is not None
+    x = manifold.sample(20_000, seed=77, dtype=torch.float32)
+    assert float((net(x).double() - target(x.double())).abs().max()) <= net.claim.bound * 1.05 <= epsilon * 1.05
+
+
+def test_float32_ridge_networks_keep_small_coefficients():
+    """On the sphere coefficients of 20 times the target, which float64 bears, cost two digits in float32."""
+    target, sphere = construct.targets.target("exp_sin"), Sphere(2)
+    net = construct.approximate(target, sphere, 2e-5, construction="ridge", dtype=torch.float32)
+    assert net.claim is not None and net.claim.bound <= 2e-5 and isinstance(net.approximator, RidgeApproximator)
+    assert float(net.approximator.coefficients.abs().max()) <= 1.2
