@@ -4,7 +4,7 @@ weights."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -104,7 +104,8 @@ class Choices:
 
     @property
     def narrow(self) -> bool:
-        """Whether ridge networks have width 5; the free width stores fewer numbers in every case."""
+        """Whether ridge networks have width 5. None is the free width, which stores fewer numbers with as many
+        coefficients, whatever k and degree (tests/ridge/test_narrow.py)."""
         return self.embedding_dim == 5
 
     @property
@@ -151,9 +152,10 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
         candidates = ("compact",)
     if len(candidates) == 1:
         return _plan_of(candidates[0], problem, choices)
-    found, missed, trials = list[tuple[int, Approximator]](), list[EpsilonNotReached](), list[Trial]()
+    found: tuple[int, Approximator] | None = None
+    missed, trials = list[EpsilonNotReached](), list[Trial]()
     for construction in candidates:
-        dearest = min((numbers for numbers, _ in found), default=None)
+        dearest = None if found is None else found[0]
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
             plan: Planned = (
@@ -165,12 +167,14 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
             missed.append(error)
             trials += search.history.noted(construction)
         else:
-            found.append((stored_numbers(plan.approximator), plan.approximator))
-            trials += plan.history.noted(construction)
-    if not found:
+            numbers, more = stored_numbers(plan.approximator), list(plan.history.noted(construction))
+            if found is None or numbers < found[0]:
+                found, trials = (numbers, plan.approximator), [*map(_demoted, trials), *more]
+            else:
+                trials += map(_demoted, more)
+    if found is None:
         raise _most_telling(missed)
-    smallest = min(found, key=lambda entry: entry[0])[1]
-    return Smallest(smallest, History(tuple(_one_chosen(trials, min(numbers for numbers, _ in found)))))
+    return Smallest(found[1], History(tuple(trials)))
 
 
 def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgePlanner:
@@ -195,11 +199,9 @@ def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> 
     return planner.plan(problem, choices.budget)
 
 
-def _one_chosen(trials: Sequence[Trial], numbers: int) -> Iterator[Trial]:
-    """The trials of several constructions: of those that were chosen, the one with so many numbers still is."""
-    for trial in trials:
-        dearer = trial.outcome == "chosen" and trial.cost != numbers
-        yield replace(trial, outcome="dearer") if dearer else trial
+def _demoted(trial: Trial) -> Trial:
+    """A trial of a construction whose network is not the smallest."""
+    return replace(trial, outcome="dearer") if trial.outcome == "chosen" else trial
 
 
 def _most_telling(missed: Sequence[EpsilonNotReached]) -> EpsilonNotReached:

@@ -15,8 +15,10 @@ from construct.program.compile import Program
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Lattice
-from construct.ridge.narrow import narrow_dense, narrow_numbers, narrow_program
-from construct.ridge.waves import Waves
+from construct.ridge.maps import DEGREES
+from construct.ridge.narrow import narrow_dense, narrow_numbers, narrow_overhead, narrow_program
+from construct.ridge.program import free_overhead
+from construct.ridge.waves import LONGEST, Waves
 from tests.program import interpreter
 
 FAMILIES = [
@@ -227,3 +229,13 @@ def test_directions_of_another_kind_are_refused():
         narrow_program(RidgeApproximator(basis, torch.ones(4, dtype=torch.float64), 0.0))
     with pytest.raises(InputError, match="approximator: expected one whose directions are Waves"):
         narrow_numbers(RidgeApproximator(basis, torch.ones(4, dtype=torch.float64), 0.0))
+
+
+@pytest.mark.parametrize("k", range(1, 13))
+def test_the_free_width_stores_less_besides_as_many_coefficients(k):
+    """The dearest of one (both signs, a gate at the read-out) beside the cheapest waves of the other; 1 begins a run."""
+    folds = {tuple(f + gap * i for i in range(k - 1)) for f in range(1, 6) for gap in range(1, 5)}
+    fitting = [Waves(f, LONGEST) for f in folds if not f or 2 ** (f[-1] + 1) <= LONGEST]
+    for degree in DEGREES:
+        free = free_overhead(k, degree, signed=True, gated=True) + k
+        assert free < min(narrow_overhead(waves, degree) + 1 for waves in fitting)
