@@ -233,7 +233,7 @@ def test_directions_of_another_kind_are_refused():
 
 @pytest.mark.parametrize("k", range(1, 13))
 def test_the_free_width_stores_less_besides_as_many_coefficients(k):
-    """The dearest of one (both signs, a gate at the read-out) beside the cheapest waves of the other; 1 begins a run."""
+    """The dearest of one (both signs, a gate at the read-out) beside the cheapest waves of the other, one run more."""
     folds = {tuple(f + gap * i for i in range(k - 1)) for f in range(1, 6) for gap in range(1, 5)}
     fitting = [Waves(f, LONGEST) for f in folds if not f or 2 ** (f[-1] + 1) <= LONGEST]
     for degree in DEGREES:
