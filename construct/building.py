@@ -42,7 +42,7 @@ from construct.ridge.narrow import WIDTH
 from construct.ridge.planner import RidgePlanner
 from construct.ridge.program import ridge_box
 from construct.ridge.shared import shared_program
-from construct.validation import invalid, one_of, positive_integer, scalar
+from construct.validation import floating_dtype, invalid, one_of, positive_integer, scalar
 
 Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
@@ -251,6 +251,8 @@ def network_of(
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
     one_of(position_code, "position_code", tuple(CODES))
+    floating_dtype(dtype)
+    known_device(device)
     construction, program, box, sizes = _programmed(approximator, position_code)
     weights = program.compile(box, dtype, progress=progress)
     coefficients = approximator.coefficients
