@@ -4,6 +4,7 @@ weights."""
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -37,10 +38,11 @@ from construct.ridge import planner as ridge_planner
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.charts import SharedRidgeApproximator
 from construct.ridge.layouts import needed_numbers, ridge_program
+from construct.ridge.narrow import WIDTH
 from construct.ridge.planner import RidgePlanner
 from construct.ridge.program import ridge_box
 from construct.ridge.shared import shared_program
-from construct.validation import invalid, one_of, positive_integer
+from construct.validation import floating_dtype, invalid, one_of, positive_integer, scalar
 
 Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
@@ -77,8 +79,7 @@ class Choices:
             one_of(self.construction, "construction", CONSTRUCTIONS)
         one_of(self.position_code, "position_code", tuple(CODES))
         one_of(self.bound, "bound", BOUNDS)
-        if self.embedding_dim not in (None, 5, "free") or isinstance(self.embedding_dim, bool):
-            raise invalid("embedding_dim", "None, 5 or 'free'", self.embedding_dim)
+        object.__setattr__(self, "embedding_dim", _known_width(self.embedding_dim))
         if not isinstance(self.sparse, bool):
             raise invalid("sparse", "True or False", self.sparse)
         positive_integer(self.budget, "max_parameters")
@@ -101,6 +102,8 @@ class Choices:
             size = getattr(self.sizes, name)
             if size not in (None, 1):
                 raise invalid(name, "None or 1 for construction='ridge', which has one chart", size)
+        if self.sizes and self.sizes.degree is None:  # one chart and one cell say nothing
+            object.__setattr__(self, "sizes", Sizes())
 
     @property
     def narrow(self) -> bool:
@@ -122,6 +125,16 @@ class Choices:
         if by_hand or self.position_code != "integer":
             return ("compact",)
         return ("ridge",) if self.sizes else ("ridge", "compact")
+
+
+def _known_width(value: object) -> EmbeddingDim | None:
+    """An `embedding_dim`; numbers and texts of numpy and torch are Python's."""
+    found = scalar(value)
+    if found is None or (isinstance(found, str) and found == "free"):
+        return None if found is None else "free"
+    if isinstance(found, numbers.Integral) and not isinstance(found, bool) and found == WIDTH:
+        return 5
+    raise invalid("embedding_dim", f"None, {WIDTH} or 'free'", value)
 
 
 def built(problem: Problem, choices: Choices) -> Network:
@@ -240,6 +253,8 @@ def network_of(
         PrecisionError: the dtype cannot hold the position code or the gates.
     """
     one_of(position_code, "position_code", tuple(CODES))
+    floating_dtype(dtype)
+    known_device(device)
     construction, program, box, sizes = _programmed(approximator, position_code)
     weights = program.compile(box, dtype, progress=progress)
     coefficients = approximator.coefficients

@@ -58,7 +58,7 @@ class Search:
         dearest: candidates of so many stored numbers or more are of no use, None: any.
         best_plan: the best candidate whose approximator is known.
         reason: why the search was given up before it had no candidate left.
-        pace: (seconds that a unit of work has taken at least, the most work that was timed), once some was.
+        pace: for each kind of work that was timed, (seconds that a unit has taken at least, the most that was timed).
     """
 
     problem: Problem
@@ -71,7 +71,7 @@ class Search:
     fewest_refused: tuple[int, str] | None = field(default=None, init=False)
     best_plan: BestPlan | None = field(default=None, init=False)
     reason: str = field(default="", init=False)
-    pace: tuple[float, float] | None = field(default=None, init=False)
+    pace: dict[str, tuple[float, float]] = field(default_factory=dict, init=False)
 
     @property
     def goal(self) -> float:
@@ -86,15 +86,20 @@ class Search:
     def best_error(self) -> float:
         """The smallest error measured, or, when nothing was good enough to be measured, the smallest on points.
 
-        A fit within epsilon that was not measured is that of a candidate over the budget, which nobody can have.
+        A fit within epsilon that was not measured is that of a candidate over the budget, which nobody can have; so is
+        one whose parameters are known to be more.
         """
         for kind in ("measured", "sampled"):
-            errors = [t.error for t in self.trials if t.kind == kind and t.error is not None]
+            errors = [t.error for t in self.trials if t.kind == kind and t.error is not None and self._had(t)]
             if errors:
                 return min(errors)
-        above = [t for t in self.trials if t.kind == "fitted" and t.outcome == "above epsilon"]
+        above = [t for t in self.trials if t.kind == "fitted" and t.outcome == "above epsilon" and self._had(t)]
         fitted = [t.error for t in above if t.error is not None]
         return min(fitted, default=math.inf)
+
+    def _had(self, trial: Trial) -> bool:
+        """Whether a trial is not known to be over the budget."""
+        return self.budget is None or trial.parameters is None or trial.parameters <= self.budget
 
     def record(
         self,
@@ -116,7 +121,7 @@ class Search:
         trial = Trial(**asdict(sizes), parameters=parameters, cost=cost, error=error, kind=kind,
                       outcome=outcome, note=note)  # fmt: skip
         self.trials.append(trial)
-        if make is not None and math.isfinite(error):
+        if make is not None and math.isfinite(error) and self._had(trial):
             plan = BestPlan(sizes, error, kind, parameters, None)
             if self.best_plan is None or plan.rank < self.best_plan.rank:
                 self.best_plan = replace(plan, approximator=make())
@@ -221,21 +226,21 @@ class Search:
         return found
 
     @contextlib.contextmanager
-    def timed(self, what: str, work: float) -> Iterator[None]:
-        """Work > 0 that is about to be done, in any unit that its time is proportional to.
+    def timed(self, what: str, work: float, kind: str = "") -> Iterator[None]:
+        """Work > 0 that is about to be done, in any unit that the time of this kind of work is proportional to.
 
         Raises:
             DeadlinePassed: the pace of earlier work that was not much smaller predicts that it takes `PATIENCE` times
                 the time that is left.
         """
         watch = current()
-        left, (pace, most) = watch.seconds_left, self.pace or (0.0, 0.0)
+        left, (pace, most) = watch.seconds_left, self.pace.get(kind, (0.0, 0.0))
         if work <= FORESIGHT * most and pace * work > PATIENCE * left:
             raise DeadlinePassed(f"about {pace * work:.2g} s for {what} with {left:.2g} s left", watch.tightest)
         start = watch.elapsed
         yield
         found = (watch.elapsed - start) / work
-        self.pace = min(pace, found) if self.pace else found, max(most, work)
+        self.pace[kind] = min(pace, found) if kind in self.pace else found, max(most, work)
 
     def failure(self) -> EpsilonNotReached:
         """What to raise when no candidate is left; carries the best error, measured on points of its own, and plan."""

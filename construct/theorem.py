@@ -28,6 +28,7 @@ from construct.planning import DEFAULT_BUDGET, looked_at, not_reached, offer, re
 from construct.problem import Construction, Problem, Sizes
 from construct.progress import Progress, watching
 from construct.rounding import refuse_rounding
+from construct.validation import invalid
 
 __all__ = ["approximate", "measured_for_claim", "network_of"]
 
@@ -122,7 +123,9 @@ def approximate(
     choices = Choices(construction, position_code, sizes, bound, budget, dtype, device, embedding_dim, sparse)
     with watching(progress, timeout) as watch, stoppable(watch, "the network"):
         problem = Problem(target, manifold, epsilon, smoothness, seed, watch.stage, resolution)
-        if not sizes:
+        if not choices.sizes:
+            if sizes and problem.epsilon is None:
+                raise invalid("degree", "an integer >= 0 for construction='ridge' without epsilon", None)
             refuse_rounding(problem)
         if bound == "rigorous":
             return _proved(problem, choices)

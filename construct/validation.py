@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.errors import InputError
@@ -118,6 +120,32 @@ def reals(value: object, name: str, length: int) -> tuple[float, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != length:
         raise invalid(name, f"a sequence of {length} real numbers", value)
     return tuple(real(entry, f"{name}[{i}]") for i, entry in enumerate(value))
+
+
+def numeric(value: object, name: str, *shape: int | None, whole: bool = False) -> NDArray[Any]:
+    """A numpy array of finite real numbers, of integers if `whole`, of a shape; None: any length."""
+    wanted = f"({', '.join('n' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"
+    expected = f"{'integers' if whole else 'finite numbers'} {wanted}, a numpy array"
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in ("iu" if whole else "iuf"):
+        raise invalid(name, expected, value)
+    if value.ndim != len(shape) or any(n not in (None, have) for n, have in zip(shape, value.shape, strict=True)):
+        raise invalid(name, expected, value)
+    if not whole and not np.isfinite(value).all():
+        raise invalid(name, expected, got=f"{described(value)} with NaN or infinity")
+    return value
+
+
+def coefficients_of(value: object, name: str, *shape: int) -> Tensor:
+    """A tensor of finite float64 numbers of a shape, on the CPU and not part of a graph."""
+    expected = f"finite numbers {shape}, a float64 tensor on the CPU without gradient"
+    if not isinstance(value, Tensor) or not is_strided(value) or value.dtype != torch.float64:
+        raise invalid(name, expected, value)
+    if value.shape != shape or value.device.type != "cpu" or value.requires_grad:
+        graph = ", with gradient" if value.requires_grad else ""
+        raise invalid(name, expected, got=f"{described(value)} on {value.device}{graph}")
+    if not bool(torch.isfinite(value).all()):
+        raise invalid(name, expected, got=f"{described(value)} with NaN or infinity")
+    return value
 
 
 def one_of(value: object, name: str, allowed: Collection[str]) -> str:

@@ -203,7 +203,7 @@ def test_too_few_cells_and_an_epsilon_below_the_rounding_are_refused(circle_net:
     with pytest.raises(EpsilonNotReached, match="rounding"):
         construct.certify(circle_net, exp_sin, Circle(), epsilon=1e-13)
     with pytest.raises(EpsilonNotReached, match="float32"):
-        construct.approximate(exp_sin, Circle(), epsilon=1e-3, bound="rigorous", dtype=torch.float32)
+        construct.approximate(exp_sin, Circle(), epsilon=1e-4, bound="rigorous", dtype=torch.float32)
 
 
 def test_a_resolution_by_hand_is_certified_as_it_is() -> None:

@@ -121,7 +121,7 @@ def test_what_is_predicted_to_take_too_long_is_not_begun() -> None:
         with one.timed("more than can be foreseen", 100.0):  # no prediction from a hundredth of the work
             done.append("more")
             clock.time += 0.0
-        one.pace = (1.0, 2.0)
+        one.pace = {"": (1.0, 2.0)}
         with one.timed("much", 50.0):
             done.append("much")
     assert done == ["more"]

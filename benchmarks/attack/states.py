@@ -259,8 +259,9 @@ class States(Surface):
             with np.errstate(all="ignore"):
                 for name in steps:
                     net = OPERATIONS[name](net, rng)
-                    if name in DOORS:  # the module is in step with the network now, whatever is done to it later
-                        doors = [self.present(net)]
+                    if name in DOORS:  # the module is in step with the network now, whatever is done to it later,
+                        earlier = doors if name == "cast" else []  # unless the cast is to what it was
+                        doors = [*earlier, self.present(net)]
         except OutOfTime:
             raise
         except Exception as error:

@@ -224,7 +224,7 @@ def _local_target(epsilon: float | None, error: float, weights: NetworkWeights, 
     if epsilon is None:
         return tolerance * error
     if error >= epsilon:
-        expected = f"more than {error:.3g}, the bound on what gates and rounding in {weights.dtype} lose"
+        expected = f"more than {error:.3g}, the bound on what gates and rounding in {weights.dtype} lose here"
         raise EpsilonNotReached(message("epsilon", expected, got=f"{epsilon:g}"), error)
     return epsilon / LOCAL_MARGIN - error
 

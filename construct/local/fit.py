@@ -39,6 +39,15 @@ def check_values(values: Tensor, mask: Tensor) -> None:
     if bool(bad.any()):
         got = f"{int(bad.sum())} of {int(mask.sum())} that are NaN or infinite"
         raise invalid("target", "finite values on the manifold", got=got)
+    check_size(values)
+
+
+def check_size(values: Tensor) -> None:
+    """Refuse target values so large that coefficients may overflow.
+
+    Raises:
+        InputError: naming `target`.
+    """
     largest = float(values.abs().amax())
     if largest > LARGEST_VALUE:
         raise invalid(

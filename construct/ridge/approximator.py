@@ -26,9 +26,10 @@ from construct.progress import tick
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.directions import Directions
 from construct.ridge.maps import chain, chebyshev, shift_of
-from construct.validation import invalid
+from construct.validation import coefficients_of, invalid, numeric, real
 
 CHUNK_ENTRIES = 2**22
+MOST_MEMBERS = 2**20  # of a family, each a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +53,19 @@ class RidgeBasis:
     scales: Float
 
     def __post_init__(self) -> None:
+        for name, kind in (("manifold", Manifold), ("coordinates", Coordinates), ("family", Directions)):
+            if not isinstance(getattr(self, name), kind):
+                raise invalid(name, f"an object of the kind {kind.__name__}", getattr(self, name))
         chain(self.degree)
+        self.coordinates.check(self.manifold.ambient)
         k, count = self.coordinates.count, self.family.count
-        if self.family.vectors.shape != (count, k):
-            raise invalid("family", f"vectors ({count}, {k})", self.family.vectors)
-        if not np.isfinite(self.family.vectors).all():
-            raise invalid("family", "finite vectors", got="NaN or infinity")
-        increasing = self.numbers.ndim == 1 and bool((np.diff(self.numbers) > 0).all())
-        if not increasing or (self.numbers.size and not (self.numbers[0] >= 0 and self.numbers[-1] < count)):
-            raise invalid("numbers", f"increasing numbers below {count}", self.numbers)
-        if self.scales.shape != (k,) or not (np.isfinite(self.scales).all() and (self.scales > 0).all()):
+        if count > MOST_MEMBERS:
+            raise invalid("family", f"one of at most {MOST_MEMBERS:,} members", got=f"{self.family!r} of {count:,}")
+        numeric(self.family.vectors, "family", count, k)
+        numbers = numeric(self.numbers, "numbers", None, whole=True)
+        if (np.diff(numbers) <= 0).any() or (numbers.size and not (numbers[0] >= 0 and numbers[-1] < count)):
+            raise invalid("numbers", f"increasing numbers below {count}", numbers)
+        if not (numeric(self.scales, "scales", k) > 0).all():
             raise invalid("scales", f"positive numbers ({k},)", self.scales)
 
     @property
@@ -106,10 +110,10 @@ class RidgeApproximator:
     residual: float | None = None
 
     def __post_init__(self) -> None:
-        if self.coefficients.shape != (self.basis.count,):
-            raise invalid("coefficients", f"a tensor of shape {(self.basis.count,)}", self.coefficients)
-        if not bool(torch.isfinite(self.coefficients).all()):
-            raise invalid("coefficients", "finite entries", self.coefficients)
+        if not isinstance(self.basis, RidgeBasis):
+            raise invalid("basis", "a RidgeBasis", self.basis)
+        coefficients_of(self.coefficients, "coefficients", self.basis.count)
+        object.__setattr__(self, "constant", real(self.constant, "constant"))
 
     @property
     def manifold(self) -> Manifold:

@@ -12,6 +12,7 @@ Measured: for no target that was tried does this store fewer numbers than one ch
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,10 @@ from construct.progress import tick
 from construct.ridge.approximator import CHUNK_ENTRIES, RidgeBasis
 from construct.ridge.fit import CUT
 from construct.ridge.sampling import Sample
-from construct.validation import invalid, positive_real
+from construct.validation import coefficients_of, invalid, numeric, positive_real
+
+NARROWEST = 1e-9
+"""1 - (core / radius)^2 at least: the slope of w is one over that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +52,17 @@ class SharedRidgeApproximator:
     constants: Tensor
 
     def __post_init__(self) -> None:
-        count, k = len(self.centres), self.basis.coordinates.count
-        if self.centres.shape != (count, k) or not count or not np.isfinite(self.centres).all():
-            raise invalid("centres", f"finite numbers (N, {k})", self.centres)
+        if not isinstance(self.basis, RidgeBasis):
+            raise invalid("basis", "a RidgeBasis", self.basis)
+        count = len(numeric(self.centres, "centres", None, self.basis.coordinates.count))
+        if not count:
+            raise invalid("centres", "at least one", self.centres)
         if not positive_real(self.radius, "radius") > positive_real(self.core, "core"):
             raise invalid("core", f"a radius below {self.radius:.6g}", self.core)
-        for name, values, shape in (
-            ("coefficients", self.coefficients, (count, self.basis.count)),
-            ("constants", self.constants, (count,)),
-        ):
-            if values.shape != shape or not bool(torch.isfinite(values).all()):
-                raise invalid(name, f"finite numbers {shape}", values)
+        if 1 - (self.core / self.radius) ** 2 < NARROWEST:
+            raise invalid("core", f"at most {math.sqrt(1 - NARROWEST):.9g} of the radius {self.radius:.6g}", self.core)
+        coefficients_of(self.coefficients, "coefficients", count, self.basis.count)
+        coefficients_of(self.constants, "constants", count)
 
     @property
     def manifold(self) -> Manifold:
@@ -82,13 +86,13 @@ class SharedRidgeApproximator:
     @property
     def slope(self) -> float:
         """r^2 / (r^2 - core^2): w_n is this times `1 - |x' - c_n|^2 / r^2`."""
-        return self.radius**2 / (self.radius**2 - self.core**2)
+        return 1 / (1 - (self.core / self.radius) ** 2)
 
     def partition(self, x: Tensor) -> Tensor:
         """rho at points x (P, D), (P, N)."""
         picked = x[:, torch.from_numpy(self.basis.coordinates.chosen)]
-        squares = (picked[:, None, :] - torch.from_numpy(self.centres)).square().sum(dim=2)
-        w = (self.slope * (1 - squares / self.radius**2)).clamp(0.0, 1.0)  # above 1 it makes no difference to rho
+        squares = ((picked[:, None, :] - torch.from_numpy(self.centres)) / self.radius).square().sum(dim=2)
+        w = (self.slope * (1 - squares)).clamp(0.0, 1.0)  # above 1 it makes no difference to rho
         s = w.cumsum(dim=1) - w
         return (1 - s).clamp(min=0.0) - (1 - s - w).clamp(min=0.0)
 

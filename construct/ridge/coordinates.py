@@ -14,7 +14,7 @@ from construct.arrays import Float, Int
 from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
 from construct.manifolds.embedding import mapped_box
-from construct.validation import invalid
+from construct.validation import invalid, numeric
 
 SAMPLES, FEWEST, ENTRIES = 4000, 400, 2**22  # points of the sample; where they have many coordinates; of the sample
 SPAN = 1e-9  # singular values below this share of the largest are of a smaller hull
@@ -38,6 +38,17 @@ class Coordinates:
     scale: Float
     condition: float
     projection: Float | None = None
+
+    def check(self, ambient: int) -> None:
+        """Refuse what is no reading of k numbers of points in R^D. Raises `InputError`."""
+        k = len(numeric(self.centre, "coordinates.centre", None))
+        if not (numeric(self.scale, "coordinates.scale", k) > 0).all():
+            raise invalid("coordinates.scale", f"positive numbers ({k},)", self.scale)
+        chosen = numeric(self.chosen, "coordinates.chosen", k if self.projection is None else 0, whole=True)
+        if (np.diff(chosen) <= 0).any() or (chosen.size and not (chosen[0] >= 0 and chosen[-1] < ambient)):
+            raise invalid("coordinates.chosen", f"increasing numbers below {ambient}", chosen)
+        if self.projection is not None:
+            numeric(self.projection, "coordinates.projection", k, ambient)
 
     @property
     def count(self) -> int:

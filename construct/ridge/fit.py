@@ -74,6 +74,8 @@ def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0) -
     of its mean is at most `enough`."""
     atoms, values = basis.atoms(sample.y).numpy(), (sample.values - sample.values.mean()).numpy()
     atoms -= atoms.mean(axis=0)
+    size = _largest(values)
+    values, enough = values / size, min(enough / size, 1.0)  # no square of them leaves the range of float64
     tick()
     orthonormal, triangle, places = qr(atoms, mode="economic", pivoting=True, overwrite_a=True, check_finite=False)
     tick()
@@ -103,9 +105,12 @@ def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0) -
 def eliminated(basis: RidgeBasis, sample: Sample, order: Int) -> Int:
     """The same directions in the order in which least squares misses them: those are last whose loss costs least, one
     after the other. What was taken early by `adapted` may be of no use beside what came later."""
+    if not len(order):
+        return order
     atoms = basis.subset(order).atoms(sample.y).numpy()
     places = np.sort(order)
     atoms, values = atoms - atoms.mean(axis=0), (sample.values - sample.values.mean()).numpy()
+    values = values / _largest(values)
     orthonormal, triangle = qr(atoms, mode="economic", overwrite_a=True, check_finite=False)
     diagonal = np.diag(triangle)
     least = SMALL * float(np.abs(diagonal).max())
@@ -122,6 +127,11 @@ def eliminated(basis: RidgeBasis, sample: Sample, order: Int) -> Int:
         kept = np.arange(len(left)) != i
         left, weights, covariance = left[kept], weights[kept], covariance[np.ix_(kept, kept)]
     return np.array(dropped[::-1], dtype=np.int64)
+
+
+def _largest(values: Float) -> float:
+    """Absolute value of the largest, 1 where all are 0."""
+    return float(np.abs(values).max(initial=0.0)) or 1.0
 
 
 @dataclass(frozen=True, eq=False)

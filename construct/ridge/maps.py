@@ -15,6 +15,8 @@ LARGEST_DEGREE = 108
 DEGREES = tuple(sorted(2**i * 3**j for i in range(7) for j in range(5) if 2**i * 3**j <= LARGEST_DEGREE))
 """The degrees that a chain of maps has, from 1 (no map) to 108."""
 LARGEST_SHIFT, SHIFT = 0.25, 1.1
+MOST = 2**40
+"""Of a chain by hand: beyond, float64 knows nothing of the values of T_p."""
 
 
 def chain(degree: int) -> tuple[int, ...]:
@@ -23,7 +25,7 @@ def chain(degree: int) -> tuple[int, ...]:
     Raises:
         InputError: degree is not of the form 2^i 3^j, or below 1.
     """
-    left = integer(degree, "degree", minimum=1)
+    left = integer(degree, "degree", minimum=1, maximum=MOST)
     maps: list[int] = []
     for m in (3, 2):
         while left % m == 0:

@@ -117,7 +117,7 @@ def plan(
         sparse: choose the directions for the target, by orthogonal least squares.
 
     Raises:
-        InputError: M spans too many dimensions, or a degree that no chain of maps has.
+        InputError: M spans too many dimensions, or a degree by hand of which no network holds all directions.
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no degree reaches it; both carry the best error found.
     """
@@ -174,8 +174,10 @@ class RidgePlanner:
         if degree > LARGEST_DEGREE:
             raise invalid("degree", f"at most {LARGEST_DEGREE} for the ridge construction", degree)
         candidates = self._candidates(next(p for p in DEGREES if p >= degree))
-        if not candidates:
-            raise self.search.failure()
+        if not candidates or max(candidate.count for candidate in candidates) >= MOST_COEFFICIENTS:
+            why = f"more than {MOST_COEFFICIENTS:,} directions are independent" if candidates else self.search.reason
+            expected = f"one of which a ridge network holds all directions on {self.problem.manifold!r}"
+            raise invalid("degree", expected, got=f"{degree} ({why})")
         found = min((self._fitted(candidate, candidate.count) for candidate in candidates), key=_largest)
         if self._large(found) and (signed := self._signed(found.degree)) is not None:
             found = min(found, self._fitted(signed, signed.count), key=_largest)
@@ -287,21 +289,23 @@ class RidgePlanner:
         faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
         found = Candidate(basis, first, errors, faded)
         all_used = RidgeApproximator(basis.subset(first), torch.ones(rank, dtype=torch.float64), 1.0)
-        beyond = self.search.budget is not None and dense_parameters(all_used) > self.search.budget
-        make = None if beyond else partial(fitting.fit, rank, steps=0)
-        self.search.record(Sizes(1, 1, degree), float(errors[-1]), "fitted", note=note_of(basis), make=make)
+        make, parameters = partial(fitting.fit, rank, steps=0), dense_parameters(all_used)
+        sizes, error = Sizes(1, 1, degree), float(errors[-1])
+        self.search.record(sizes, error, "fitted", parameters=parameters, note=note_of(basis), make=make)
         return found
 
     def _chosen(self, family: Directions, degree: int) -> tuple[RidgeBasis, Chosen]:
         """A part of a family, so large that it spans what the family does, and the order of its directions."""
         size, mixed = POOL, np.random.default_rng(self.problem.seed).permutation(family.count)
+        most = min(family.count, math.ceil(OVERSAMPLED * MOST_COEFFICIENTS))
         while True:
             basis = self._basis(family, degree, np.sort(mixed[:size]))
             sample = self._points(0, 2 * basis.count + 64)
-            chosen = choose(basis, sample)
-            if basis.count == family.count or OVERSAMPLED * chosen.rank() <= basis.count:
+            with self.search.timed(f"the order of {basis.count:,} directions", float(basis.count) ** 3, "directions"):
+                chosen = choose(basis, sample)
+            if basis.count >= most or OVERSAMPLED * chosen.rank() <= basis.count:
                 return basis, chosen
-            size *= 2
+            size = min(2 * size, most)
 
     def _basis(self, family: Directions, degree: int, numbers: Int) -> RidgeBasis:
         """With the largest scale for which |a| <= 1 is proved on M, for these members of the family."""

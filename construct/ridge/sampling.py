@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from construct.local.fit import check_size
 from construct.manifolds.canonical import canonical_form
 from construct.measurement.search import thrown_outwards
 from construct.measurement.seeds import derived_seed
@@ -50,7 +51,11 @@ def at(problem: Problem, coordinates: Coordinates, x: Tensor) -> Sample:
 
 def drawn(problem: Problem, coordinates: Coordinates, count: int, number: int) -> Sample:
     """At least `count` points of the problem's manifold, in random order: uniform ones, where there is an edge as many
-    thrown outwards, and those that every search looks at. `number` tells streams of points apart."""
+    thrown outwards, and those that every search looks at. `number` tells streams of points apart.
+
+    Raises:
+        InputError: values of the target with which a fit may overflow.
+    """
     manifold, seed = problem.manifold, derived_seed(problem.seed, "planning", number)
     flat, generator = canonical_form(manifold), torch.Generator().manual_seed(seed)
     points = flat.sample(count, seed)
@@ -64,4 +69,6 @@ def drawn(problem: Problem, coordinates: Coordinates, count: int, number: int) -
     for start in range(0, len(points), step):
         tick()
         values.append(evaluate_target(problem.target, manifold.embed(points[start : start + step])))
-    return Sample(coordinates.within(manifold, points), torch.cat(values))
+    found = torch.cat(values)
+    check_size(found)
+    return Sample(coordinates.within(manifold, points), found)
