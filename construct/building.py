@@ -34,6 +34,7 @@ from construct.problem import CONSTRUCTIONS, Construction, Problem, Sizes
 from construct.program.codes import CODES
 from construct.program.compile import Program
 from construct.progress import Progress, silent
+from construct.ridge import candidates as ridge_candidates
 from construct.ridge import planner as ridge_planner
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.charts import SharedRidgeApproximator
@@ -293,7 +294,7 @@ def _programmed(
         if position_code != "integer":
             raise invalid("position_code", "'integer', the only code of directions", position_code)
         box = ridge_box(approximator.manifold)
-        return "ridge", ridge_program(approximator), box, ridge_planner.sizes_of(approximator)
+        return "ridge", ridge_program(approximator), box, ridge_candidates.sizes_of(approximator)
     if isinstance(approximator, SharedRidgeApproximator):
         if position_code != "integer":
             raise invalid("position_code", "'integer', the only code of directions", position_code)

@@ -12,7 +12,7 @@ from construct.errors import DeadlinePassed
 from construct.manifolds import Circle, SpecialOrthogonal3, Sphere
 from construct.problem import Problem
 from construct.progress import watching
-from construct.ridge import planner
+from construct.ridge import candidates, planner
 from construct.ridge.fit import choose
 from tests.transformer.networks import exp_sin
 
@@ -62,25 +62,25 @@ def test_degrees_by_hand_that_are_too_high_are_refused_as_degrees(manifold, degr
 
 
 def test_degrees_by_hand_never_lose_directions_in_silence(monkeypatch):
-    monkeypatch.setattr(planner, "MOST_COEFFICIENTS", 20)
+    monkeypatch.setattr(candidates, "MOST_COEFFICIENTS", 20)
     assert ridge(exp_sin, CIRCLE, degree=9).approximator.basis.count == 18
     with pytest.raises(InputError, match=r"degree: .* got 12 .more than 20 directions are independent"):
         ridge(exp_sin, CIRCLE, degree=12)
 
 
 def test_a_part_of_a_family_never_grows_beyond_what_coefficients_may_use(monkeypatch):
-    monkeypatch.setattr(planner, "MOST_COEFFICIENTS", 40)
-    monkeypatch.setattr(planner, "POOL", 30)
+    monkeypatch.setattr(candidates, "MOST_COEFFICIENTS", 40)
+    monkeypatch.setattr(candidates, "POOL", 30)
     sizes = list[int]()
 
     def noted(basis, sample):
         sizes.append(basis.count)
         return choose(basis, sample)
 
-    monkeypatch.setattr(planner, "choose", noted)
+    monkeypatch.setattr(candidates, "choose", noted)
     with pytest.raises(construct.EpsilonNotReached):
         ridge(exp_sin, Sphere(3), 1e-9)
-    assert 30 < max(sizes) <= planner.OVERSAMPLED * 40 + 1
+    assert 30 < max(sizes) <= candidates.OVERSAMPLED * 40 + 1
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-320, 1e-200, 1.0, 1e150, 1e200, 1e299])
@@ -113,7 +113,7 @@ def test_the_best_error_is_that_of_a_network_within_the_budget(budget):
 
 
 def test_an_order_of_directions_that_would_take_too_long_is_not_begun(monkeypatch):
-    monkeypatch.setattr(planner, "POOL", 20)
+    monkeypatch.setattr(candidates, "POOL", 20)
     clock, begun = [0.0], list[int]()
 
     def slow(basis, sample):
@@ -121,7 +121,7 @@ def test_an_order_of_directions_that_would_take_too_long_is_not_begun(monkeypatc
         clock[0] += 1e-4 * basis.count**3
         return choose(basis, sample)
 
-    monkeypatch.setattr(planner, "choose", slow)
+    monkeypatch.setattr(candidates, "choose", slow)
     problem = Problem(exp_sin, Sphere(2))
     with (
         pytest.raises(DeadlinePassed, match="for the order of 80 directions"),

@@ -13,6 +13,7 @@ from construct.planning import Search
 from construct.problem import Problem, Sizes
 from construct.ridge import planner
 from construct.ridge.approximator import RidgeApproximator
+from construct.ridge.candidates import Candidates
 from construct.ridge.directions import Lattice
 from construct.ridge.layouts import dense_parameters, needed_numbers
 from construct.ridge.waves import Waves
@@ -209,7 +210,7 @@ def test_scales_keep_every_form_of_the_basis_within_bounds():
     """|delta + <alpha, v y>| <= 1 on M for all members of the family that are looked at, so that no clip is active."""
     for manifold in (SwissRoll(), Sphere(2, ambient=4), Cube(2)):
         problem = Problem(exp_sin, manifold, 1e-2)
-        found = planner.RidgePlanner(problem, Search(problem, "a test"))
+        found = Candidates(problem, Search(problem, "a test"))
         family = Lattice(found.coordinates.count, 6, "octahedron")
         basis = found._basis(family, 6, np.arange(family.count))
         y = found.coordinates.of(manifold.sample(20_000, seed=8)).numpy()

@@ -166,7 +166,7 @@ def _formulas(search: Search) -> Iterator[RidgeApproximator]:
     problem = search.problem
     planner, goal = RidgePlanner(problem, search), FORMULA * problem.wanted
     for degree in DEGREES:
-        if lattice_size(planner.coordinates.count, degree) > MOST_DIRECTIONS:
+        if lattice_size(planner.candidates.coordinates.count, degree) > MOST_DIRECTIONS:
             return
         found = planner.by_hand(degree).approximator
         if found.residual is not None and found.residual > goal:

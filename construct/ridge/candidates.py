@@ -1,0 +1,223 @@
+"""Candidates of the ridge planner: directions of a degree in order, and what error the first of them reach.
+
+The directions of the principal lattice (a random part of it, where it has many), or for width 5 those of waves, are
+ordered by their independence on M. Where they fade, octahedra of both signs are tried as well; where directions are
+chosen for the target, orthogonal least squares orders them anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from construct.arrays import Float, Int
+from construct.errors import InputError
+from construct.measurement import cover_of
+from construct.planning import Search
+from construct.problem import Problem, Sizes
+from construct.ridge.approximator import RidgeApproximator, RidgeBasis
+from construct.ridge.coordinates import Coordinates
+from construct.ridge.directions import Directions, Lattice, octahedron_size
+from construct.ridge.fit import LEAST_POINTS, Chosen, Fitting, adapted, choose, eliminated
+from construct.ridge.ladder import LARGEST, waves_for
+from construct.ridge.layouts import dense_parameters, least_numbers
+from construct.ridge.maps import shift_of
+from construct.ridge.projection import coordinates_for
+from construct.ridge.sampling import Sample, drawn
+from construct.ridge.support import support
+from construct.validation import invalid
+
+NET = 20_000  # points of the net that bounds linear forms on M
+POOL, OVERSAMPLED = 900, 1.4  # members of a family that are looked at, and how many for each that is independent
+MOST_COEFFICIENTS, MOST_TOKENS = 6000, 60_000
+QUICK = 4  # points a coefficient for a first look
+GAIN = 3.0  # by which reweighting is expected to lower the error of least squares, at most
+FADED = 1e-6  # share of the first pivot
+LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
+BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
+SPARE = 1.5  # times the directions that are needed: of so many some are left out again
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A degree, a part of a family of directions in order, and least-squares errors (n + 1,) with the first of them.
+
+    faded: whether the last of the directions is nearly a combination of those before.
+    """
+
+    basis: RidgeBasis
+    order: Int
+    errors: Float
+    faded: bool
+
+    @property
+    def count(self) -> int:
+        """n."""
+        return len(self.order)
+
+    @property
+    def degree(self) -> int:
+        """p."""
+        return self.basis.degree
+
+    @property
+    def overhead(self) -> int:
+        """Stored numbers besides coefficients, at least."""
+        return least_numbers(self.basis.coordinates, self.basis.family, self.degree)
+
+    def fewest(self, error: float) -> int:
+        """The fewest directions whose least-squares error is at most this, all of them where none is."""
+        enough = np.flatnonzero(self.errors <= error)
+        return int(enough[0]) if enough.size else self.count
+
+
+@dataclass
+class Candidates:
+    """Where the candidates for one problem come from.
+
+    Args:
+        narrow, sparse, single: as of `planner.plan`.
+
+    Raises:
+        InputError: M spans too many dimensions, or more than width 5 has a place for.
+    """
+
+    problem: Problem
+    search: Search
+    narrow: bool = False
+    sparse: bool = False
+    single: bool = False
+    coordinates: Coordinates = field(init=False)
+    tried: dict[int, Candidate] = field(default_factory=dict, init=False)  # the best of each degree
+
+    def __post_init__(self) -> None:
+        self.problem.progress("ridge: coordinates", None)
+        self.coordinates = coordinates_for(self.problem.manifold, self.problem.seed)
+        if self.narrow and self.coordinates.projection is not None:
+            what = f"a projection of {self.problem.manifold!r} to {self.coordinates.count} coordinates"
+            raise invalid("embedding_dim", f"'free' or None for {what}, which width 5 has no place for", 5)
+        self._samples = dict[int, Sample]()
+
+    def of_degree(self, degree: int) -> list[Candidate]:
+        """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
+        altogether), also of both signs."""
+        plain = self._waves(degree) if self.narrow else self._candidate(degree, Lattice(self.coordinates.count, degree))
+        found = [] if plain is None else [plain]
+        if plain is None or plain.faded:
+            signed = self.signed(degree)
+            found += [] if signed is None else [signed]
+        found = [variant for candidate in found for variant in self.variants(candidate)]
+        if found:
+            self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
+        return found
+
+    @property
+    def adapts(self) -> bool:
+        """Whether directions are chosen for the target."""
+        return self.sparse and self.problem.epsilon is not None
+
+    def variants(self, candidate: Candidate) -> list[Candidate]:
+        """A candidate; where directions are chosen for the target, and all together are enough, instead of it those
+        that are chosen, and somewhat more than are needed of them in the order of elimination."""
+        if not self.adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * self.search.goal:
+            return [candidate]
+        goal, basis = self.search.goal, candidate.basis
+        chosen = adapted(basis, self.points(0, 2 * basis.count + 64), candidate.count, BELOW * goal)
+        greedy = self._reordered(candidate, chosen.order)
+        most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))
+        thinned = self._reordered(candidate, eliminated(basis, self.points(0, 4 * most + 64), greedy.order[:most]))
+        found = [c for c in (greedy, thinned) if c.fewest(goal) < candidate.fewest(goal)]
+        return found or [candidate]
+
+    def _reordered(self, candidate: Candidate, order: Int) -> Candidate:
+        errors = Fitting(candidate.basis, order, self.points(1, QUICK * (len(order) + 1))).errors()
+        return replace(candidate, order=order, errors=errors, faded=False)
+
+    def signed(self, degree: int) -> Candidate | None:
+        """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
+        return None if self.narrow else self._candidate(degree, _octahedron(self.coordinates.count, degree))
+
+    def _waves(self, degree: int) -> Candidate | None:
+        """Directions of a network of width 5."""
+        try:
+            limit = LARGEST_SINGLE if self.single else LARGEST
+            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed, largest=limit)
+        except InputError as error:
+            self.search.reason = self.search.reason or str(error)
+            return None
+        return self._candidate(degree, family)
+
+    def _candidate(self, degree: int, family: Directions) -> Candidate | None:
+        """Directions of a degree in order, with the errors of least squares; None beyond what a network may hold."""
+        if family.count > MOST_TOKENS:
+            expected = f"degree {degree} in {self.coordinates.count} coordinates takes {family.count:,} tokens"
+            self.search.reason = self.search.reason or f"{expected}, of which there may be {MOST_TOKENS:,}"
+            return None
+        self.problem.progress(f"ridge, degree {degree}", None)
+        basis, chosen = self._chosen(family, degree)
+        rank = min(chosen.rank(), MOST_COEFFICIENTS)
+        first = chosen.order[:rank]
+        fitting = Fitting(basis, first, self.points(1, QUICK * (rank + 1)))
+        errors = fitting.errors()
+        faded = rank > 0 and bool(chosen.pivots[rank - 1] < FADED)
+        found = Candidate(basis, first, errors, faded)
+        all_used = RidgeApproximator(basis.subset(first), torch.ones(rank, dtype=torch.float64), 1.0)
+        make, parameters = partial(fitting.fit, rank, steps=0), dense_parameters(all_used)
+        sizes, error = Sizes(1, 1, degree), float(errors[-1])
+        self.search.record(sizes, error, "fitted", parameters=parameters, note=note_of(basis), make=make)
+        return found
+
+    def _chosen(self, family: Directions, degree: int) -> tuple[RidgeBasis, Chosen]:
+        """A part of a family, so large that it spans what the family does, and the order of its directions."""
+        size, mixed = POOL, np.random.default_rng(self.problem.seed).permutation(family.count)
+        most = min(family.count, math.ceil(OVERSAMPLED * MOST_COEFFICIENTS))
+        while True:
+            basis = self._basis(family, degree, np.sort(mixed[:size]))
+            sample = self.points(0, 2 * basis.count + 64)
+            with self.search.timed(f"the order of {basis.count:,} directions", float(basis.count) ** 3, "directions"):
+                chosen = choose(basis, sample)
+            if basis.count >= most or OVERSAMPLED * chosen.rank() <= basis.count:
+                return basis, chosen
+            size = min(2 * size, most)
+
+    def _basis(self, family: Directions, degree: int, numbers: Int) -> RidgeBasis:
+        """With the largest scale for which |a| <= 1 is proved on M, for these members of the family."""
+        manifold = self.problem.manifold
+        net = cover_of(manifold, NET)
+        largest = float(support(manifold, self.coordinates, family.vectors[numbers], net).max())
+        scale = (1 - shift_of(degree)) / largest if largest > 0 else 1.0
+        return RidgeBasis(manifold, self.coordinates, degree, family, numbers, np.full(self.coordinates.count, scale))
+
+    def points(self, stream: int, count: int) -> Sample:
+        """Points of M, the same ones of a stream every time as long as they are enough."""
+        kept = self._samples.get(stream)
+        if kept is None or len(kept) < count:
+            kept = drawn(self.problem, self.coordinates, max(2 * count, LEAST_POINTS), 1 + stream)
+            self._samples[stream] = kept
+        return kept.first(count)
+
+
+def _octahedron(dim: int, degree: int) -> Lattice:
+    """The smallest octahedron that spans the polynomials of a degree in all of R^k: of order `min(p, (p + k) // 2)`.
+
+    Where that has too many members, one that spans what most M leave of them, of order 2p / 3 at least. Proof:
+    `ridge.lemma.signed` in `proofs_as_code`.
+    """
+    order = min(degree, (degree + dim) // 2)
+    while octahedron_size(dim, order) > MOST_TOKENS and 3 * order > 2 * degree:
+        order -= 1
+    return Lattice(dim, max(1, order), "octahedron")
+
+
+def sizes_of(approximator: RidgeApproximator) -> Sizes:
+    """Charts, cells and degree."""
+    return Sizes(1, 1, approximator.degree)
+
+
+def note_of(basis: RidgeBasis) -> str:
+    """What distinguishes candidates of one degree."""
+    return f"{basis.count:,} directions" + (" of both signs" if basis.family.signed else "")
