@@ -36,6 +36,9 @@ MOST_MEMBERS = 2**20  # of a family, each a token
 class RidgeBasis:
     """The atoms `1 + T_p(clip(delta + <alpha, v y>, -1, 1))` of some members of a family of directions.
 
+    Without a shift, delta = 0, they are even (p even) or, but for the 1, odd functions of y, and span the polynomials
+    of that parity alone: half as many atoms are enough for a target that has it.
+
     Attributes:
         manifold: M.
         coordinates: y, of which there are k.
@@ -43,6 +46,7 @@ class RidgeBasis:
         family: the directions that have numbers.
         numbers: (n,) those that are used, increasing.
         scales: (k,) v, positive, such that `|<alpha, v y>| <= 1 - delta` on M for all of the family.
+        shifted: whether delta is `shift_of(p)`, else 0.
     """
 
     manifold: Manifold
@@ -51,6 +55,7 @@ class RidgeBasis:
     family: Directions
     numbers: Int
     scales: Float
+    shifted: bool = True
 
     def __post_init__(self) -> None:
         for name, kind in (("manifold", Manifold), ("coordinates", Coordinates), ("family", Directions)):
@@ -67,11 +72,13 @@ class RidgeBasis:
             raise invalid("numbers", f"increasing numbers below {count}", numbers)
         if not (numeric(self.scales, "scales", k) > 0).all():
             raise invalid("scales", f"positive numbers ({k},)", self.scales)
+        if not isinstance(self.shifted, bool):
+            raise invalid("shifted", "True or False", self.shifted)
 
     @property
     def shift(self) -> float:
         """delta."""
-        return shift_of(self.degree)
+        return shift_of(self.degree) if self.shifted else 0.0
 
     @property
     def count(self) -> int:

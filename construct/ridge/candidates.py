@@ -1,15 +1,18 @@
 """Candidates of the ridge planner: directions of a degree in order, and what error the first of them reach.
 
 The directions of the principal lattice (a random part of it, where it has many), or for width 5 those of waves, are
-ordered by their independence on M. Where they fade, octahedra of both signs are tried as well; where directions are
+ordered by their independence on M. Where they fade, directions of both signs are tried as well; where directions are
 chosen for the target, orthogonal least squares orders them anew.
+
+For an even or odd target atoms of its parity are not shifted: half as many span what it takes. These cannot tell alpha
+from -alpha, so that their directions of both signs, where M lies on a sphere, are those of half a shell.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -21,11 +24,12 @@ from construct.planning import Search
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates
-from construct.ridge.directions import Directions, Lattice, octahedron_size
+from construct.ridge.directions import Directions, Lattice, octahedron_size, shell_size
 from construct.ridge.fit import LEAST_POINTS, Chosen, Fitting, adapted, choose, eliminated
 from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers
 from construct.ridge.maps import shift_of
+from construct.ridge.parity import parity_of
 from construct.ridge.projection import coordinates_for
 from construct.ridge.sampling import Sample, drawn
 from construct.ridge.support import support
@@ -39,6 +43,9 @@ GAIN = 3.0  # by which reweighting is expected to lower the error of least squar
 FADED = 1e-6  # share of the first pivot
 LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
+ROUND = 1e-9  # difference of the norms of points of M that lies on a sphere
+SPREAD, FINE = 2.5, 6.0  # members of a shell for each dimension of what they span; to choose from for a target
+LOW = 8  # the largest degree whose principal lattice is tried for atoms spread over a sphere of k > 2
 SPARE = 1.5  # times the directions that are needed: of so many some are left out again
 
 
@@ -67,7 +74,8 @@ class Candidate:
     @property
     def overhead(self) -> int:
         """Stored numbers besides coefficients, at least."""
-        return least_numbers(self.basis.coordinates, self.basis.family, self.degree)
+        basis = self.basis
+        return least_numbers(basis.coordinates, basis.family, basis.degree, shifted=basis.shifted)
 
     def fewest(self, error: float) -> int:
         """The fewest directions whose least-squares error is at most this, all of them where none is."""
@@ -105,7 +113,11 @@ class Candidates:
     def of_degree(self, degree: int) -> list[Candidate]:
         """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
         altogether), also of both signs."""
-        plain = self._waves(degree) if self.narrow else self._candidate(degree, Lattice(self.coordinates.count, degree))
+        plain, dim = None, self.coordinates.count
+        if self.narrow:
+            plain = self._waves(degree)
+        elif dim == 2 or degree <= LOW or not self._spread(degree):
+            plain = self._candidate(degree, Lattice(dim, degree))
         found = [] if plain is None else [plain]
         if plain is None or plain.faded:
             signed = self.signed(degree)
@@ -125,11 +137,18 @@ class Candidates:
         that are chosen, and somewhat more than are needed of them in the order of elimination."""
         if not self.adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * self.search.goal:
             return [candidate]
-        goal, basis = self.search.goal, candidate.basis
-        chosen = adapted(basis, self.points(0, 2 * basis.count + 64), candidate.count, BELOW * goal)
-        greedy = self._reordered(candidate, chosen.order)
+        goal, basis, spanning, points = self.search.goal, candidate.basis, None, 2 * candidate.basis.count
+        pool = candidate
+        if self._spread(basis.degree) and not self.narrow:  # many more to choose from
+            family = _shell(self.coordinates.count, basis.degree, FINE)
+            basis = self._basis(family, basis.degree, np.arange(family.count))
+            spanning = np.random.default_rng(self.problem.seed).permutation(family.count)
+            spanning = spanning[: math.ceil(OVERSAMPLED * candidate.count)]
+            pool, points = replace(candidate, basis=basis), 4 * candidate.count
+        chosen = adapted(basis, self.points(0, points + 64), candidate.count, BELOW * goal, spanning)
+        greedy = self._reordered(pool, chosen.order)
         most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))
-        thinned = self._reordered(candidate, eliminated(basis, self.points(0, 4 * most + 64), greedy.order[:most]))
+        thinned = self._reordered(pool, eliminated(basis, self.points(0, 4 * most + 64), greedy.order[:most]))
         found = [c for c in (greedy, thinned) if c.fewest(goal) < candidate.fewest(goal)]
         return found or [candidate]
 
@@ -139,13 +158,28 @@ class Candidates:
 
     def signed(self, degree: int) -> Candidate | None:
         """Directions of both signs; None where the width is 5: `waves_for` has chosen their signs."""
-        return None if self.narrow else self._candidate(degree, _octahedron(self.coordinates.count, degree))
+        if self.narrow:
+            return None
+        dim = self.coordinates.count
+        family = _shell(dim, degree, SPREAD) if self._spread(degree) else _octahedron(dim, degree)
+        return self._candidate(degree, family)
+
+    def _spread(self, degree: int) -> bool:
+        """Whether directions of a degree are best spread over a sphere: of atoms without a shift on one."""
+        return self._round and not self._shifted(degree)
+
+    @cached_property
+    def _round(self) -> bool:
+        """Whether M lies on a sphere about the centre of its coordinates, of dimension 1 or more."""
+        sizes = torch.linalg.vector_norm(self.points(1, LEAST_POINTS).y, dim=1)
+        return self.coordinates.count > 1 and float(sizes.max() - sizes.min()) <= ROUND * float(sizes.max())
 
     def _waves(self, degree: int) -> Candidate | None:
         """Directions of a network of width 5."""
         try:
             limit = LARGEST_SINGLE if self.single else LARGEST
-            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed, largest=limit)
+            family = waves_for(self.problem.manifold, self.coordinates, degree, seed=self.problem.seed,
+                                largest=limit, shifted=self._shifted(degree))  # fmt: skip
         except InputError as error:
             self.search.reason = self.search.reason or str(error)
             return None
@@ -184,13 +218,24 @@ class Candidates:
                 return basis, chosen
             size = min(2 * size, most)
 
+    @cached_property
+    def parity(self) -> int | None:
+        """Of the target, see `parity_of`."""
+        return parity_of(self.problem, self.coordinates)
+
+    def _shifted(self, degree: int) -> bool:
+        """Whether atoms of a degree have to be shifted: not where they have the parity of the target."""
+        return self.parity is None or self.parity != degree % 2
+
     def _basis(self, family: Directions, degree: int, numbers: Int) -> RidgeBasis:
         """With the largest scale for which |a| <= 1 is proved on M, for these members of the family."""
         manifold = self.problem.manifold
         net = cover_of(manifold, NET)
         largest = float(support(manifold, self.coordinates, family.vectors[numbers], net).max())
-        scale = (1 - shift_of(degree)) / largest if largest > 0 else 1.0
-        return RidgeBasis(manifold, self.coordinates, degree, family, numbers, np.full(self.coordinates.count, scale))
+        shifted = self._shifted(degree)
+        scale = (1 - shift_of(degree) * shifted) / largest if largest > 0 else 1.0
+        return RidgeBasis(manifold, self.coordinates, degree, family, numbers, np.full(self.coordinates.count, scale),
+                          shifted)  # fmt: skip
 
     def points(self, stream: int, count: int) -> Sample:
         """Points of M, the same ones of a stream every time as long as they are enough."""
@@ -199,6 +244,15 @@ class Candidates:
             kept = drawn(self.problem, self.coordinates, max(2 * count, LEAST_POINTS), 1 + stream)
             self._samples[stream] = kept
         return kept.first(count)
+
+
+def _shell(dim: int, degree: int, share: float) -> Lattice:
+    """The smallest shell with so many members for each dimension of the polynomials of the parity of p on a sphere, as
+    many as homogeneous ones of degree p have: `C(p + k - 1, k - 1)`."""
+    wanted, order = share * min(MOST_COEFFICIENTS, math.comb(degree + dim - 1, dim - 1)), 1
+    while shell_size(dim, order) < wanted and shell_size(dim, order + 1) <= MOST_TOKENS:
+        order += 1
+    return Lattice(dim, order, "shell")
 
 
 def _octahedron(dim: int, degree: int) -> Lattice:
@@ -220,4 +274,5 @@ def sizes_of(approximator: RidgeApproximator) -> Sizes:
 
 def note_of(basis: RidgeBasis) -> str:
     """What distinguishes candidates of one degree."""
-    return f"{basis.count:,} directions" + (" of both signs" if basis.family.signed else "")
+    signs = " of both signs" if basis.family.signed else ""
+    return f"{basis.count:,} directions{signs}" + ("" if basis.shifted else ", no shift")

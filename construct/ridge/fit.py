@@ -69,19 +69,20 @@ def choose(basis: RidgeBasis, sample: Sample) -> Chosen:
     return Chosen(order[: len(diagonal)].astype(np.int64), diagonal / largest)
 
 
-def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0) -> Chosen:
+def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0, spanning: Int | None = None) -> Chosen:
     """Order at most `most` directions by orthogonal least squares: each lowers the sum of squares most, until the root
-    of its mean is at most `enough`."""
+    of its mean is at most `enough`. `spanning`: places of directions that span what all do; None: all of them."""
     atoms, values = basis.atoms(sample.y).numpy(), (sample.values - sample.values.mean()).numpy()
     atoms -= atoms.mean(axis=0)
     size = _largest(values)
     values, enough = values / size, min(enough / size, 1.0)  # no square of them leaves the range of float64
     tick()
-    orthonormal, triangle, places = qr(atoms, mode="economic", pivoting=True, overwrite_a=True, check_finite=False)
+    part = atoms if spanning is None else atoms[:, spanning]
+    orthonormal, triangle, _ = qr(part, mode="economic", pivoting=True, check_finite=False)
     tick()
     diagonal = np.abs(np.diag(triangle))
-    rank = int((diagonal > SMALL * diagonal.max(initial=0.0)).sum())
-    parts, left = triangle[:rank], orthonormal[:, :rank].T @ values  # in the space that the atoms span
+    orthonormal = orthonormal[:, diagonal > SMALL * diagonal.max(initial=0.0)]
+    parts, left, rank = orthonormal.T @ atoms, orthonormal.T @ values, orthonormal.shape[1]  # in the space of the atoms
     beyond = max(0.0, float(values @ values - left @ left))
     sizes = np.linalg.norm(parts, axis=0)
     floor = np.maximum(math.sqrt(CUT) * sizes, CUT * sizes.max(initial=SMALL))
@@ -93,7 +94,7 @@ def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0) -
         best = int(gain.argmax())
         if gain[best] <= 0 or left @ left + beyond <= enough**2 * len(values):
             break
-        order.append(int(places[best]))
+        order.append(best)
         pivots.append(float(sizes[best]))
         unit = parts[:, best] / sizes[best]
         left = left - unit * (unit @ left)

@@ -58,21 +58,28 @@ def wave_cost(waves: Waves) -> int:
 
 
 def waves_for(
-    manifold: Manifold, coordinates: Coordinates, degree: int, *, seed: int = 0, largest: float = LARGEST
+    manifold: Manifold,
+    coordinates: Coordinates,
+    degree: int,
+    *,
+    seed: int = 0,
+    largest: float = LARGEST,
+    shifted: bool = True,
 ) -> Waves:
     """The cheapest waves whose atoms of a degree span the polynomials on M as directions in general position do.
 
     Args:
         largest: bound on the coefficients of functions of size 1; where no waves keep to it, those with the smallest.
+        shifted: as of the atoms of `RidgeBasis`.
 
     Raises:
         InputError: no candidate spans these polynomials.
     """
-    dim = coordinates.count
+    dim, shape = coordinates.count, (degree, shift_of(degree) if shifted else 0.0)
     rng = np.random.default_rng(seed)
     free = rng.uniform(-1.0, 1.0, (min(lattice_size(dim, degree), int(LENGTHS[-1] / ROOM)), dim))
     y = _drawn(manifold, coordinates, 4 * len(free) + 200, seed)
-    wanted = _worth(y, free, degree, seed)
+    wanted = _worth(y, free, shape, seed)
     if wanted.rank == len(free) < lattice_size(dim, degree):
         raise _beyond(manifold, f"{degree}, of more than {wanted.rank} dimensions")
     length = next((n for n in LENGTHS if n >= ROOM * wanted.rank), LENGTHS[-1])
@@ -80,7 +87,7 @@ def waves_for(
     best, smallest = None, np.inf
     for waves in wave_candidates(dim, length):
         tick()
-        found = _worth(y, waves.vectors, degree, seed)
+        found = _worth(y, waves.vectors, shape, seed)
         if found.rank >= COMPLETE * wanted.rank and found.error <= WORSE * wanted.error + 1e-12:
             if found.largest <= largest:
                 return waves
@@ -100,10 +107,9 @@ def _drawn(manifold: Manifold, coordinates: Coordinates, count: int, seed: int) 
     return coordinates.within(manifold, canonical_form(manifold).sample(count, seed)).numpy()
 
 
-def _worth(y: Float, directions: Float, degree: int, seed: int) -> Worth:
-    """On points (N, k), scaled to what is allowed there."""
-    forms = y @ directions.T
-    delta = shift_of(degree)
+def _worth(y: Float, directions: Float, shape: tuple[int, float], seed: int) -> Worth:
+    """On points (N, k), scaled to what is allowed there; the shape of the atoms is p and delta."""
+    forms, (degree, delta) = y @ directions.T, shape
     scaled = torch.from_numpy(delta + forms * ((1 - delta) / np.abs(forms).max()))
     atoms = chebyshev(scaled, degree).numpy()
     atoms -= atoms.mean(axis=0)  # the constant is stored apart

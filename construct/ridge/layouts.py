@@ -21,11 +21,11 @@ def needed_numbers(approximator: RidgeApproximator) -> int:
     return (narrow_numbers if isinstance(approximator.basis.family, Waves) else free_numbers)(approximator)
 
 
-def least_numbers(coordinates: Coordinates, family: Directions, degree: int) -> int:
+def least_numbers(coordinates: Coordinates, family: Directions, degree: int, *, shifted: bool = True) -> int:
     """Stored numbers of a network besides its coefficients, at least."""
     if isinstance(family, Waves):
-        return narrow_overhead(family, degree)
-    return free_least(coordinates, family, degree)
+        return narrow_overhead(family, degree, shifted=shifted)
+    return free_least(coordinates, family, degree, shifted=shifted)
 
 
 def dense_parameters(approximator: RidgeApproximator) -> int:

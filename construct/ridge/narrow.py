@@ -99,7 +99,8 @@ def narrow_numbers(approximator: RidgeApproximator) -> int:
     tokens = ambient + 2 * waves.length + 1
     coefficients = int(approximator.coefficients.count_nonzero())
     gates = 2 * (tokens * coefficients > MOST_PAIRS) + 2 * (waves.dim - 1) * (ambient * tokens > COLLECTED)
-    return _registers(approximator) + narrow_overhead(waves, approximator.degree, _joint(approximator)) + gates + 1
+    basis, joint = approximator.basis, _joint(approximator)
+    return _registers(approximator) + narrow_overhead(waves, basis.degree, joint, shifted=basis.shifted) + gates + 1
 
 
 def narrow_dense(approximator: RidgeApproximator) -> int:
@@ -111,12 +112,12 @@ def narrow_dense(approximator: RidgeApproximator) -> int:
     return 3 * WIDTH**2 * heads + (WIDTH**2 + WIDTH) * layers + 1 + _registers(approximator)
 
 
-def narrow_overhead(waves: Waves, degree: int, joint: int = 0) -> int:
+def narrow_overhead(waves: Waves, degree: int, joint: int = 0, *, shifted: bool = True) -> int:
     """Non-zeros besides the initial registers; `joint` heads bring the common part of signed waves."""
     maps = chain(degree)
     tripled = maps.count(3)
     reads = 4 + 5 * (waves.dim - 1) + waves.numbers
-    ends = 8 + 7 + (6 if _below(waves) else 3) + 4
+    ends = 8 + 6 + shifted + (6 if _below(waves) else 3) + 4
     return reads + 5 * joint + ends + 10 * tripled + 11 * (len(maps) - tripled)
 
 

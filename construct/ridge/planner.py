@@ -161,7 +161,8 @@ class RidgePlanner:
         if found.basis.count > MANY:
             return
         family, numbers, degree = found.basis.family, needed_numbers(found), DEGREES[place]
-        overhead = partial(least_numbers, self.candidates.coordinates, family)
+        shifted = found.basis.shifted
+        overhead = partial(least_numbers, self.candidates.coordinates, family, shifted=shifted)
         fading = found.basis.count < self.candidates.tried[degree].count
         for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
             if overhead(larger) < (numbers if fading else overhead(degree)):

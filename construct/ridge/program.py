@@ -13,9 +13,9 @@ coefficient with b = 0: then the code is a formula of the token's number, and no
 Where a projection is read, the inputs carry its columns, real vectors, and one more token that is apart holds `a = 1`
 and carries minus the centre; the forms are signed. In all r D + r + 1 numbers, r = k, say what is read.
 
-Non-zeros: C coefficients (c_0 among them), 7 of the clip, 2k + 1 of the forms (twice where signed), 2k + 8 a T3, 2k +
-9 a T2, 4 of the read-out (6 where it is gated), and the centres that are not 0. Blocks 2 + maps. No map leaks
-anywhere on R^D: after the clip |a| <= 1, so that a gate constant of 2 is enough.
+Non-zeros: C coefficients (c_0 among them), 7 of the clip (6 without a shift), 2k + 1 of the forms (twice where
+signed), 2k + 8 a T3, 2k + 9 a T2, 4 of the read-out (6 where it is gated), and the centres that are not 0. Blocks 2 +
+maps. No map leaks anywhere on R^D: after the clip |a| <= 1, so that a gate constant of 2 is enough.
 """
 
 from __future__ import annotations
@@ -114,14 +114,16 @@ def free_numbers(approximator: RidgeApproximator) -> int:
     basis, coordinates = approximator.basis, approximator.basis.coordinates
     apart = basis.manifold.ambient + 1 + _central(coordinates)
     gated = (apart + basis.family.count) * approximator.parameters > MOST_PAIRS
-    overhead = free_overhead(coordinates.count, basis.degree, signed=_signed(coordinates, basis.family), gated=gated)
+    signed = _signed(coordinates, basis.family)
+    overhead = free_overhead(coordinates.count, basis.degree, signed=signed, gated=gated, shifted=basis.shifted)
     centre = int(np.count_nonzero(coordinates.centre)) + _central(coordinates)
     return approximator.parameters + overhead + centre + coordinates.numbers
 
 
-def free_least(coordinates: Coordinates, family: Directions, degree: int) -> int:
+def free_least(coordinates: Coordinates, family: Directions, degree: int, *, shifted: bool = True) -> int:
     """Stored numbers besides coefficients and centres."""
-    return free_overhead(coordinates.count, degree, signed=_signed(coordinates, family)) + coordinates.numbers
+    signed = _signed(coordinates, family)
+    return free_overhead(coordinates.count, degree, signed=signed, shifted=shifted) + coordinates.numbers
 
 
 def free_dense(approximator: RidgeApproximator) -> int:
@@ -142,11 +144,11 @@ def _signed(coordinates: Coordinates, family: Directions) -> bool:
     return family.signed or coordinates.projection is not None
 
 
-def free_overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False) -> int:
+def free_overhead(k: int, degree: int, *, signed: bool = False, gated: bool = False, shifted: bool = True) -> int:
     """Non-zeros of the network besides its coefficients and centres, see the module."""
     maps = chain(degree)
     forms, tripled = (2 if signed else 1) * (2 * k + 1), maps.count(3)
-    return 7 + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4)
+    return 6 + shifted + forms + (2 * k + 8) * tripled + (2 * k + 9) * (len(maps) - tripled) + (6 if gated else 4)
 
 
 def _forms(names: tuple[str, ...], scales: Float, signed: bool) -> tuple[Rule, ...]:

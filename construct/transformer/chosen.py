@@ -10,8 +10,9 @@ c. of rows (v, v^2) of integers the squares, and every v that is one more than t
    `0, 1, 2, ..`, and one in three pieces at most 3;
 d. a row q of integers that is the sum of squares of the rows before it, back to the last such row, or, in some tokens,
    one common power of two above these sums; only in these tokens the rows before it may hold what is no integer. Of
-   those rows `A_1 .. A_k` every run of consecutive tokens that lists the whole lattice `{A >= 0, |A|_1 <= m}` or
-   `{|A|_1 <= m}`, of some order m, in lexicographic order.
+   those rows `A_1 .. A_k` every run of consecutive tokens that lists, in lexicographic order, for some order m the
+   whole lattice `{A >= 0, |A|_1 <= m}` or `{|A|_1 <= m}`, or, k > 1, the whole shell `{m^2 - m < |A|_2^2 <= m^2}` but
+   for the sign: of every pair +-A the one whose first entry that is not 0 is positive.
 
 All other entries were chosen, and count one by one: directions or cells picked for a manifold or a function, the unit
 vectors of the inputs that are used.
@@ -19,6 +20,7 @@ vectors of the inputs that are used.
 
 from __future__ import annotations
 
+import bisect
 import math
 from functools import lru_cache
 
@@ -29,6 +31,7 @@ from construct.arrays import Float, Int
 
 Mask = NDArray[np.bool_]
 DOUBLE, SINGLE = 2.0**-50, 2.0**-22  # roundings of cosines held in float64 and in float32
+FEWER = 4.0  # times fewer members than its volume says has no shell
 LARGEST = 2.0**26  # of an entry whose square is looked at: squares of larger ones are not exact
 
 
@@ -114,7 +117,50 @@ def _listed(vectors: Int) -> Mask:
             at = int(np.searchsorted(starts, run.stop))
         else:
             at += 1
+    if dim > 1:
+        _list_shells(vectors, listed)
     return listed
+
+
+def _list_shells(vectors: Int, listed: Mask) -> None:
+    """d: marks the runs that list a whole shell, from `(0, .., 0, m)` to the next `(m, 0, .., 0)`."""
+    dim, ends = vectors.shape[1], dict[int, list[int]]()
+    for end in np.flatnonzero(~vectors[:, 1:].any(axis=1) & (vectors[:, 0] > 0)).tolist():
+        ends.setdefault(int(vectors[end, 0]), []).append(end)
+    for start in np.flatnonzero(~vectors[:, :-1].any(axis=1) & (vectors[:, -1] > 0)).tolist():
+        order = int(vectors[start, -1])
+        later = ends.get(order, [])
+        place = bisect.bisect(later, start)
+        if listed[start] or place == len(later):
+            continue
+        run = slice(start, later[place] + 1)
+        if _volume(dim, order) <= FEWER * (run.stop - start) and np.array_equal(vectors[run], _shell(dim, order)):
+            listed[run] = True
+
+
+def _volume(dim: int, order: int) -> float:
+    """Half of the volume between spheres of the squared radii m^2 - m and m^2: about as many members has a shell."""
+    inner = (order * (order - 1.0)) ** (dim / 2)
+    return math.pi ** (dim / 2) / math.gamma(dim / 2 + 1) * (float(order) ** dim - inner) / 2
+
+
+@lru_cache(maxsize=8)
+def _shell(dim: int, order: int) -> Int:
+    """One of every pair +-A of integer vectors with `m^2 - m < |A|_2^2 <= m^2`, in lexicographic order."""
+    found = np.zeros((1, 0), dtype=np.int64)
+    for rest in range(dim - 1, -1, -1):
+        left = order**2 - (found * found).sum(axis=1)
+        most = np.sqrt(left).astype(np.int64)
+        signed = found.any(axis=1)
+        least = np.zeros_like(most) if rest else np.sqrt(np.maximum(left - order, 0)).astype(np.int64) + (left >= order)
+        below, above = np.where(signed, most - least + 1, 0), most - np.maximum(least, 1) + 1  # entries <= 0, and > 0
+        above += ~signed & (least == 0)
+        sizes = below + above
+        number = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        first, second = np.repeat(-most, sizes), np.repeat(np.where(signed, np.maximum(least, 1), least) - below, sizes)
+        entry = np.where(number < np.repeat(below, sizes), first + number, second + number)
+        found = np.concatenate([np.repeat(found, sizes, axis=0), entry[:, None]], axis=1)
+    return found
 
 
 def _ascent(vectors: Int, start: int) -> int:

@@ -9,7 +9,8 @@ integers a row of its squares, and v where it is 1 more than at the token before
 4. A row q of integers closes the rows since the last such row (or since the first row) if it is the sum of their
 squares, but for tokens where it is one power of two, the same for all of these and above their sums; only there these
 rows may hold what is no integer. Then q is given, and so are those rows wherever tokens in a row go through all vectors
-with |A|_1 <= m, or all of them without a negative entry, in lexicographic order.
+with |A|_1 <= m, or all of them without a negative entry, or of two or more rows one of every pair +-A with
+m^2 - m < |A|_2^2 <= m^2, that whose first entry which is not 0 is positive, in lexicographic order.
 
 Stored are the parameters that are not zero and what was chosen.
 """
@@ -147,7 +148,31 @@ def listed(vectors: list[tuple[int, ...]]) -> set[int]:
             end += 1
         else:
             found |= set(range(start, end)) if order else set()
+    for start, vector in enumerate(vectors):
+        if start in found or len(vector) < 2 or any(vector[:-1]) or vector[-1] <= 0:
+            continue
+        end = start
+        for member in shell(len(vector), vector[-1] ** 2, vector[-1], False):
+            if end == len(vectors) or vectors[end] != member:
+                break
+            end += 1
+        else:
+            found |= set(range(start, end))
     return found
+
+
+def shell(k: int, most: int, width: int, signed: bool) -> Iterator[tuple[int, ...]]:
+    """All integer vectors with most - width < |A|_2^2 <= most in lexicographic order; if not signed those alone whose
+    first entry that is not 0 is positive."""
+    largest = math.isqrt(most)
+    if k == 1:
+        beyond = math.isqrt(most - width) + 1 if most >= width else 0  # the least size
+        yield from ((entry,) for entry in range(-largest, 1 - max(beyond, 1)) if signed)
+        yield from ((entry,) for entry in range(max(beyond, 0 if signed else 1), largest + 1))
+        return
+    for first in range(-largest if signed else 0, largest + 1):
+        for rest in shell(k - 1, most - first * first, width, signed or first > 0):
+            yield (first, *rest)
 
 
 def members(k: int, order: int, signed: bool) -> Iterator[tuple[int, ...]]:

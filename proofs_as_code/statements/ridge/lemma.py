@@ -21,6 +21,11 @@ Restricted to M the span is that of the restricted polynomials, and any largest 
 there a derivative that vanishes may be harmless, since forms of degree l can come back from degrees above, as on
 spheres, where |y|^2 = 1.
 
+Without a shift, delta = 0: `T_p^(l + 2)(0) = (l^2 - p^2) T_p^(l)(0)` (l times the derivative of Chebyshev's equation
+`(1 - x^2) T'' - x T' + p^2 T = 0` at 0), and T_p is even or odd as p is, so that of its derivatives of order at most p
+those vanish at 0 that have the other parity, and no others. With a constant besides the atoms span it and the forms of
+degrees l = p, p - 2, ..: all that an even or odd target takes.
+
 How it is checked. Atoms are expanded by polynomial arithmetic in y, T_p by the chain of maps that the network
 applies; nothing of the proof enters. Where delta is algebraic, the root of a polynomial m, the coefficients are in
 Q[t]/(m): every entry becomes the matrix of its multiplication on that field, and the rank over Q is deg m times the
@@ -161,6 +166,18 @@ def check_spans(
 def check_at(space: Space, unit: fmpq, constant: bool, shift: fmpq) -> Verdict:
     """The same for one delta."""
     return check_spans(space, unit, constant, fmpq_poly([-shift, 1]))
+
+
+def check_parity(space: Space, unit: fmpq, *, constant: bool = True, every: bool = False) -> Verdict:
+    """Rank of `1 + T_p(delta + <alpha, y>)` and a constant against it and the forms of p's parity; every: all forms."""
+    p = space.degree
+    wanted = {order for order in range(p + 1) if every or (p - order) % 2 == 0} | {0}
+    claimed = sum(comb(space.dim - 1 + order, order) for order in wanted)
+    shift = unit * SHARE / p
+    atoms = [1 + mapped(form, p) for form in forms_over(lattice_of(space))]
+    atoms += [1 + 0 * atoms[0]] if constant else []
+    rank = rank_of(atoms, fmpq_poly([-shift, 1]))
+    return deficiency(claimed, rank, len(atoms), vars(space) | {"delta": str(shift), "constant": constant})
 
 
 def derivative_of(degree: int, order: int) -> fmpz_poly:
@@ -342,6 +359,27 @@ STATEMENTS: tuple[Statement, ...] = (
             ),
         ),
         examples=25,
+    ),
+    Statement(
+        name="ridge.lemma.parity",
+        source="ours",
+        claim="without a shift the atoms 1 + T_p(<alpha, y>) over the principal lattice of order p, and a constant, "
+        "span it and the forms of degrees p, p - 2, .., and nothing else",
+        latex=r"The $1+T_p(\langle\alpha,y\rangle)$, $|\alpha|_1\le p$, and 1 span the polynomials of degree $p$ of "
+        r"the parity of $p$, and 1.",
+        hypotheses={"space": SPACE, "unit": ZERO_SHIFT},
+        check=check_parity,
+        twins=(
+            Twin("shifted", "delta = 0", check_parity, {"unit": UNIT}),
+            Twin("both parities", "forms of p's parity alone: all claimed", partial(check_parity, every=True)),
+            Twin(
+                "no constant",
+                "a constant besides: where 1 + T_p(0) = 0",
+                partial(check_parity, constant=False),
+                {"space": Hypothesis("p in {2, 6}", st.sampled_from([Space(k, p) for k in (1, 2) for p in (2, 6)]))},
+            ),
+        ),
+        examples=20,
     ),
     Statement(
         name="ridge.lemma.restricted",
