@@ -45,6 +45,7 @@ LAYERS = (
     "program",
     "compact",
     "paper",
+    "symmetry",
     "ridge",
     "theory",
     "certificates",

@@ -20,6 +20,7 @@ import torch
 from construct.arrays import Float, Int
 from construct.errors import InputError
 from construct.measurement import cover_of
+from construct.measurement.seeds import derived_seed
 from construct.planning import Search
 from construct.problem import Problem, Sizes
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
@@ -29,10 +30,10 @@ from construct.ridge.fit import LEAST_POINTS, Chosen, Fitting, adapted, choose, 
 from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers
 from construct.ridge.maps import shift_of
-from construct.ridge.parity import parity_of
 from construct.ridge.projection import coordinates_for
 from construct.ridge.sampling import Sample, drawn
 from construct.ridge.support import support
+from construct.symmetry import parity_of
 from construct.validation import invalid
 
 NET = 20_000  # points of the net that bounds linear forms on M
@@ -43,6 +44,7 @@ GAIN = 3.0  # by which reweighting is expected to lower the error of least squar
 FADED = 1e-6  # share of the first pivot
 LARGEST_SINGLE = 5.0  # coefficients of functions of size 1, as waves are chosen for float32
 BELOW = 0.05  # of the goal: a root of the mean square at which no more directions are chosen for a target
+CENTRED, EVEN = 1e-9, 1e-3  # distance of the centre of M from that of y; share of epsilon that parity is known to
 ROUND = 1e-9  # difference of the norms of points of M that lies on a sphere
 SPREAD, FINE = 2.5, 6.0  # members of a shell for each dimension of what they span; to choose from for a target
 LOW = 8  # the largest degree whose principal lattice is tried for atoms spread over a sphere of k > 2
@@ -133,24 +135,31 @@ class Candidates:
         return self.sparse and self.problem.epsilon is not None
 
     def variants(self, candidate: Candidate) -> list[Candidate]:
-        """A candidate; where directions are chosen for the target, and all together are enough, instead of it those
-        that are chosen, and somewhat more than are needed of them in the order of elimination."""
+        """A candidate; where directions are chosen for the target, and all together are enough, also those that are
+        chosen where they seem to cost less."""
         if not self.adapts or candidate.count < 2 or candidate.errors[-1] > GAIN * self.search.goal:
             return [candidate]
-        goal, basis, spanning, points = self.search.goal, candidate.basis, None, 2 * candidate.basis.count
-        pool = candidate
-        if self._spread(basis.degree) and not self.narrow:  # many more to choose from
-            family = _shell(self.coordinates.count, basis.degree, FINE)
-            basis = self._basis(family, basis.degree, np.arange(family.count))
-            spanning = np.random.default_rng(self.problem.seed).permutation(family.count)
-            spanning = spanning[: math.ceil(OVERSAMPLED * candidate.count)]
-            pool, points = replace(candidate, basis=basis), 4 * candidate.count
-        chosen = adapted(basis, self.points(0, points + 64), candidate.count, BELOW * goal, spanning)
+        goal = self.search.goal
+        found = self._chosen_for_target(candidate, candidate.count)
+        if self._spread(candidate.degree) and not self.narrow:  # many more to choose from
+            family = _shell(self.coordinates.count, candidate.degree, FINE)
+            basis = self._basis(family, candidate.degree, np.arange(family.count))
+            found += self._chosen_for_target(replace(candidate, basis=basis), candidate.count)
+        cost = candidate.overhead + candidate.fewest(goal)
+        return [candidate, *(c for c in found if c.overhead + c.fewest(goal) < cost)]
+
+    def _chosen_for_target(self, pool: Candidate, rank: int) -> list[Candidate]:
+        """Of a basis, whose directions span so many dimensions, those that orthogonal least squares chooses, and
+        somewhat more than are needed of them in the order of elimination."""
+        goal, basis = self.search.goal, pool.basis
+        mixed = np.random.default_rng(self.problem.seed).permutation(basis.count)
+        spanning = mixed[: math.ceil(OVERSAMPLED * rank)] if basis.count > POOL else None
+        points = 4 * rank if basis.count > POOL else 2 * basis.count
+        chosen = adapted(basis, self.points(0, points + 64), rank, BELOW * goal, spanning)
         greedy = self._reordered(pool, chosen.order)
         most = min(greedy.count, math.ceil(SPARE * greedy.fewest(goal)))
         thinned = self._reordered(pool, eliminated(basis, self.points(0, 4 * most + 64), greedy.order[:most]))
-        found = [c for c in (greedy, thinned) if c.fewest(goal) < candidate.fewest(goal)]
-        return found or [candidate]
+        return [greedy, thinned]
 
     def _reordered(self, candidate: Candidate, order: Int) -> Candidate:
         errors = Fitting(candidate.basis, order, self.points(1, QUICK * (len(order) + 1))).errors()
@@ -220,8 +229,13 @@ class Candidates:
 
     @cached_property
     def parity(self) -> int | None:
-        """Of the target, see `parity_of`."""
-        return parity_of(self.problem, self.coordinates)
+        """Of the target about the centre of the coordinates, see `parity_of`; None where M has another centre."""
+        problem, manifold = self.problem, self.problem.manifold
+        middle = manifold.restrict(manifold.box.mean(dim=0, keepdim=True))
+        if float(self.coordinates.within(manifold, middle).abs().max()) > CENTRED:
+            return None
+        tolerance = 0.0 if problem.epsilon is None else EVEN * problem.epsilon
+        return parity_of(problem.target, manifold, derived_seed(problem.seed, "planning"), tolerance)
 
     def _shifted(self, degree: int) -> bool:
         """Whether atoms of a degree have to be shifted: not where they have the parity of the target."""

@@ -45,7 +45,10 @@ def octahedron_size(dim: int, order: int) -> int:
 
 @cache
 def shell_size(dim: int, order: int) -> int:
-    """Number of members of `shell(dim, order)`: half the integer vectors with these norms, by convolutions."""
+    """Number of members of `shell(dim, order)`: of many entries half the integer vectors with these norms, by
+    convolutions."""
+    if dim <= 3:
+        return len(shell(dim, order))
     sums = np.zeros(order**2 + 1)
     sums[0] = 1.0  # number of vectors of the entries so far by the square of their norm
     for _ in range(dim):

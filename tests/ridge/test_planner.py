@@ -199,7 +199,7 @@ def test_directions_chosen_for_the_target():
     sphere = Sphere(2)
 
     def wave(x):
-        return torch.cos(3 * x[..., 0] - x[..., 1])
+        return torch.cos(3 * x[..., 0] - x[..., 1] + 0.5)
 
     plain, sparse = (ridge(wave, sphere, 1e-4, sparse=flag) for flag in (False, True))
     assert fresh_error(sparse, wave, sphere) <= 1e-4

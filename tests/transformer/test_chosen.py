@@ -1,5 +1,6 @@
 """Which code entries were chosen: the written rule against a second program for it, and cases counted by hand."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -173,6 +174,57 @@ def test_stored_numbers_are_non_zeros_and_chosen_entries():
     found = counted(hidden, [([heads], FeedForward())])
     assert (found.nonzero_parameters, found.code_entries) == (1 + 3, 12)
     assert (found.chosen_entries, found.stored_numbers) == (4, 8)
+
+
+def shell_code(order, dim=3, before=2):
+    """Tokens apart, then the vectors of half a shell, found by trying all; the row of their squares."""
+    near = product(range(-order, order + 1), repeat=dim)
+    found = [v for v in near if order**2 - order < sum(n * n for n in v) <= order**2 and next(n for n in v if n) > 0]
+    code = np.zeros((before + len(found), dim + 1))
+    code[before:, :dim] = sorted(found)
+    code[:, dim] = (code[:, :dim] ** 2).sum(axis=1)
+    code[:before, dim] = 2.0 ** math.ceil(2 * math.log2(order) + 1)
+    return code
+
+
+@pytest.mark.parametrize(("order", "dim"), [(1, 2), (2, 2), (7, 2), (1, 3), (2, 3), (5, 3), (2, 4), (1, 6)])
+def test_directions_of_a_shell_are_given(order, dim):
+    code = shell_code(order, dim)
+    assert counts_of(code) == 0
+
+
+@pytest.mark.parametrize(
+    "change", ["one less", "one moved", "one twice", "reversed", "the other of a pair", "last left out"]
+)
+def test_directions_of_no_whole_shell_are_chosen(change):
+    code = shell_code(4)
+    run = code[2:]
+    if change == "one less":
+        code = np.delete(code, 20, axis=0)
+    elif change == "one moved":
+        code = np.concatenate([code[:20], code[21:40], code[20:21], code[40:]])
+    elif change == "one twice":
+        code = np.insert(code, 20, code[20], axis=0)
+    elif change == "reversed":
+        code = np.concatenate([code[:2], run[::-1]])
+    elif change == "the other of a pair":
+        code[30, :3] *= -1
+    else:
+        code = code[:-1]
+    assert counts_of(code) == np.count_nonzero(code[:, :3])
+
+
+def test_numbers_of_one_row_are_no_shells():
+    """In one dimension a shell has one member: any number would be given."""
+    v = np.array([5.0, 3.0, 8.0, 2.0])
+    assert counts_of(np.stack([v, v**2], axis=1)) == 4
+
+
+def counts_of(code):
+    """What both counters say."""
+    found = chosen_entries(code)
+    assert found == counting.chosen(code.T.tolist(), counting.COSINES["float64"])
+    return found
 
 
 def test_thirty_thousand_tokens_of_directions_and_of_numbers():

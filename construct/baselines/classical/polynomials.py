@@ -7,14 +7,15 @@ that were kept, V_q = V_(q-1) + span B_q and so
     V_(q+1) = V_q + sum_j y_j span B_q,   y_j T_a(y) = (T_(a+e_j)(y) + T_(a-e_j)(y)) / 2, or T_(a+e_j)(y) if a_j = 0,
 
 where T_(a-e_j) is in V_q. Hence the products a + e_j, a in B_q, are candidates enough for B_(q+1): at most 3 (2q + 1)
-on S^2, not (q + 2)(q + 3)/2. Of these a pivoted QR factorisation keeps what is independent of V_q, numerically.
+on S^2, not (q + 2)(q + 3)/2. Of these a pivoted QR factorisation keeps what is independent of V_q, numerically. For a
+target that is even or odd on a symmetric M only the products of its parity, and the constant, are used.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.linalg
@@ -24,6 +25,8 @@ from construct.baselines.base import Settings
 from construct.baselines.classical.common import Array, Classical, Fitted, RegressionProblem, Samples, frame_size
 from construct.baselines.sampling import scattered
 from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
+from construct.symmetry import parity_of
 from construct.validation import invalid
 
 DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 24, 27, 30, 36, 44, 54, 64)
@@ -71,17 +74,23 @@ def chebyshev_rows(z: Array, degree: int) -> Array:
     return table
 
 
-def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -> ChebyshevExpansion:
+def independent_products(
+    y: Array, degree: int, most: int = MOST_COEFFICIENTS, middle: Array | None = None
+) -> ChebyshevExpansion:
     """A numerical basis, among the Chebyshev products, of the polynomials of total degree <= degree on points y (m, k).
+
+    Args:
+        middle: (k,) the centre of the products; None: that of the points.
 
     Raises:
         InputError: it has more than `most` elements, or than there are points.
     """
     m, k = y.shape
     low, high = y.min(axis=0), y.max(axis=0)
-    half = (high - low) / 2
+    middle = (low + high) / 2 if middle is None else middle
+    half = np.maximum(high - middle, middle - low)
     half = np.where(half > 0, half, 1.0) * (1 + MARGIN)
-    empty = ChebyshevExpansion(np.zeros((1, k), dtype=np.int64), (low + high) / 2, half)
+    empty = ChebyshevExpansion(np.zeros((1, k), dtype=np.int64), middle, half)
     kept = empty.indices
     ranges, orthonormal = [kept], np.full((m, 1), 1 / math.sqrt(m))
     for _ in range(degree):
@@ -105,14 +114,23 @@ def independent_products(y: Array, degree: int, most: int = MOST_COEFFICIENTS) -
     return ChebyshevExpansion(np.concatenate(ranges), empty.centre, half)
 
 
-def picked_exponents(indices: NDArray[np.int64]) -> int:
-    """Exponents a (N, k) that no formula gives: those that are not 0, beyond `|a|_1 <= m` of the largest m of which all
-    C(k + m, k) are there."""
+def picked_exponents(indices: NDArray[np.int64], parity: int | None = None) -> int:
+    """Exponents a (N, k) that no formula gives: those that are not 0, beyond `|a|_1 <= m` of the largest m of which
+    all, or all of a parity and 0, are there."""
     k, totals = indices.shape[1], indices.sum(axis=1)
     m = 0
-    while int((totals <= m).sum()) == math.comb(k + m, k) and m <= int(totals.max()):
+    while m <= int(totals.max()):
+        wanted = m == 0 or parity is None or m % 2 == parity
+        if int((totals == m).sum()) != wanted * math.comb(k + m - 1, m):
+            break
         m += 1
     return int(np.count_nonzero(indices[totals >= m]))
+
+
+def of_parity(basis: ChebyshevExpansion, parity: int) -> ChebyshevExpansion:
+    """The constant and the products of even or of odd total degree."""
+    totals = basis.indices.sum(axis=1)
+    return replace(basis, indices=basis.indices[(totals == 0) | (totals % 2 == parity)])
 
 
 class Undersampled(Exception):
@@ -155,8 +173,8 @@ class GlobalPolynomial(Classical):
 
     Stored: N coefficients, N = dim V_p as found numerically, centre and half width of k coordinates, the frame k D
     where k < D. Which products are kept was picked on M: the exponents that are not 0 of those beyond the largest whole
-    total-degree basis among them are `counts.chosen`, none where all are kept. Multiply-adds: k D for y, k for scaling,
-    k (p - 1) for the recursion, N k for the products and the sum.
+    total-degree basis among them (of one parity, for an even or odd target) are `counts.chosen`, none where all are
+    kept. Multiply-adds: k D for y, k for scaling, k (p - 1) for the recursion, N k for the products and the sum.
     """
 
     name = "global_polynomial"
@@ -173,7 +191,9 @@ class GlobalPolynomial(Classical):
         # those in d coordinates, onto which a piece of M projects with an inside, are independent
         if math.comb(manifold.dim + degree, degree) > MOST_COEFFICIENTS:
             raise invalid("degree", f"at most {MOST_COEFFICIENTS:,} coefficients", got=f"more for degree {degree}")
-        basis = self.basis(problem, degree)
+        parity = parity_of(problem.target, manifold, problem.seed)
+        basis = self.basis(problem, degree, centred=parity is not None)
+        basis = basis if parity is None else of_parity(basis, parity)
         count, k = len(basis.indices), manifold.canonical
         problem.progress(f"{self.name}: degree {degree}, {count} coefficients", None)
         found = least_squares(basis, problem.scattered(max(LEAST_SAMPLES, OVERSAMPLING * count)), problem)
@@ -184,15 +204,16 @@ class GlobalPolynomial(Classical):
             frame_size(manifold) + k + k * max(0, reach - 1) + count * k,
             {"coefficients": count},
             found,
-            picked_exponents(basis.indices),
+            picked_exponents(basis.indices, parity),
         )
 
-    def basis(self, problem: RegressionProblem, degree: int) -> ChebyshevExpansion:
-        """The basis, found on so many points that it has at most half as many elements."""
-        points = LEAST_SAMPLES
+    def basis(self, problem: RegressionProblem, degree: int, *, centred: bool = False) -> ChebyshevExpansion:
+        """The basis, found on so many points that it has at most half as many elements; about the centre of M's box or
+        of the points."""
+        points, middle = LEAST_SAMPLES, canonical_form(problem.manifold).box.mean(dim=0).numpy() if centred else None
         while True:
             x = scattered(problem.manifold, points, problem.seed, "thinning")
             try:
-                return independent_products(problem.manifold.restrict(x).numpy(), degree)
+                return independent_products(problem.manifold.restrict(x).numpy(), degree, middle=middle)
             except Undersampled:
                 points *= 2
