@@ -71,8 +71,8 @@ class Arithmetic:
         return above(max(map(abs, self.range(p))))
 
     def unknown(self, kind: str, low: fmpq, high: fmpq, *of: Poly) -> Poly:
-        """A new unknown, or the one with the same definition."""
-        key = (kind, *(frozenset(p.items()) for p in of)) if of else len(self.unknowns)
+        """A new unknown, or the one with the same definition and range, which a clip is defined by."""
+        key = (kind, low, high, *(frozenset(p.items()) for p in of)) if of else len(self.unknowns)
         if self.numbers.setdefault(key, len(self.unknowns)) == len(self.unknowns):
             self.unknowns.append(Unknown(kind, low, high, of))
         return Poly({(self.numbers[key],): fmpq(1)})

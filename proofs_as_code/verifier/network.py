@@ -214,10 +214,10 @@ class Network(Arithmetic):
 
     def clip(self, before: Poly, after: Poly) -> tuple[Poly, float] | None:
         """q + relu(low - q) - relu(q - high), q = before + constant, as clip(q, -1, 1) and what is lost where low is
-        not
-        quite -1 or high not quite 1: they are rounded weights."""
+        not quite -1 or high not quite 1: they are rounded weights. One of the two may be missing where q never needs
+        it."""
         q = before + Poly.of([((), after.get((), fmpq(0)) - before.get((), fmpq(0)))])
-        (low, high), change, seen = self.range(q), fmpq(0), set[bool]()
+        (low, high), seen = self.range(q), set[bool]()
         for m, c in (after - q).items():
             if not self.is_relu(m) or (c > 0) in seen:
                 return None
@@ -226,8 +226,8 @@ class Network(Arithmetic):
             limit = argument + q if c > 0 else q - argument
             if any(limit) or abs(abs(limit.get((), fmpq(0))) - 1) > NEARLY or (limit[()] < 0) != (c > 0):
                 return None
-            change = max(change, abs(limit[()]) - 1)
             low, high = (max(low, limit[()]), high) if c > 0 else (low, min(high, limit[()]))
-        if not seen:
+        change = max(-1 - low, high - 1)  # of an end that is there, or of the range of q where there is none
+        if not seen or change > NEARLY:
             return None
         return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), q), above(change) if change > 0 else 0.0
