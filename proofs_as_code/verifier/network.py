@@ -63,8 +63,7 @@ class Network(Arithmetic):
             self.feed_forward([[array.tolist() for array in layer] for layer in layers], wanted)
         out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
-        whole = any(unknown.kind == "rho" for unknown in self.unknowns)
-        self.charts = partition(self, out) if whole or not any(out) else []
+        self.charts = partition(self, out) if "rho" in self.kinds(out) else []
         self.constant, self.ridges = ridges(self, Poly() if self.charts else out)
 
     def look(self, numbers: int) -> None:

@@ -203,11 +203,11 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
-    if network.ridges:
+    if network.charts:
+        walk(Cells(network, proof), proof, len(network.charts))
+    else:
         with np.errstate(all="ignore"):
             check_cells(network, proof)
-    else:
-        walk(Cells(network, proof), proof, len(network.charts))
     return weights
 
 

@@ -119,3 +119,35 @@ def test_clips_of_one_form_with_different_ends_differ(check: Check) -> None:
     report, error = check(tensors, manifold=places, target=1025.0, error=1e-2, bound=1.2e-2)
     assert report.holds, report.reason
     assert error <= 1
+
+
+def held(value: float) -> Tensors:
+    """A network whose output is a number that the second block reads at token 1, whatever the input is."""
+    head = ({(0, 2): 1.0}, {(0, 3): 1.0}, {(1, 1): value})
+    return network([[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]], (0, 1), ([], []), ([head], []))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.75, 1e-300])
+def test_a_constant_is_what_it_is(check: Check, value: float) -> None:
+    report, error = check(held(value), target=value, local=1e-15, error=1e-15, bound=3e-15)
+    assert report.holds, report.reason
+    assert error <= 1
+    for change, close in ((0.01, 0.0), (0.0012, 0.0), (0.0, 0.01)):  # of the number; of x that leaks into it
+        tensors = held(value + change)
+        tensors["blocks.0.attention.value"] = tensors["blocks.1.attention.value"] * 0
+        tensors["blocks.0.attention.query"] = tensors["blocks.1.attention.query"].copy()
+        tensors["blocks.0.attention.key"] = tensors["blocks.1.attention.query"].copy()
+        tensors["blocks.0.attention.value"][0, 1, 0] = close
+        report, error = check(tensors, target=value)
+        assert error > 1
+        assert not report.holds and "local: expected at least" in report.reason
+
+
+def test_a_function_whose_formula_is_not_known_is_no_constant(check: Check) -> None:
+    """relu(x - 2), which is 0 on a part of the box only; and a gate that may be open."""
+    ramp = [({(0, 0): 1.0, (0, 1): -2.0}, {}), ({(0, 0): -1.0, (2, 0): 1.0}, {})]
+    report, error = check(network([[0.0, 1.0, 0.0]], (0, 2), ([], ramp)), target=0.0)
+    assert error > 1 and not report.holds
+    gate = ({(0, 0): 1.0, (0, 1): -2.0}, {(0, 1): 1.0}, {(2, 0): 1.0})
+    report, error = check(network([[0.0, 1.0, 0.0]], (0, 2), ([gate], [])), target=0.0)
+    assert error > 1 and not report.holds
