@@ -17,7 +17,7 @@ from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps,
 from proofs_as_code.verifier.ranges import bounded, extremes
 
 MOST_LOOKS, LOOKS_A_TERM = 1 << 40, 1 << 10  # a product of two terms counts as many looks
-SHARP = ("clip", "map")  # kinds of which a polynomial in one is bounded as a whole
+SHARP = ("clip", "form", "map")  # kinds of which a polynomial in one is bounded as a whole
 
 
 class Unknown(NamedTuple):
@@ -38,7 +38,7 @@ class Arithmetic:
         self.numbers: dict[Any, int] = {}
 
     def range(self, p: Poly) -> tuple[fmpq, fmpq]:
-        """Bounds: sharp for a monomial times a polynomial in one clip or map, added up over such parts."""
+        """Bounds: sharp for a monomial times a polynomial in one clip, form or map, added up over such parts."""
         if p.keys() <= {()}:
             return p.get((), fmpq(0)), p.get((), fmpq(0))
         if p.ends is not None:

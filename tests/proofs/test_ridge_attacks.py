@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flint import fmpq
 from safetensors.numpy import save
 
 from benchmarks.judge import worst_error
 from proofs_as_code.verifier import Report, verify
+from proofs_as_code.verifier.arithmetic import Arithmetic
+from proofs_as_code.verifier.polynomials import Poly, number
 from proofs_as_code.verifier.schema import CLAIM, FORMAT, KIND
 from tests.proofs.proved import digest
 
@@ -151,3 +154,13 @@ def test_a_function_whose_formula_is_not_known_is_no_constant(check: Check) -> N
     gate = ({(0, 0): 1.0, (0, 1): -2.0}, {(0, 1): 1.0}, {(2, 0): 1.0})
     report, error = check(network([[0.0, 1.0, 0.0]], (0, 2), ([gate], [])), target=0.0)
     assert error > 1 and not report.holds
+
+
+@pytest.mark.parametrize("kind", ["clip", "form", "map"])
+def test_polynomials_in_a_named_register_are_bounded_as_a_whole(kind: str) -> None:
+    """-3 - T3(w) < 0 says that a gate between two tokens is closed, whatever has been named w."""
+    arithmetic = Arithmetic(2.0**-53)
+    w = arithmetic.unknown(kind, fmpq(-1), fmpq(1), arithmetic.unknown("y", fmpq(-1), fmpq(1)))
+    score = Poly.of([((), fmpq(-3)), *(((w * w * w) * number(-4) + w * number(3)).items())])
+    low, high = arithmetic.range(score)
+    assert fmpq(-4) - fmpq(1, 2**40) <= low <= -4 and -2 <= high <= fmpq(-2) + fmpq(1, 2**40)
