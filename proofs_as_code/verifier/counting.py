@@ -64,7 +64,9 @@ def sizes(weights: Weights) -> Sizes:
         written |= {row for row in range(width) for weight, bias in layers[-1:] if weight[row].any() or bias[row] != 0}
     registers = int((weights.hidden0[:, sorted(written)] != 0).sum())
     rows = [weights.hidden0[:, row] for row in range(width) if row not in written]
-    require(tokens * len(rows) <= MOST_CODE, "network", f"a code of at most {MOST_CODE} entries", f"{tokens * len(rows)}")
+    require(
+        tokens * len(rows) <= MOST_CODE, "network", f"a code of at most {MOST_CODE} entries", f"{tokens * len(rows)}"
+    )
     picked = chosen([row.astype(np.float64).tolist() for row in rows], COSINES[dtype])
     return Sizes(
         entries + registers,

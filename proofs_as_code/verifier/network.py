@@ -23,6 +23,7 @@ from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, neares
 from proofs_as_code.verifier.weights import Weights
 
 MOST_LOOKS = arithmetic.MOST_LOOKS
+LOOKS_A_PAIR, LOOKS_A_REGISTER = 1 << 17, 1 << 11  # of a pair that acts; of a register, in each block
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 SLOPES = (-4.0, -2.0)  # of a register in the values of the heads that make T3 and T2 of it
 NEARLY = fmpq(1, 1 << 20)  # how far from 1 the end of a clip may be
@@ -95,7 +96,7 @@ class Network(Arithmetic):
             up, down = np.maximum(w, 0).T, np.minimum(w, 0).T
             return np.stack([low @ up + high @ down - widen, high @ up + low @ down + widen])
 
-        self.look(len(self.state) * width * (1 + len(heads)))
+        self.look(len(self.state) * width * (LOOKS_A_REGISTER + len(heads)))
 
         def top(q: Any, k: Any) -> np.ndarray:
             corners = np.stack([a * b for a in q for b in k])
@@ -140,6 +141,7 @@ class Network(Arithmetic):
     def terms(self, target: int, source: int, head: Head, asked: dict[Any, list[Value]]) -> list[tuple[int, Value]]:
         """What a head adds to the rows of a target from one source."""
         q, k, v = head
+        self.look(LOOKS_A_PAIR)
         rows = np.flatnonzero(q.any(axis=1) & k.any(axis=1)).tolist()  # the others add 0 to a score
         for token, matrix, own in ((target, q, True), (source, k, False)):
             if (token, own) not in asked:
@@ -227,6 +229,7 @@ class Network(Arithmetic):
                 return None
             low, high = (max(low, limit[()]), high) if c > 0 else (low, min(high, limit[()]))
         change = max(-1 - low, high - 1)  # of an end that is there, or of the range of q where there is none
-        if not seen or change > NEARLY:
+        low, high = max(low, fmpq(-1)), min(high, fmpq(1))
+        if not seen or change > NEARLY or low > high:
             return None
-        return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), q), above(change) if change > 0 else 0.0
+        return self.unknown("clip", low, high, q), above(change) if change > 0 else 0.0

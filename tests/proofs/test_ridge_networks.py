@@ -22,7 +22,7 @@ from benchmarks.judge import judge, worst_error
 from construct.certificates import certify
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator
-from proofs_as_code.verifier import Report, near, ridgecells, verify
+from proofs_as_code.verifier import Report, groups, near, ridgecells, verify
 from tests.certificates.ridge_networks import built_in, fitted, network_of
 from tests.proofs.proved import digest
 
@@ -171,6 +171,22 @@ def test_a_clip_that_acts_is_bounded_here_too(tmp_path: Path) -> None:
 def test_too_many_products_are_refused(circle: Genuine, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ridgecells, "MOST_FORMS", 100)
     assert check(*written(circle.tensors, circle.document)).reason.startswith("network: expected at most 100 products")
+
+
+def test_many_directions_are_bounded_part_by_part(
+    circle: Genuine, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = groups.Group.parts
+    members = list(range(10))
+    assert parts(((fmpq(0),) * 5,), members, 12) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]  # type: ignore[arg-type]
+    assert parts(((fmpq(0),) * 5,), members, 3) == [[n] for n in members]  # type: ignore[arg-type]
+    monkeypatch.setattr(groups.Group, "parts", staticmethod(lambda chain, members, most: parts(chain, members, 30)))
+    network, certificate = written(circle.tensors, circle.document)
+    assert check(network, certificate).holds
+    document = copy.deepcopy(circle.document)
+    FALSE["local"](document)
+    document["measured"]["sup"] = 0.0
+    assert not check(*written(circle.tensors, document)).holds
 
 
 @settings(max_examples=40)
