@@ -254,9 +254,14 @@ def test_networks_of_two_types_and_endless_shapes_are_refused(tmp_path):
 def test_a_lattice_that_is_cut_off_is_not_walked_through_again_and_again(monkeypatch, reach, listed):
     """-500, -499, ..., each of which may begin a lattice: the largest one whose end is there counts."""
     line = [float(v) for v in range(-500, reach + 1)]
-    steps = []
-    original = counting.members
-    monkeypatch.setattr(counting, "members", lambda *a: (steps.append(1) or m for m in original(*a)))
+    steps, original = [], counting.members
+
+    def counted(k, order, signed):
+        for member in original(k, order, signed):
+            steps.append(member)
+            yield member
+
+    monkeypatch.setattr(counting, "members", counted)
     rows = [line, [v * v for v in line]]
     assert counting.listed([(int(v),) for v in line]) == set(range(len(line) - listed, len(line)))
     assert counting.chosen(rows, 0.0) <= len(line) and len(steps) <= 4 * len(line)

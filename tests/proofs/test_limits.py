@@ -204,7 +204,12 @@ def test_the_work_on_cells_is_counted_before_it_is_done(circle: Proved, monkeypa
         long = ["add", long, ["sin", ["mul", 0.5, long]]]
     document = {**circle.document, "target": ["add", circle.document["target"], ["mul", 0.0, long]]}
     done, run = list[int](), jets.Jets.run
-    monkeypatch.setattr(jets.Jets, "run", lambda self, steps, x: (done.append(len(steps)), run(self, steps, x))[1])
+
+    def counted(self: jets.Jets, steps: Any, x: Any) -> Any:
+        done.append(len(steps))
+        return run(self, steps, x)
+
+    monkeypatch.setattr(jets.Jets, "run", counted)
     monkeypatch.setattr(network, "MOST_LOOKS", 1 << 28)
     report = circle.check(document)
     assert report.reason == f"network: expected at most {1 << 28} numbers to be looked at, got more"

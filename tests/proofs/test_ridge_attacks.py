@@ -43,7 +43,7 @@ LINE: dict[str, Any] = {  # |T - 1| <= 1e-3 for x in [1.5, 2.5]
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Report]:
+def check(tmp_path: Path) -> Callable[..., tuple[Report, float]]:
     def verdict(tensors: Tensors, **fields: Any) -> tuple[Report, float]:
         """The verdict, and the true error in units of the bound."""
         document = copy.deepcopy(LINE)
@@ -112,7 +112,7 @@ def test_an_end_that_is_not_needed_may_be_missing(check: Check) -> None:
 def test_clips_of_one_form_with_different_ends_differ(check: Check) -> None:
     """clip(x, -1, 1) and clip(x, -1, 1 - 2^-20) in two tokens: 2^30 times their difference is 1024 beyond 1."""
     end, many = 1 - 2.0**-20, 2.0**30
-    clip = [({(0, 0): -1, (0, 1): -1, (1, 0): 1, (1, 1): -1}, {}), ({(0, 0): 1, (0, 1): -1}, {})]
+    clip: list[Any] = [({(0, 0): -1, (0, 1): -1, (1, 0): 1, (1, 1): -1}, {}), ({(0, 0): 1, (0, 1): -1}, {})]
     heads = [({(0, 3): 1}, {(0, row): 1}, {(2, 0): factor}) for row, factor in ((3, many), (4, 1 - many))]
     tensors = network([[0, 1, 0, 1, 0], [0, end, 0, 0, 1]], (0, 2), ([], clip), (heads, []))
     places = {"frame": [[1.0], [1.0]], "offset": [0.0, 0.0]}
@@ -148,7 +148,7 @@ def test_a_constant_is_what_it_is(check: Check, value: float) -> None:
 
 def test_a_function_whose_formula_is_not_known_is_no_constant(check: Check) -> None:
     """relu(x - 2), which is 0 on a part of the box only; and a gate that may be open."""
-    ramp = [({(0, 0): 1.0, (0, 1): -2.0}, {}), ({(0, 0): -1.0, (2, 0): 1.0}, {})]
+    ramp: list[Any] = [({(0, 0): 1.0, (0, 1): -2.0}, {}), ({(0, 0): -1.0, (2, 0): 1.0}, {})]
     report, error = check(network([[0.0, 1.0, 0.0]], (0, 2), ([], ramp)), target=0.0)
     assert error > 1 and not report.holds
     gate = ({(0, 0): 1.0, (0, 1): -2.0}, {(0, 1): 1.0}, {(2, 0): 1.0})

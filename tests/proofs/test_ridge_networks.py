@@ -22,7 +22,8 @@ from benchmarks.judge import judge, worst_error
 from construct.certificates import certify
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator
-from proofs_as_code.verifier import Report, groups, near, ridgecells, verify
+from proofs_as_code.verifier import Report, groups, near, polynomials, ridgecells, verify
+from proofs_as_code.verifier.formulas import Ridge
 from tests.certificates.ridge_networks import built_in, fitted, network_of
 from tests.proofs.proved import digest
 
@@ -176,10 +177,11 @@ def test_too_many_products_are_refused(circle: Genuine, check: Check, monkeypatc
 def test_many_directions_are_bounded_part_by_part(
     circle: Genuine, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = groups.Group.parts
-    members = list(range(10))
-    assert parts(((fmpq(0),) * 5,), members, 12) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]  # type: ignore[arg-type]
-    assert parts(((fmpq(0),) * 5,), members, 3) == [[n] for n in members]  # type: ignore[arg-type]
+    parts, form = groups.Group.parts, polynomials.number(1)
+    members = [Ridge(fmpq(n), (), form, None) for n in range(5)]
+    chain = ((fmpq(0),) * 5,)  # of degree 4
+    assert parts(chain, members, 12) == [members[:2], members[2:4], members[4:]]
+    assert parts(chain, members, 3) == [[member] for member in members]
     monkeypatch.setattr(groups.Group, "parts", staticmethod(lambda chain, members, most: parts(chain, members, 30)))
     network, certificate = written(circle.tensors, circle.document)
     assert check(network, certificate).holds
