@@ -19,7 +19,7 @@ from construct.building import Bound, Choices, EmbeddingDim, built, network_of
 from construct.certificates import certify, exact_target
 from construct.claim import Claim
 from construct.devices import on_cpu
-from construct.errors import EpsilonNotReached, InputError
+from construct.errors import EpsilonNotReached
 from construct.history import BestPlan
 from construct.manifolds import Manifold
 from construct.measurement import Measurement, Measuring
@@ -232,14 +232,7 @@ def _proved(problem: Problem, choices: Choices) -> Network:
     planned = problem
     for _ in range(MOST_PROOFS):
         net = _claimed(planned, problem, choices)
-        try:
-            certificate = certify(net, problem.target, problem.manifold, epsilon=problem.epsilon, seed=problem.seed)
-        except InputError:  # a ridge network without directions is no formula of cells
-            other = _without_ridge(net, choices)
-            if other is None:
-                raise
-            choices = other
-            continue
+        certificate = certify(net, problem.target, problem.manifold, epsilon=problem.epsilon, seed=problem.seed)
         if problem.epsilon is None or certificate.bound <= problem.epsilon:
             claim = Claim(problem.epsilon, certificate.bound, "rigorous", certificate.cells)
             return net.claimed(claim, certificate)

@@ -14,7 +14,7 @@ import construct
 from construct import cli, targets
 from construct.errors import BudgetExceeded, EpsilonNotReached, InputError
 from construct.expressions import exp, sin, sqrt, tanh, variables
-from construct.manifolds import Circle, Cube, Helix, ParametricManifold, Sphere, Torus, TrefoilKnot
+from construct.manifolds import Circle, Cube, Helix, Manifold, ParametricManifold, Sphere, Torus, TrefoilKnot
 from proofs_as_code.verifier import verify
 from tests.transformer.networks import certificate_of
 
@@ -259,8 +259,37 @@ def test_what_is_proved_by_default_is_the_smaller_network():
     assert compact.certificate is not None and compact.certificate.bound <= 1e-2
 
 
-def test_a_constant_is_proved_by_the_construction_that_can():
-    (x,) = variables(1)
-    net = construct.approximate(0 * x + 2.0, Circle(), epsilon=1e-2, bound="rigorous")
-    assert net.origin is not None and net.origin.construction == "compact"
-    assert net.certificate is not None and net.certificate.bound <= 1e-2
+@pytest.mark.parametrize(
+    ("manifold", "width", "value", "dtype"),
+    [
+        (Circle(), "free", 2.0, torch.float32),
+        (Circle(), 5, -1e-3, torch.float64),
+        (Sphere(2), "free", 0.0, torch.float64),
+        pytest.param(Sphere(2), 5, 2.0, torch.float32, marks=pytest.mark.slow),
+    ],
+    ids=repr,
+)
+def test_a_constant_is_proved_as_the_constant_that_it_is(
+    tmp_path: Path, manifold: Manifold, width: Any, value: float, dtype: torch.dtype
+) -> None:
+    target = 0 * x + value
+    net = construct.approximate(target, manifold, 1e-2, bound="rigorous", embedding_dim=width, dtype=dtype)
+    assert net.origin is not None and net.origin.construction == "ridge"
+    assert getattr(net.approximator, "parameters", None) == (value != 0)
+    certificate = certificate_of(net)
+    assert certificate.bound <= 10 * (abs(value) + 1) * torch.finfo(dtype).eps
+    net.save(tmp_path / "net.safetensors")
+    certificate.save(tmp_path / "net.json")
+    report = verify(tmp_path / "net.safetensors", tmp_path / "net.json")
+    assert report.holds, report.reason
+    if width == "free":  # of another function it is 0.25 away
+        assert 0.25 <= construct.certify(net, target + 0.25, manifold).bound < 0.2501
+
+
+@pytest.mark.parametrize("value", [0.0, 2.0])
+def test_the_constant_of_a_compact_network_is_verified_too(tmp_path: Path, value: float) -> None:
+    net = construct.approximate(0 * x + value, Circle(), 1e-2, construction="compact")
+    construct.certify(net, 0 * x + value, Circle(), epsilon=1e-2).save(tmp_path / "net.json")
+    net.save(tmp_path / "net.safetensors")
+    report = verify(tmp_path / "net.safetensors", tmp_path / "net.json")
+    assert report.holds, report.reason

@@ -16,8 +16,10 @@ from proofs_as_code.verifier.documents import LARGEST, require
 from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, keeps, number, rational, spread
 from proofs_as_code.verifier.ranges import bounded, extremes
 
-MOST_LOOKS, LOOKS_A_TERM = 1 << 40, 1 << 10  # a product of two terms counts as many looks
-SHARP = ("clip", "map")  # kinds of which a polynomial in one is bounded as a whole
+MOST_LOOKS = 1 << 40  # in one check, of about a nanosecond each: what takes longer is refused
+LOOKS_A_TERM, LOOKS_A_SUM = 1 << 10, 1 << 13  # of a product of two terms of up to 256 bits; of one operation
+LOOKS_A_RANGE = 1 << 19  # for each degree of a polynomial in one unknown
+SHARP = ("clip", "form", "map")  # kinds of which a polynomial in one is bounded as a whole
 
 
 class Unknown(NamedTuple):
@@ -38,7 +40,7 @@ class Arithmetic:
         self.numbers: dict[Any, int] = {}
 
     def range(self, p: Poly) -> tuple[fmpq, fmpq]:
-        """Bounds: sharp for a monomial times a polynomial in one clip or map, added up over such parts."""
+        """Bounds: sharp for a monomial times a polynomial in one clip, form or map, added up over such parts."""
         if p.keys() <= {()}:
             return p.get((), fmpq(0)), p.get((), fmpq(0))
         if p.ends is not None:
@@ -65,14 +67,16 @@ class Arithmetic:
 
     def extremes(self, powers: dict[int, fmpq], i: int) -> tuple[fmpq, fmpq]:
         """Bounds of a polynomial in one unknown."""
+        if len(powers) > 1 and max(powers) > 2:
+            self.look(LOOKS_A_RANGE * max(powers))
         return extremes(powers, self.unknowns[i].low, self.unknowns[i].high)
 
     def size(self, p: Poly) -> float:
         return above(max(map(abs, self.range(p))))
 
     def unknown(self, kind: str, low: fmpq, high: fmpq, *of: Poly) -> Poly:
-        """A new unknown, or the one with the same definition."""
-        key = (kind, *(frozenset(p.items()) for p in of)) if of else len(self.unknowns)
+        """A new unknown, or the one with the same definition and range, which a clip is defined by."""
+        key = (kind, low, high, *(frozenset(p.items()) for p in of)) if of else len(self.unknowns)
         if self.numbers.setdefault(key, len(self.unknowns)) == len(self.unknowns):
             self.unknowns.append(Unknown(kind, low, high, of))
         return Poly({(self.numbers[key],): fmpq(1)})
@@ -88,7 +92,7 @@ class Arithmetic:
     def add(self, parts: Iterable[Value]) -> Value:
         """fl of a sum, in any order."""
         parts = [(p, e) for p, e in parts if p or e]
-        error, size = sum(e for _, e in parts), sum(self.size(p) + e for p, e in parts)
+        error, size = math.fsum(e for _, e in parts), math.fsum(self.size(p) + e for p, e in parts)
         require(size < LARGEST, "network", "sums in the range of its arithmetic", "larger ones")
         total = Poly.of(item for p, _ in parts for item in p.items())
         if len(parts) > 1 and spread(self.unit, *parts) > 1 / self.unit:
@@ -101,14 +105,18 @@ class Arithmetic:
         (p, d), (q, e), unit = a, b, self.unit
         if not (p or d) or not (q or e):  # 0 times what is finite
             return Poly(), 0.0
-        self.look(LOOKS_A_TERM * len(p) * len(q))
+        self.look(LOOKS_A_SUM + LOOKS_A_TERM * len(p) * len(q) * (1 + (p.bits() + q.bits()) // 256))
         error, whole = d * self.size(q) + self.size(p) * e + d * e, p * q
         if not (keeps(unit, a) or keeps(unit, b)) and spread(unit, (whole, d + e)) > 1 / unit:
             error += unit * (self.size(p) + d) * (self.size(q) + e) + TINY[unit]
         return whole, error
 
     def functional(self, weights: list[float], values: list[Value], bias: float = 0.0) -> Value:
-        self.look(len(weights) + LOOKS_A_TERM * sum(len(v) for w, (v, _) in zip(weights, values, strict=True) if w))
+        self.look(
+            len(weights)
+            + LOOKS_A_SUM
+            + LOOKS_A_TERM * sum(len(v) for w, (v, _) in zip(weights, values, strict=True) if w)
+        )
         terms = [self.scaled(w, value) for w, value in zip(weights, values, strict=True) if w and any(value)]
         return self.add([*terms, (number(bias), 0.0)])
 

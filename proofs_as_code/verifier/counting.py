@@ -12,7 +12,8 @@ rows may hold what is no integer. Then q is given, and so are those rows whereve
 with |A|_1 <= m, or all of them without a negative entry, or of two or more rows one of every pair +-A with
 m^2 - m < |A|_2^2 <= m^2, that whose first entry which is not 0 is positive, in lexicographic order.
 
-Stored are the parameters that are not zero and what was chosen.
+Stored are the parameters that are not zero and what was chosen. A code of more than MOST_CODE entries is refused: what
+it takes to look at one grows with its tokens times the square of its rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proofs_as_code.verifier.documents import Refused
+from proofs_as_code.verifier.documents import Refused, require
 from proofs_as_code.verifier.weights import Weights, read
 
 MOST = 2**26  # of an entry whose square is looked at
+MOST_CODE = 1 << 23
 COSINES = {"float64": 2.0**-50, "float32": 2.0**-22}
 
 
@@ -53,7 +55,7 @@ def count(path: str | Path) -> Sizes:
 
 def sizes(weights: Weights) -> Sizes:
     """The sizes of a network."""
-    tokens, width = weights.hidden0.shape
+    (tokens, width), dtype = weights.hidden0.shape, weights.dtype()
     entries = nonzero = 0
     written = {0}
     for query, key, value, layers in weights.blocks:
@@ -63,7 +65,10 @@ def sizes(weights: Weights) -> Sizes:
         written |= {row for row in range(width) for weight, bias in layers[-1:] if weight[row].any() or bias[row] != 0}
     registers = int((weights.hidden0[:, sorted(written)] != 0).sum())
     rows = [weights.hidden0[:, row] for row in range(width) if row not in written]
-    picked = chosen([row.astype(np.float64).tolist() for row in rows], COSINES[weights.hidden0.dtype.name])
+    require(
+        tokens * len(rows) <= MOST_CODE, "network", f"a code of at most {MOST_CODE} entries", f"{tokens * len(rows)}"
+    )
+    picked = chosen([row.astype(np.float64).tolist() for row in rows], COSINES[dtype])
     return Sizes(
         entries + registers,
         nonzero + registers,
@@ -78,13 +83,16 @@ def chosen(rows: list[list[float]], rounding: float) -> int:
     given = [alike(row) or waves(row, rounding) for row in rows]
     at: list[set[int]] = [set() for _ in rows]  # tokens whose entry is given
     integers = [whole(row) for row in rows]
+    arrays = [np.array(v, dtype=np.int64) for v in integers]
     rooted: set[tuple[int, int]] = set()
     for i, v in enumerate(integers):
+        squares = arrays[i] ** 2 if v and max(map(abs, v)) <= MOST else None
         for j, w in enumerate(integers):
-            if i != j and (j, i) not in rooted and v and w and max(map(abs, v)) <= MOST and w == [n * n for n in v]:
+            if squares is not None and i != j and (j, i) not in rooted and w and bool((arrays[j] == squares).all()):
                 rooted.add((i, j))
                 given[j] = True
-                at[i] |= {t for t in range(len(v)) if v[t] == (v[t - 1] + 1 if t else -(len(v) // 2))}
+        if any((i, j) in rooted for j in range(len(rows))):
+            at[i] |= {t for t in range(len(v)) if v[t] == (v[t - 1] + 1 if t else -(len(v) // 2))}
     open_rows: list[int] = []
     for j, q in enumerate(integers):
         group = [rows[i] for i in open_rows]
@@ -133,14 +141,18 @@ def closes(rows: list[list[float]], q: list[int]) -> bool:
 def listed(vectors: list[tuple[int, ...]]) -> set[int]:
     """Tokens that are part of a run through a whole lattice; an order of 0 is none."""
     found: set[int] = set()
+    last = list(range(len(vectors)))  # where a run of vectors ends, each of which is 1 more than the one before it
+    for start in reversed(range(len(vectors) - 1)):
+        if vectors[start + 1] == (*vectors[start][:-1], vectors[start][-1] + 1):
+            last[start] = last[start + 1]
     for start, vector in enumerate(vectors):
         if start in found or any(vector[1:]) or vector[0] > 0:
             continue
         order = -vector[0]
+        if len(vector) == 1 and last[start] - start < 2 * order:
+            continue  # known before it is walked through: most of its tokens may begin such a run themselves
         if not order:  # (0, .., 0), (0, .., 1) and so on to (0, .., m)
-            unit = vector[:-1]
-            while start + order + 1 < len(vectors) and vectors[start + order + 1] == (*unit, order + 1):
-                order += 1
+            order = last[start] - start
         end = start
         for member in members(len(vector), order, vector[0] < 0):
             if end == len(vectors) or vectors[end] != member:

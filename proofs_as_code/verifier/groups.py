@@ -26,6 +26,17 @@ class Group:
             for side, sign in ((0, -1), (1, 1))
         )  # upper ends of -l and l
 
+    @property
+    def size(self) -> int:
+        """The number of its coefficients."""
+        return (self.degree + 1) * len(self.low)
+
+    @staticmethod
+    def parts(chain: tuple[Polynomial, ...], members: list[Ridge], most: int) -> list[list[Ridge]]:
+        """Members with so many coefficients at most."""
+        step = max(1, most // (1 + math.prod(len(p) - 1 for p in chain)))
+        return [members[n : n + step] for n in range(0, len(members), step)]
+
     def series(self, a: Array) -> Near:
         """g_(t,j), (degree + 1, cells, n), weights included."""
         g = Near(np.stack([a, np.ones_like(a)]), np.zeros((2, *a.shape)))

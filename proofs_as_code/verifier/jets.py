@@ -16,7 +16,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat, arb_series
+from flint import arb, arb_mat, arb_series, ctx
 
 from proofs_as_code.verifier.expressions import Steps, positive
 
@@ -131,6 +131,13 @@ class Jets:
                 jet = functions[head](*(out[place] for place in rest))
             out.append([jet[0].nonnegative_part(), *jet[1:]] if never_negative else jet)
         return out[-1]
+
+    def looks(self, steps: Steps) -> int:
+        """About how many looks it takes to run an expression at a point and over a cell."""
+        product = self.size**2 << 4
+        kinds = {"x": 0, "const": 0, "add": self.size << 7, "mul": product, "abs": self.size << 7}
+        looks = sum(kinds.get(head, product * (self.order + 1)) for head, *_ in steps)
+        return 2 * (looks + (len(steps) << 12)) * (1 + ctx.prec // 256)
 
     def bounds(self, centre: Jet, cell: Jet, weights: list[arb]) -> tuple[arb, arb]:
         """A lower and an upper bound of g on the cell, from all orders m; weights: h^a."""

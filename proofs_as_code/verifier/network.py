@@ -23,6 +23,7 @@ from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, neares
 from proofs_as_code.verifier.weights import Weights
 
 MOST_LOOKS = arithmetic.MOST_LOOKS
+LOOKS_A_PAIR, LOOKS_A_REGISTER = 1 << 17, 1 << 11  # of a pair that acts; of a register, in each block
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 SLOPES = (-4.0, -2.0)  # of a register in the values of the heads that make T3 and T2 of it
 NEARLY = fmpq(1, 1 << 20)  # how far from 1 the end of a clip may be
@@ -63,8 +64,7 @@ class Network(Arithmetic):
             self.feed_forward([[array.tolist() for array in layer] for layer in layers], wanted)
         out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
-        whole = any(unknown.kind == "rho" for unknown in self.unknowns)
-        self.charts = partition(self, out) if whole or not any(out) else []
+        self.charts = partition(self, out) if "rho" in self.kinds(out) else []
         self.constant, self.ridges = ridges(self, Poly() if self.charts else out)
 
     def look(self, numbers: int) -> None:
@@ -96,7 +96,7 @@ class Network(Arithmetic):
             up, down = np.maximum(w, 0).T, np.minimum(w, 0).T
             return np.stack([low @ up + high @ down - widen, high @ up + low @ down + widen])
 
-        self.look(len(self.state) * width * (1 + len(heads)))
+        self.look(len(self.state) * width * (LOOKS_A_REGISTER + len(heads)))
 
         def top(q: Any, k: Any) -> np.ndarray:
             corners = np.stack([a * b for a in q for b in k])
@@ -141,6 +141,7 @@ class Network(Arithmetic):
     def terms(self, target: int, source: int, head: Head, asked: dict[Any, list[Value]]) -> list[tuple[int, Value]]:
         """What a head adds to the rows of a target from one source."""
         q, k, v = head
+        self.look(LOOKS_A_PAIR)
         rows = np.flatnonzero(q.any(axis=1) & k.any(axis=1)).tolist()  # the others add 0 to a score
         for token, matrix, own in ((target, q, True), (source, k, False)):
             if (token, own) not in asked:
@@ -214,10 +215,10 @@ class Network(Arithmetic):
 
     def clip(self, before: Poly, after: Poly) -> tuple[Poly, float] | None:
         """q + relu(low - q) - relu(q - high), q = before + constant, as clip(q, -1, 1) and what is lost where low is
-        not
-        quite -1 or high not quite 1: they are rounded weights."""
+        not quite -1 or high not quite 1: they are rounded weights. One of the two may be missing where q never needs
+        it."""
         q = before + Poly.of([((), after.get((), fmpq(0)) - before.get((), fmpq(0)))])
-        (low, high), change, seen = self.range(q), fmpq(0), set[bool]()
+        (low, high), seen = self.range(q), set[bool]()
         for m, c in (after - q).items():
             if not self.is_relu(m) or (c > 0) in seen:
                 return None
@@ -226,8 +227,9 @@ class Network(Arithmetic):
             limit = argument + q if c > 0 else q - argument
             if any(limit) or abs(abs(limit.get((), fmpq(0))) - 1) > NEARLY or (limit[()] < 0) != (c > 0):
                 return None
-            change = max(change, abs(limit[()]) - 1)
             low, high = (max(low, limit[()]), high) if c > 0 else (low, min(high, limit[()]))
-        if not seen:
+        change = max(-1 - low, high - 1)  # of an end that is there, or of the range of q where there is none
+        low, high = max(low, fmpq(-1)), min(high, fmpq(1))
+        if not seen or change > NEARLY or low > high:
             return None
-        return self.unknown("clip", max(low, fmpq(-1)), min(high, fmpq(1)), q), above(change) if change > 0 else 0.0
+        return self.unknown("clip", low, high, q), above(change) if change > 0 else 0.0

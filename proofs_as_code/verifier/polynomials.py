@@ -29,6 +29,10 @@ class Poly(dict[tuple[int, ...], fmpq]):
 
     ends: tuple[fmpq, fmpq] | None = None
 
+    def bits(self) -> int:
+        """Of the longest numerator or denominator."""
+        return max((c.height_bits() for c in self.values()), default=0)
+
     @staticmethod
     def of(terms: Iterable[tuple[tuple[int, ...], Any]]) -> Poly:
         out: dict[tuple[int, ...], fmpq] = {}

@@ -58,12 +58,16 @@ class RidgeCells:
         chains: dict[Any, list[Ridge]] = {}
         for ridge in network.ridges:
             chains.setdefault(ridge.chain, []).append(ridge)
-        self.groups = [Group(chain, members, k) for chain, members in chains.items()]
+        parts = [(c, Group.parts(c, members, MOST_FORMS)) for c, members in chains.items()]
+        self.groups = [Group(chain, part, k) for chain, some in parts for part in some]
         self.factors = min(proof.order, max((group.degree for group in self.groups), default=0))
         products = math.comb(k + self.factors, k)
         size = max(len(network.ridges), self.jets.size) * products
         require(size <= MOST_FORMS, "network", f"at most {MOST_FORMS} products of forms", str(size))
-        self.at_once = max(1, min(AT_ONCE, MOST_FORMS // (products * self.jets.size)))
+        entries = max(products * self.jets.size, *(group.size for group in self.groups), 1)
+        self.at_once = max(1, min(AT_ONCE, MOST_FORMS // entries))
+        self.looks = sum(map(self.jets.looks, (*self.formula, self.target))) + (products * self.jets.size**2 << 3)
+        self.looks += sum(group.size * (group.degree + 1) + products * group.size for group in self.groups) << 3
         self.frame = [[arb(p.get((i,), 0)) for i in range(k)] for p in network.inputs]
         self.shift = [arb(p.get((), 0)) for p in network.inputs]
         self.constant, self.even = (
@@ -283,6 +287,7 @@ def check_cells(network: Network, proof: Certificate) -> None:
     cells, waiting = RidgeCells(network, proof), leaves(proof)[::-1]
     while waiting:
         now = [waiting.pop() for _ in range(min(cells.at_once, len(waiting)))]
+        network.look(cells.looks * len(now))
         for (lower, upper, depth), bound in zip(now, cells.bounds(now).tolist(), strict=True):
             if bound <= proof.local:
                 continue

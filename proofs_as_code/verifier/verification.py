@@ -41,7 +41,7 @@ from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
 from proofs_as_code.verifier.statement import statement
 from proofs_as_code.verifier.weights import Weights, digest, read
 
-MOST_TABLE, MOST_MONOMIALS = 1 << 16, 1 << 24  # coefficients of one local function; of all quadratic forms
+MOST_TABLE, MOST_MONOMIALS = 1 << 16, 1 << 23  # coefficients of one local function; of all quadratic forms
 MORE, ABOUT = 6, "the one that the certificate is about"
 CODES = "a code of integers, whose gates close exactly", "a trigonometric code, which this verifier cannot check"
 
@@ -53,6 +53,8 @@ class Cells:
         manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
         self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
         self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
+        self.look = network.look
+        self.looks = [sum(map(self.jets.looks, steps)) for steps in (self.formula, [self.target])]
         forms_in_all = len(proof.manifold.frame) + 4 * len(network.charts)
         size = (k + 1) * (k + 2) // 2 * forms_in_all
         require(size <= MOST_MONOMIALS, "canonical_box", f"at most {MOST_MONOMIALS} coefficients of forms", str(size))
@@ -76,6 +78,7 @@ class Cells:
 
     def bound(self, lower: list[float], upper: list[float], near: list[int], leaf: bool) -> tuple[list[int], arb]:
         """The charts with b > 0 somewhere on the cell, among those near; on a leaf a bound of |T - f|."""
+        self.look(self.looks[0] + leaf * self.looks[1] + (len(near) * len(self.monomials) * self.jets.size << 6))
         jets, middle = self.jets, [(a + b) / 2 for a, b in zip(lower, upper, strict=True)]
         half = [(arb(b) - m).max(m - arb(a)).upper() for a, b, m in zip(lower, upper, middle, strict=True)]
         self.weights = [math.prod((h**e for h, e in zip(half, a, strict=True)), start=arb(1)) for a in jets.index]
@@ -145,6 +148,7 @@ class Cells:
             require(
                 n ** len(z) <= MOST_TABLE, "network", f"local functions of at most {MOST_TABLE} coefficients", "more"
             )
+            self.look((n ** len(z) * (n + jets.size) << 7) + (n * jets.size**2 << 7))
             table = [arb(terms.get(e, 0)) for e in product(range(n), repeat=len(z))]
             for point in points:  # the table of Q(point + .), axis by axis: the fastest becomes the slowest
                 step = [math.comb(i, k) * point ** (i - k) if i >= k else ZERO for i in range(n) for k in range(n)]
@@ -203,11 +207,11 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     require(network.error <= proof.error, "error", f"at least {network.error:.6g}", proof.error)
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
-    if network.ridges:
+    if network.charts:
+        walk(Cells(network, proof), proof, len(network.charts))
+    else:
         with np.errstate(all="ignore"):
             check_cells(network, proof)
-    else:
-        walk(Cells(network, proof), proof, len(network.charts))
     return weights
 
 

@@ -123,6 +123,8 @@ def entry(name: str, value: Any) -> tuple[str, tuple[int, ...], int, int]:
     kind = fields.take("dtype", text)
     require(kind in DTYPES, label, f"one of the types {', '.join(DTYPES)}", kind)
     shape = fields.take("shape", lambda v, n: [integer(i, n, 0, MOST_ENTRIES) for i in items(v, n, 0, 8)])
+    size = math.prod(max(1, n) for n in shape)  # as an array of none is as long as its other axes
+    require(size <= MOST_ENTRIES, label, f"at most {MOST_ENTRIES} numbers", f"{size}")
     start, stop = fields.take("data_offsets", lambda v, n: [integer(i, n, 0, 1 << 62) for i in items(v, n, 2, 2)])
     fields.end()
     return kind, tuple(shape), start, stop

@@ -164,3 +164,26 @@ def test_pairs_that_may_act(monkeypatch: pytest.MonkeyPatch, at_once: int) -> No
         )
         allowed = corners.max(axis=2).sum(axis=-1) >= 0
         assert found == [(t, s) for t in targets.tolist() for s in sources.tolist() if allowed[t, s]]
+
+
+def test_a_register_that_hears_the_map_of_another_one_has_that() -> None:
+    """a = clip(2 x), b = T3(x) by two heads, which is no map; then b - a is added to a, by one head.
+
+    What a gets is 4 q^3 - 3 q, as of a map, but q is not a.
+    """
+    first, second = np.zeros((2, 3, 3))
+    first[:2, 0], second[0, :2] = (-1, 1), (1, -1)
+    clip = FeedForward(((first, np.array([-1.0, -1.0, 0.0])), (second, np.zeros(3))))
+    one, square, value = np.zeros((3, 3)), np.zeros((2, 3, 3)), np.zeros((3, 3, 3))
+    one[0, 2] = 1
+    square[:, 0, 2], square[:, 1, 1] = 1, (-1, 1)  # 1 - b^2
+    value[0, :2, 0], value[1, 1, 1], value[2, 0, :2] = 1, -1, (-1, 1)
+    none, (query, key) = FeedForward(), square
+    blocks = (
+        (Heads(one[None], one[None], value[:1]), clip),
+        (Heads(np.stack([query] * 2), np.stack([key] * 2), np.stack([value[1], 3 * value[1]])), none),
+        (Heads(one[None], one[None], value[2:]), none),
+    )
+    net = Network(Weights(np.array([[0.0, 0.0, 1.0]]), blocks, (0, 0), np.array([1.0])))
+    with pytest.raises(InputError, match="got an output without partition weights"):  # a cubic in x itself
+        extract(weights_of(net), np.array([1.0]), 0.0)

@@ -15,6 +15,7 @@ from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import coordinates_of
 from construct.ridge.directions import Lattice
 from construct.ridge.program import free_numbers, free_program
+from proofs_as_code.verifier import counting
 from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.counting import Sizes, count
 from proofs_as_code.verifier.documents import Refused
@@ -223,3 +224,44 @@ def test_what_is_no_network_is_refused(file, tmp_path):
     (tmp_path / "f").write_bytes(file)
     with pytest.raises(Refused):
         count(tmp_path / "f")
+
+
+def hostile(path, rows, **parts):
+    tensors = {"hidden0": np.array(rows, dtype=float), "readout": np.zeros(2, dtype=np.int64)} | parts
+    path.write_bytes(save(tensors))
+    return path
+
+
+def test_what_is_too_much_to_count_is_refused(tmp_path, monkeypatch):
+    path = hostile(tmp_path / "net.safetensors", np.zeros((100, 5)))
+    assert count(path).code_entries == 400
+    monkeypatch.setattr(counting, "MOST_CODE", 399)
+    with pytest.raises(Refused, match="network: expected a code of at most 399 entries, got 400"):
+        count(path)
+
+
+def test_networks_of_two_types_and_endless_shapes_are_refused(tmp_path):
+    heads = {f"blocks.0.attention.{part}": np.zeros((1, 5, 5), np.float32) for part in ("query", "key", "value")}
+    with pytest.raises(Refused, match="network: expected weights of one dtype, got float32, float64"):
+        count(hostile(tmp_path / "net.safetensors", np.zeros((3, 5)), **heads))
+    header = b'{"hidden0":{"dtype":"F64","shape":[1099511627776,1099511627776,0],"data_offsets":[0,0]}}'
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(Refused, match=r"expected at most 1099511627776 numbers, got 1208925819614629174706176"):
+        count(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(("reach", "listed"), [(-1, 0), (499, 999), (500, 1001)])
+def test_a_lattice_that_is_cut_off_is_not_walked_through_again_and_again(monkeypatch, reach, listed):
+    """-500, -499, ..., each of which may begin a lattice: the largest one whose end is there counts."""
+    line = [float(v) for v in range(-500, reach + 1)]
+    steps, original = [], counting.members
+
+    def counted(k, order, signed):
+        for member in original(k, order, signed):
+            steps.append(member)
+            yield member
+
+    monkeypatch.setattr(counting, "members", counted)
+    rows = [line, [v * v for v in line]]
+    assert counting.listed([(int(v),) for v in line]) == set(range(len(line) - listed, len(line)))
+    assert counting.chosen(rows, 0.0) <= len(line) and len(steps) <= 4 * len(line)

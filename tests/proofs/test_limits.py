@@ -20,7 +20,8 @@ from construct.certificates.weights import weights_of
 from construct.errors import InputError
 from construct.transformer import Weights
 from construct.transformer.weights import FeedForward, Heads
-from proofs_as_code.verifier import covering, network, polynomials, ranges
+from proofs_as_code.verifier import covering, jets, network, polynomials, ranges
+from proofs_as_code.verifier.arithmetic import Arithmetic
 from proofs_as_code.verifier.expressions import steps_of
 from tests.proofs.proved import Proved
 
@@ -192,3 +193,42 @@ def test_pairs_in_parts_are_the_same_pairs(circle: Proved, monkeypatch: pytest.M
     assert circle.check().holds
     monkeypatch.setattr(network, "MOST_LOOKS", 10_000)
     assert circle.check().reason == "network: expected at most 10000 numbers to be looked at, got more"
+
+
+def test_the_work_on_cells_is_counted_before_it_is_done(circle: Proved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target of two hundred operations and more, which a few bytes ask for on each of any number of leaves."""
+    long: Any = ["x", 0]
+    for _ in range(200):
+        long = ["sin", long]
+    for _ in range(8):
+        long = ["add", long, ["sin", ["mul", 0.5, long]]]
+    document = {**circle.document, "target": ["add", circle.document["target"], ["mul", 0.0, long]]}
+    done, run = list[int](), jets.Jets.run
+
+    def counted(self: jets.Jets, steps: Any, x: Any) -> Any:
+        done.append(len(steps))
+        return run(self, steps, x)
+
+    monkeypatch.setattr(jets.Jets, "run", counted)
+    monkeypatch.setattr(network, "MOST_LOOKS", 1 << 28)
+    report = circle.check(document)
+    assert report.reason == f"network: expected at most {1 << 28} numbers to be looked at, got more"
+    assert sum(done) < 1 << 14  # each of which counts as 2^13 at least
+    done.clear()
+    assert circle.check().holds and done
+
+
+def test_looks_grow_with_what_is_done() -> None:
+    short, long = steps_of(["sin", ["x", 0]], "f", 3), steps_of(["sin", ["exp", ["tanh", ["x", 0]]]], "f", 3)
+    one, three = jets.Jets(1, 5), jets.Jets(3, 9)
+    assert one.looks(short) < one.looks(long) < three.looks(long) and three.looks(short) > 220**2
+
+
+def test_bits_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    for bits in (10, 8000):
+        arithmetic = Arithmetic(2.0**-53)
+        p = polynomials.Poly({(): fmpq(2**bits + 1, 3)})
+        arithmetic.times((p, 0.0), (p, 0.0))
+        looked.append(arithmetic.looked)
+    assert p.bits() == 8001 and looked[1] > 5 * looked[0]

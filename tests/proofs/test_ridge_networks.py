@@ -22,7 +22,8 @@ from benchmarks.judge import judge, worst_error
 from construct.certificates import certify
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.ridge.approximator import RidgeApproximator
-from proofs_as_code.verifier import Report, near, ridgecells, verify
+from proofs_as_code.verifier import Report, groups, near, polynomials, ridgecells, verify
+from proofs_as_code.verifier.formulas import Ridge
 from tests.certificates.ridge_networks import built_in, fitted, network_of
 from tests.proofs.proved import digest
 
@@ -171,6 +172,23 @@ def test_a_clip_that_acts_is_bounded_here_too(tmp_path: Path) -> None:
 def test_too_many_products_are_refused(circle: Genuine, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ridgecells, "MOST_FORMS", 100)
     assert check(*written(circle.tensors, circle.document)).reason.startswith("network: expected at most 100 products")
+
+
+def test_many_directions_are_bounded_part_by_part(
+    circle: Genuine, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, form = groups.Group.parts, polynomials.number(1)
+    members = [Ridge(fmpq(n), (), form, None) for n in range(5)]
+    chain = ((fmpq(0),) * 5,)  # of degree 4
+    assert parts(chain, members, 12) == [members[:2], members[2:4], members[4:]]
+    assert parts(chain, members, 3) == [[member] for member in members]
+    monkeypatch.setattr(groups.Group, "parts", staticmethod(lambda chain, members, most: parts(chain, members, 30)))
+    network, certificate = written(circle.tensors, circle.document)
+    assert check(network, certificate).holds
+    document = copy.deepcopy(circle.document)
+    FALSE["local"](document)
+    document["measured"]["sup"] = 0.0
+    assert not check(*written(circle.tensors, document)).holds
 
 
 @settings(max_examples=40)

@@ -18,7 +18,7 @@ class NetworkFormula:
     """`T = rest + sum_n rho_n terms[n]` in the quantities of `quantities`; `error` bounds |computed - T|.
 
     weights: numbers of the partition weights rho_n, in the order of their tokens; none in a ridge network, whose rest
-    is a sum of functions of one linear form each.
+    is a sum of functions of one linear form each, nor where the output is the same for all inputs.
     """
 
     quantities: Quantities
@@ -33,9 +33,10 @@ def formula_of(names: Quantities, out: Register) -> NetworkFormula:
 
     Raises:
         InputError: it is not linear in partition weights, depends on something of which only the range is known, or
-            there are no partition weights and no ridge functions either.
+            there are no partition weights and it is no sum of ridge functions either.
     """
-    weights = tuple(i for i, q in enumerate(names.table) if q.kind == "rho")
+    constant = out.polynomial.is_constant
+    weights = () if constant else tuple(i for i, q in enumerate(names.table) if q.kind == "rho")
     grouped: dict[int, dict[Monomial, fmpq]] = {i: {} for i in weights}
     rest: dict[Monomial, fmpq] = {}
     for m, c in out.polynomial.terms.items():
@@ -60,7 +61,7 @@ def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
         kinds = {names.table[i].kind for i in m}
         if len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
             return False
-    return not polynomial.is_constant
+    return True
 
 
 def _unexpected(found: str) -> InputError:

@@ -56,13 +56,14 @@ def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[i
     quantity = named_in_unit(state.names, register.polynomial)
     if len(rows) != 1 or quantity is None or not register.error <= SMALL:
         return None
-    unit = Polynomial.of(state.names.shared(Quantity("free", arb(-1), arb(1))))
+    between = state.names.shared(Quantity("free", arb(-1), arb(1)))
+    unit = Polynomial.of(between)
     state.registers[token][row] = Register(unit, ZERO)
     parts: Contributions = defaultdict(list)
     _act(state, block.query[head], block.key[head], block.value[head], token, token, parts)
     local = state.arithmetic.accumulated(Register(unit, ZERO), parts[token, row])
     state.registers[token][row] = register
-    degree = chebyshev_degree(local.polynomial)
+    degree = chebyshev_degree(local.polynomial, between)
     if degree is None:
         return None
     beyond = 1 + register.error

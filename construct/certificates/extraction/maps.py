@@ -49,13 +49,11 @@ def named_in_unit(names: Quantities, polynomial: Polynomial) -> int | None:
     return m[0] if quantity.kind in NAMED and quantity.low >= -1 and quantity.high <= 1 else None
 
 
-def chebyshev_degree(polynomial: Polynomial) -> int | None:
-    """3 or 2 for T3 or T2 of one quantity, None for anything else."""
-    lead = max(polynomial.terms, key=len, default=())
-    if len(lead) not in CHEBYSHEV or len(set(lead)) != 1:
-        return None
-    wanted = {lead[:power]: c for power, c in CHEBYSHEV[len(lead)].items()}
-    return len(lead) if polynomial.terms == wanted else None
+def chebyshev_degree(polynomial: Polynomial, quantity: int) -> int | None:
+    """3 or 2 for T3 or T2 of this quantity, None for anything else."""
+    degree = max(map(len, polynomial.terms), default=0)
+    wanted = {(quantity,) * power: c for power, c in CHEBYSHEV.get(degree, {}).items()}
+    return degree if wanted and polynomial.terms == wanted else None
 
 
 def chebyshev_map(names: Quantities, quantity: int, degree: int) -> int:
