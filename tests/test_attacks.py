@@ -165,11 +165,16 @@ def test_options_that_make_no_sense_are_refused_at_once(options, name):
         construct.approximate(exp_sin, Circle(), **options)
 
 
-@pytest.mark.parametrize("smoothness", [1e-9, 5e-324])
-def test_a_target_of_no_smoothness_exceeds_the_budget(smoothness):
+@pytest.mark.parametrize(("smoothness", "construction"), [(1e-9, "compact"), (5e-324, None)])
+def test_a_target_of_no_smoothness_exceeds_the_budget(smoothness, construction):
     with pytest.raises(construct.EpsilonNotReached):
         construct.approximate(
-            construct.targets.target("cusp"), Circle(), epsilon=1e-4, smoothness=smoothness, max_parameters=30_000
+            construct.targets.target("cusp"),
+            Circle(),
+            epsilon=1e-4,
+            smoothness=smoothness,
+            construction=construction,
+            max_parameters=30_000,
         )
 
 

@@ -35,6 +35,7 @@ from construct.manifolds import Circle, Manifold, Sphere
 from construct.paper.program import paper_program
 from construct.paper.taylor import paper_atlas, taylor_approximator
 from construct.theorem import network_of
+from tests.rows import failing_row, squared_row
 
 
 def options(tmp_path, **changes):
@@ -144,18 +145,10 @@ def test_speed_is_a_ratio_of_medians():
 # -- the rivals side by side -------------------------------------------------------------------------------------------
 
 
-def failing_row(value):
-    raise RuntimeError(value)
-
-
-def squared_row(value):
-    return {"square": value**2, "outcome": "built"}
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_tasks_are_kept_one_by_one_and_not_repeated(tmp_path, jobs):
     tasks = [Task({"n": n}, squared_row, (n,)) for n in range(3)]
-    study = Study("squares", ("n",), options(tmp_path, jobs=jobs))
+    study = Study("squares", ("n",), options(tmp_path))
     study.run_all(tasks[:2])
     assert sorted(study.column("square")) == [0.0, 1.0]
     again = Study("squares", ("n",), options(tmp_path, jobs=jobs))

@@ -502,7 +502,7 @@ def test_it_is_a_module() -> None:
     command = (sys.executable, "-m", "construct")
     shown = shell(*command, "targets")
     assert shown.returncode == 0 and "exp_sin" in shown.stdout and shown.stderr == ""
-    assert shell(*command, "--version").stdout == f"construct {construct.__version__}\n"
+    assert run("--version").stdout == f"construct {construct.__version__}\n"
     wrong = shell(*command, "approximate", "--manifold", "ball")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: manifold: expected one of")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from construct.errors import InputError
 from construct.expressions import exp, variables
 from construct.manifolds import Circle, Cube, FlatTorus, Manifold, Sphere
-from construct.measurement import Measurement, measure, search_sup
+from construct.measurement import Measurement, features, measure, search_sup
 from construct.measurement.features import MOST_CELLS, narrow_features
 
 Error = Callable[[torch.Tensor], torch.Tensor]
@@ -169,3 +169,20 @@ def test_narrow_features_are_found_in_more_dimensions(dim: int) -> None:
 
 def zero(x: torch.Tensor) -> torch.Tensor:
     return torch.zeros(len(x), dtype=torch.float64)
+
+
+def test_the_cells_of_an_expression_are_divided_once_a_manifold(monkeypatch):
+    looks, look = [], features._Cells._look
+
+    def counted(self, lower, upper):
+        looks.append(len(lower))
+        return look(self, lower, upper)
+
+    monkeypatch.setattr(features._Cells, "_look", counted)
+    f, circle = variables(2)[0] ** 2, Circle()
+    first = narrow_features(f, circle, 1e-2)
+    known = len(looks)
+    assert known > 1 and len(first) and torch.equal(narrow_features(f, circle, 1e-2), first) and len(looks) == known
+    fewer = narrow_features(f, circle, 1e-3)
+    assert len(fewer) < len(first) and len(looks) == known
+    assert torch.equal(narrow_features(f, Circle(), 1e-3), fewer) and len(looks) == 2 * known

@@ -8,6 +8,7 @@ sample would meet is seen from the outside: the intervals on the cells about it 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ FLAT = 1e-280  # a variation that is owed to the rounding of enclosures alone
 LARGEST_DIMENSION = 6
 FINER = 4.0
 """A length scale is resolved by so many radii."""
+
+_known: WeakKeyDictionary[Manifold, WeakKeyDictionary[Expression, tuple[Float, Float]]] = WeakKeyDictionary()
 
 
 def narrow_features(target: Any, manifold: Manifold, radius: float) -> Tensor:
@@ -50,13 +53,21 @@ def narrow_features(target: Any, manifold: Manifold, radius: float) -> Tensor:
     expression = expression.restricted(manifold.ambient)
     if expression.arity == 0:
         return nothing
-    used = slice(0, expression.arity)
-    cells = _Cells(expression, formula, manifold.frame[used].numpy(), manifold.offset[used].numpy())
-    small = cells.diameter < radius
-    middle = torch.from_numpy((cells.lower + cells.upper) / 2)[torch.from_numpy(small)]
+    middles, diameters = _cells(expression, formula, manifold)
+    middle = torch.from_numpy(middles)[torch.from_numpy(diameters < radius)]
     if not len(middle):
         return nothing
     return manifold.restrict(manifold.project(formula(middle) @ manifold.frame.T + manifold.offset))
+
+
+def _cells(expression: Expression, formula: Formula, manifold: Manifold) -> tuple[Float, Float]:
+    """Middles and diameters of the cells of an expression on a manifold, kept for the next call."""
+    kept = _known.setdefault(manifold, WeakKeyDictionary())
+    if expression not in kept:
+        used = slice(0, expression.arity)
+        cells = _Cells(expression, formula, manifold.frame[used].numpy(), manifold.offset[used].numpy())
+        kept[expression] = (cells.lower + cells.upper) / 2, cells.diameter
+    return kept[expression]
 
 
 class _Cells:

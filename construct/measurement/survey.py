@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from scipy.spatial import cKDTree
@@ -32,6 +33,8 @@ NEAR, TOUCHING = 1e-7, 4e-15  # distances, in units of the largest coordinate
 RINGS, NEAREST = 24, 1e-9  # about a point, from its surroundings down to that distance in units of the size of M
 KEPT = 0.9  # of the difference over NEAR: what a jump still has when its sides touch
 VISIBLE = 1e-6  # of the largest value: lower jumps are rounding
+
+_known: WeakKeyDictionary[Manifold, tuple[Tensor, Tensor, Tensor]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,13 @@ def _bisected(
 
 def _neighbours(manifold: Manifold) -> tuple[Tensor, Tensor, Tensor]:
     """Points (n, k) of a net, or of a sample where no net is small enough, and which of them are nearest to each
-    other, every pair once."""
+    other, every pair once. Kept for the next call."""
+    if manifold not in _known:
+        _known[manifold] = _net_and_pairs(manifold)
+    return _known[manifold]
+
+
+def _net_and_pairs(manifold: Manifold) -> tuple[Tensor, Tensor, Tensor]:
     cover = cover_of(manifold, NET_POINTS)
     if cover is not None and len(cover.points) >= NET_POINTS / 4:
         points = cover.points

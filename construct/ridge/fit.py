@@ -37,6 +37,7 @@ FEW_STEPS = 4
 TREND = 3  # steps by which the gain of those to come is judged
 ENTRIES = 2**26  # of the atoms on the points of a fit, which are kept up to that many
 SMALL = 1e-14
+DAMPING = 1e-5  # of the size of an atom: what is added where directions are left out again
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,11 @@ def eliminated(basis: RidgeBasis, sample: Sample, order: Int) -> Int:
     places = np.sort(order)
     atoms, values = atoms - atoms.mean(axis=0), (sample.values - sample.values.mean()).numpy()
     values = values / _largest(values)
-    orthonormal, triangle = qr(atoms, mode="economic", overwrite_a=True, check_finite=False)
-    diagonal = np.diag(triangle)
-    least = SMALL * float(np.abs(diagonal).max())
-    inverse = solve_triangular(triangle + np.diag((np.abs(diagonal) < least) * least), np.eye(len(triangle)))
+    count, damping = len(order), DAMPING * math.sqrt(len(atoms)) * np.eye(len(order))  # dependent ones stay finite
+    orthonormal, triangle = qr(np.concatenate([atoms, damping]), mode="economic", overwrite_a=True, check_finite=False)
+    orthonormal, inverse = orthonormal[: len(atoms)], solve_triangular(triangle, np.eye(count))
     weights, covariance = inverse @ (orthonormal.T @ values), inverse @ inverse.T
-    left, dropped = np.arange(len(order)), list[int]()
+    left, dropped = np.arange(count), list[int]()
     while len(left):
         tick()
         diagonal = np.diag(covariance)

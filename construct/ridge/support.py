@@ -29,5 +29,6 @@ def support(manifold: Manifold, coordinates: Coordinates, directions: Float, net
         beyond = np.minimum(beyond, size * net.radius**2 / (2 * float(manifold.reach)))
     y = coordinates.within(manifold, net.points).numpy()
     parts = np.array_split(directions, max(1, len(directions) // DIRECTIONS_AT_ONCE))
-    seen = np.concatenate([np.abs(y @ part.T).max(axis=0) for part in parts])
+    products = (y @ part.T for part in parts)
+    seen = np.concatenate([np.abs(product, out=product).max(axis=0) for product in products])
     return np.minimum(box, (seen + beyond) * ROUNDING)

@@ -41,9 +41,10 @@ class Arithmetic:
 
     def range(self, p: Poly) -> tuple[fmpq, fmpq]:
         """Bounds: sharp for a monomial times a polynomial in one clip, form or map, added up over such parts."""
-        if p.keys() <= {()}:
-            return p.get((), fmpq(0)), p.get((), fmpq(0))
         if p.ends is not None:
+            return p.ends
+        if p.keys() <= {()}:
+            p.ends = p.get((), fmpq(0)), p.get((), fmpq(0))
             return p.ends
         if (key := frozenset(p.items())) not in self.ranges:
             parts: dict[Any, dict[int, fmpq]] = {}

@@ -45,6 +45,8 @@ class Poly(dict[tuple[int, ...], fmpq]):
         require(len(self) * len(other) <= MOST_PAIRS, "network", f"products of at most {MOST_PAIRS} terms", "more")
         degree = max(map(len, self), default=0) + max(map(len, other), default=0)
         require(degree <= MOST_DEGREE, "network", f"polynomials of degree at most {MOST_DEGREE}", str(degree))
+        if len(other) == 1 and () in other:  # a number, not 0: as many terms as before
+            return Poly({m: bounded(c * other[()]) for m, c in self.items()})
         return Poly.of((tuple(sorted(m + n)), c * d) for m, c in self.items() for n, d in other.items())
 
     def __add__(self, other: Poly) -> Poly:
@@ -74,6 +76,7 @@ def nearest(value: fmpq) -> float:
     return int(value.p) / int(value.q)
 
 
+@lru_cache(1 << 14)
 def number(value: float) -> Poly:
     return Poly.of([((), rational(value))])
 

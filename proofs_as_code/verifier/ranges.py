@@ -7,6 +7,8 @@ have at most twice as many bits, and are looked at one by one.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from flint import arb, arb_poly, ctx, fmpq, fmpq_poly
 
 from proofs_as_code.verifier.documents import require
@@ -50,9 +52,16 @@ def extremes(powers: dict[int, fmpq], low: fmpq, high: fmpq) -> tuple[fmpq, fmpq
         if low < turn < high:
             values.append(power_sum(powers, bounded(turn)))
         return min(values), max(values)
-    exact = fmpq_poly([powers.get(k, 0) for k in range(degree + 1)])
+    return searched(tuple(sorted(powers.items())), low, high, *values)
+
+
+@lru_cache(1 << 12)
+def searched(powers: tuple[tuple[int, fmpq], ...], low: fmpq, high: fmpq, *values: fmpq) -> tuple[fmpq, fmpq]:
+    """`extremes` where there is no formula, from the values at the ends; one network asks the same again and again."""
+    known = dict(powers)
+    exact = fmpq_poly([known.get(k, 0) for k in range(max(known) + 1)])
     with ctx.workprec(PRECISION):
-        return least(exact, low, high, values), -least(-exact, low, high, [-v for v in values])
+        return least(exact, low, high, list(values)), -least(-exact, low, high, [-v for v in values])
 
 
 def least(exact: fmpq_poly, low: fmpq, high: fmpq, ends: list[fmpq]) -> fmpq:

@@ -19,7 +19,7 @@ QUICK: dict[str, Any] = {"seconds": None, "steps": 20, "samples": 120, "batch": 
 
 @pytest.fixture(scope="module")
 def net() -> construct.Network:
-    return construct.approximate(F, M, epsilon=1e-2)
+    return construct.approximate(F, M, epsilon=1e-1)  # a Jacobian takes time with the square of the tokens
 
 
 @pytest.fixture(scope="module")

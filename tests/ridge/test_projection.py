@@ -1,6 +1,7 @@
 """Projections of manifolds that span many dimensions: distortion on other points, networks, codes with real vectors."""
 
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,23 @@ def waves_curve(frequencies, decay, ambient=None):
     return ParametricManifold(point, [0.0], [2 * np.pi], [True], "estimate", "estimate", ambient=ambient)
 
 
-CURVE = waves_curve(7, 1.0)
-WIDE = waves_curve(7, 1.0, ambient=60).placed(translation=[3.0] * 60, scale=2.0)
+@cache
+def curve():
+    return waves_curve(7, 1.0)
+
+
+@cache
+def wide():
+    return waves_curve(7, 1.0, ambient=60).placed(translation=[3.0] * 60, scale=2.0)
 
 
 def target(x):
     return torch.exp(torch.sin(x[..., 0])) + x[..., 1]
 
 
-@pytest.mark.parametrize("manifold", [CURVE, WIDE], ids=["canonical", "placed"])
-def test_distances_change_by_no_more_than_is_said(manifold):
+@pytest.mark.parametrize("made", [curve, wide], ids=["canonical", "placed"])
+def test_distances_change_by_no_more_than_is_said(made):
+    manifold = made()
     with pytest.raises(InputError, match="which spans 14"):
         coordinates_of(manifold, 0)
     found = coordinates_for(manifold, 0)
@@ -76,22 +84,22 @@ def test_few_dimensions_need_no_projection():
 
 
 def test_what_every_projection_distorts_is_refused(monkeypatch):
-    monkeypatch.setattr(projection, "LARGEST_DISTORTION", 1.3)  # CURVE has 1.6
+    monkeypatch.setattr(projection, "LARGEST_DISTORTION", 1.3)  # the curve has 1.6
     named = r"a projection to 3 coordinates distorts distances by at most 1.3, got at best one by 1\.6"
     with pytest.raises(InputError, match=named):
-        construct.approximate(target, CURVE, 1e-1, construction="ridge", progress=False)
+        construct.approximate(target, curve(), 1e-1, construction="ridge", progress=False)
     # the default goes on without it: compact is asked, and says what it takes
     with pytest.raises(BudgetExceeded, match="compact"):
-        construct.approximate(target, CURVE, 1e-1, max_parameters=300, progress=False)
+        construct.approximate(target, curve(), 1e-1, max_parameters=300, progress=False)
 
 
 @pytest.fixture(scope="module")
 def net():
-    return construct.approximate(target, WIDE, 1e-1, construction="ridge", progress=False)
+    return construct.approximate(target, wide(), 1e-1, construction="ridge", progress=False)
 
 
 def test_the_network_is_its_formula_everywhere(net, tmp_path):
-    x = WIDE.sample(3000, seed=5)
+    x = wide().sample(3000, seed=5)
     assert float((net(x) - target(x)).abs().max()) <= 1e-1
     found = net.approximator
     c = found.basis.coordinates
@@ -110,7 +118,7 @@ def test_the_network_is_its_formula_everywhere(net, tmp_path):
     k = found.basis.coordinates.count
     assert stored > k * 60 + k + 1 and net.architecture.embedding_dim == k + 4
     program = Program.from_json(net.program.to_json())
-    again = Network(program.compile(ridge_box(WIDE)))
+    again = Network(program.compile(ridge_box(wide())))
     assert weights_digest(again) == weights_digest(net)
 
 
@@ -198,7 +206,7 @@ def test_reals_stand_in_the_place_of_integers():
 
 def test_width_five_has_no_place_for_a_projection():
     with pytest.raises(InputError, match="embedding_dim: expected 'free' or None for a projection"):
-        construct.approximate(target, CURVE, 1e-1, construction="ridge", embedding_dim=5, progress=False)
+        construct.approximate(target, curve(), 1e-1, construction="ridge", embedding_dim=5, progress=False)
     coordinates = Coordinates(np.zeros(0, dtype=np.int64), np.zeros(2), np.ones(2), 1.0, np.ones((2, 3)))
     family = Waves((3,), 16)
     basis = RidgeBasis(Cube(3), coordinates, 2, family, np.arange(4), np.ones(2))

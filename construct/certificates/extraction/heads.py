@@ -92,7 +92,7 @@ def _act(state: State, query: Float, key: Float, value: Float, target: int, sour
     above = (high + score.error).upper()
     if above <= 0 or (high <= 0 and score.error == 0):
         return
-    for row in range(state.width):
+    for row in np.flatnonzero(value.any(axis=1)).tolist():
         v = arithmetic.affine(value[row], state.registers[source])
         if v.is_zero:
             continue
