@@ -1,8 +1,10 @@
-"""Support functions of M: how large a linear form becomes on it, proved.
+"""Support functions of M: how large a linear form becomes on it, proved as far as M's covering radii are.
 
 Two bounds hold, and the smaller one is taken. From the box, `sum_i |w_i| max |y_i|`. From a net of M with covering
 radius h: a largest point x* of `<w, x>` is within h of a point z of the net. Where M has no boundary, w is normal to
 M at x*, and `<w, x* - z> <= |w| |x* - z|^2 / (2 reach)` (Federer 1959, Theorem 4.8(7)); else `<w, x* - z> <= |w| h`.
+A manifold whose Lipschitz constants are estimated has estimated radii: then the bound is one, too, and the clip is what
+keeps the network equal to its formula.
 """
 
 from __future__ import annotations
