@@ -35,7 +35,8 @@ class Genuine:
 
     @staticmethod
     def of(network: bytes, certificate: bytes) -> Genuine:
-        return Genuine(load(network), json.loads(certificate))
+        tensors = dict(sorted(load(network).items()))  # safetensors gives them in any order
+        return Genuine(tensors, json.loads(certificate))
 
 
 @dataclass(frozen=True)

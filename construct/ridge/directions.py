@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from construct.arrays import Float, Int
-from construct.validation import one_of, positive_integer
+from construct.validation import invalid, one_of, positive_integer
 
 Shape = Literal["principal", "octahedron", "shell"]
 SHAPES = ("principal", "octahedron", "shell")
@@ -111,10 +111,12 @@ class Lattice:
         positive_integer(self.dim, "dim")
         positive_integer(self.order, "order")
         one_of(self.shape, "shape", SHAPES)
+        if self.shape == "shell" and self.dim == 1:
+            raise invalid("dim", "2 or more for a shell, which in one dimension is a number of choice", self.dim)
 
     @property
     def signed(self) -> bool:
-        return self.shape == "octahedron" or (self.shape == "shell" and self.dim > 1)
+        return self.shape != "principal"
 
     @property
     def count(self) -> int:

@@ -66,5 +66,5 @@ def proved(folder: Path, target: Expression, dim: int, ambient: int, epsilon: fl
     network, certificate = folder / "net.safetensors", folder / "net.json"
     net.save(network)
     found.save(certificate)
-    tensors = load(network.read_bytes())
+    tensors = dict(sorted(load(network.read_bytes()).items()))
     return Proved(network, certificate, tensors, json.loads(certificate.read_text()), net, target, folder)

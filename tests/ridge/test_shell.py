@@ -46,9 +46,9 @@ def test_large_shells_have_the_members_of_their_volume():
         assert abs(Lattice(dim, order, "shell").count / volume - 1) < 0.05
 
 
-def test_one_dimension_has_one_direction():
-    family = Lattice(1, 7, "shell")
-    assert family.integers.tolist() == [[7]] and not family.signed
+def test_shells_of_one_dimension_are_refused():
+    with pytest.raises(InputError, match=r"^dim: expected 2 or more for a shell"):
+        Lattice(1, 7, "shell")
 
 
 def test_shapes_of_other_names_are_refused():
