@@ -263,7 +263,7 @@ def test_what_is_proved_by_default_is_the_smaller_network():
     ("manifold", "width", "value", "dtype"),
     [
         (Circle(), "free", 2.0, torch.float32),
-        (Circle(), 5, -1e-3, torch.float64),
+        pytest.param(Circle(), 5, -1e-3, torch.float64, marks=pytest.mark.slow),
         (Sphere(2), "free", 0.0, torch.float64),
         pytest.param(Sphere(2), 5, 2.0, torch.float32, marks=pytest.mark.slow),
     ],

@@ -75,7 +75,7 @@ def test_a_tower_of_powers(circle: Proved, longest: dict[str, int], height: int,
         ["add", ["exp", ["x", 0]], 1.0],
     ],
 )
-@pytest.mark.parametrize("height", [1, 5, 60])
+@pytest.mark.parametrize("height", [1, 5, pytest.param(60, marks=pytest.mark.slow)])
 def test_towers_of_atoms_and_waves(base: Any, height: int) -> None:
     tree = base
     for _ in range(height):
