@@ -29,7 +29,7 @@ from construct.ridge.directions import Directions, Lattice, octahedron_size, she
 from construct.ridge.fit import LEAST_POINTS, Chosen, Fitting, adapted, choose, eliminated
 from construct.ridge.ladder import LARGEST, waves_for
 from construct.ridge.layouts import dense_parameters, least_numbers
-from construct.ridge.maps import shift_of
+from construct.ridge.maps import DEGREES, shift_of
 from construct.ridge.projection import coordinates_for
 from construct.ridge.sampling import Sample, drawn
 from construct.ridge.support import support
@@ -47,6 +47,7 @@ BELOW = 0.05  # of the goal: a root of the mean square at which no more directio
 CENTRED, EVEN = 1e-9, 1e-3  # distance of the centre of M from that of y; share of epsilon that parity is known to
 ROUND = 1e-9  # difference of the norms of points of M that lies on a sphere
 SPREAD, FINE = 2.5, 6.0  # members of a shell for each dimension of what they span; to choose from for a target
+LIKELY = 1.2  # how many more directions are independent than the growth from the last degree says
 LOW = 8  # the largest degree whose principal lattice is tried for atoms spread over a sphere of k > 2
 SPARE = 1.5  # times the directions that are needed: of so many some are left out again
 
@@ -111,6 +112,13 @@ class Candidates:
             what = f"a projection of {self.problem.manifold!r} to {self.coordinates.count} coordinates"
             raise invalid("embedding_dim", f"'free' or None for {what}, which width 5 has no place for", 5)
         self._samples = dict[int, Sample]()
+        self._ranks = dict[int, int]()  # of the degrees in `tried`
+
+    @cached_property
+    def degrees(self) -> tuple[int, ...]:
+        """Those that are tried: for an even target even ones, since the next one without a shift has fewer atoms than
+        an odd one with a shift."""
+        return tuple(p for p in DEGREES if p % 2 == 0) if self.parity == 0 else DEGREES
 
     def of_degree(self, degree: int) -> list[Candidate]:
         """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
@@ -124,6 +132,7 @@ class Candidates:
         if plain is None or plain.faded:
             signed = self.signed(degree)
             found += [] if signed is None else [signed]
+        self._ranks[degree] = max((candidate.count for candidate in found), default=0)
         found = [variant for candidate in found for variant in self.variants(candidate)]
         if found:
             self.tried[degree] = min(found, key=lambda candidate: float(candidate.errors[-1]))
@@ -142,7 +151,7 @@ class Candidates:
         goal = self.search.goal
         found = self._chosen_for_target(candidate, candidate.count)
         if self._spread(candidate.degree) and not self.narrow:  # many more to choose from
-            family = _shell(self.coordinates.count, candidate.degree, FINE)
+            family = _shell(self.coordinates.count, FINE * candidate.count)
             basis = self._basis(family, candidate.degree, np.arange(family.count))
             found += self._chosen_for_target(replace(candidate, basis=basis), candidate.count)
         cost = candidate.overhead + candidate.fewest(goal)
@@ -170,8 +179,22 @@ class Candidates:
         if self.narrow:
             return None
         dim = self.coordinates.count
-        family = _shell(dim, degree, SPREAD) if self._spread(degree) else _octahedron(dim, degree)
-        return self._candidate(degree, family)
+        if not self._spread(degree):
+            return self._candidate(degree, _octahedron(dim, degree))
+        most = math.comb(degree + dim - 1, dim - 1)  # homogeneous polynomials: all of p's parity on a sphere
+        likely = min(most, self._likely(degree))
+        found = self._candidate(degree, _shell(dim, SPREAD * likely))
+        if found is not None and likely < most and OVERSAMPLED * found.count > found.basis.family.count:
+            found = self._candidate(degree, _shell(dim, SPREAD * most))
+        return found
+
+    def _likely(self, degree: int) -> int:
+        """How many directions of a degree are independent, somewhat above what the last degree of its shift had."""
+        known = [p for p, candidate in self.tried.items() if candidate.basis.shifted == self._shifted(degree)]
+        if not known:
+            return MOST_COEFFICIENTS
+        growth = (degree / known[-1]) ** self.problem.manifold.dim
+        return math.ceil(LIKELY * growth * self._ranks[known[-1]])
 
     def _spread(self, degree: int) -> bool:
         """Whether directions of a degree are best spread over a sphere: of atoms without a shift on one."""
@@ -260,10 +283,9 @@ class Candidates:
         return kept.first(count)
 
 
-def _shell(dim: int, degree: int, share: float) -> Lattice:
-    """The smallest shell with so many members for each dimension of the polynomials of the parity of p on a sphere, as
-    many as homogeneous ones of degree p have: `C(p + k - 1, k - 1)`."""
-    wanted, order = share * min(MOST_COEFFICIENTS, math.comb(degree + dim - 1, dim - 1)), 1
+def _shell(dim: int, wanted: float) -> Lattice:
+    """The smallest shell with so many members, or the largest that a network may hold."""
+    order = 1
     while shell_size(dim, order) < wanted and shell_size(dim, order + 1) <= MOST_TOKENS:
         order += 1
     return Lattice(dim, order, "shell")

@@ -63,7 +63,9 @@ def choose(basis: RidgeBasis, sample: Sample) -> Chosen:
     atoms = basis.atoms(sample.y).numpy()
     atoms -= atoms.mean(axis=0)  # what is orthogonal to the constant
     tick()
-    triangle, order = qr(atoms, mode="r", pivoting=True, overwrite_a=True, check_finite=False)
+    small = qr(atoms, mode="r", overwrite_a=True, check_finite=False)[0][: atoms.shape[1]]  # in blocks, so faster
+    tick()
+    triangle, order = qr(small, mode="r", pivoting=True, overwrite_a=True, check_finite=False)
     diagonal = np.abs(np.diag(triangle[: len(order)]))
     tick()
     largest = max(float(diagonal[0]), np.finfo(np.float64).tiny) if len(diagonal) else 1.0

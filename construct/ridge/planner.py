@@ -95,7 +95,7 @@ class RidgePlanner:
 
     def plan(self) -> RidgePlan:
         refused = 0
-        for place, degree in enumerate(DEGREES):
+        for place, degree in enumerate(self.candidates.degrees):
             if not self._promising(degree):
                 break
             candidates = self.candidates.of_degree(degree)
@@ -160,11 +160,11 @@ class RidgePlanner:
         """Larger degrees whose networks may be smaller: of fewer maps, or where directions fade, so not all count."""
         if found.basis.count > MANY:
             return
-        family, numbers, degree = found.basis.family, needed_numbers(found), DEGREES[place]
+        family, numbers, degree = found.basis.family, needed_numbers(found), self.candidates.degrees[place]
         shifted = found.basis.shifted
         overhead = partial(least_numbers, self.candidates.coordinates, family, shifted=shifted)
         fading = found.basis.count < self.candidates.tried[degree].count
-        for larger in DEGREES[place + 1 : place + 1 + FURTHER]:
+        for larger in self.candidates.degrees[place + 1 : place + 1 + FURTHER]:
             if overhead(larger) < (numbers if fading else overhead(degree)):
                 goal = GAIN * self.search.goal
                 yield [c for c in self.candidates.of_degree(larger) if c.overhead + c.fewest(goal) < numbers]
