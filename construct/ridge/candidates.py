@@ -116,9 +116,9 @@ class Candidates:
 
     @cached_property
     def degrees(self) -> tuple[int, ...]:
-        """Those that are tried: for an even target even ones, since the next one without a shift has fewer atoms than
-        an odd one with a shift."""
-        return tuple(p for p in DEGREES if p % 2 == 0) if self.parity == 0 else DEGREES
+        """Those that are tried: for an even target 1, which is enough for a constant, and even ones, since the next one
+        without a shift has fewer atoms than an odd one with a shift."""
+        return tuple(p for p in DEGREES if p == 1 or p % 2 == 0) if self.parity == 0 else DEGREES
 
     def of_degree(self, degree: int) -> list[Candidate]:
         """Directions of a degree: of one sign, and where these fade (on an algebraic M they do not, some are dependent
