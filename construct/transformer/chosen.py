@@ -134,14 +134,22 @@ def _list_shells(vectors: Int, listed: Mask) -> None:
         if listed[start] or place == len(later):
             continue
         run = slice(start, later[place] + 1)
-        if _volume(dim, order) <= FEWER * (run.stop - start) and np.array_equal(vectors[run], _shell(dim, order)):
+        if _likely(dim, order) <= FEWER * (run.stop - start) and np.array_equal(vectors[run], _shell(dim, order)):
             listed[run] = True
 
 
+def _likely(dim: int, order: int) -> float:
+    """About how many members a shell has: half of the volume between its spheres, but at least those whose entries are
+    0, 1 and -1."""
+    ones = min(dim, order**2)
+    least = math.comb(dim, ones) << (ones - 1) if ones > order**2 - order else 0
+    return max(float(min(least, 2**60)), _volume(dim, order))
+
+
 def _volume(dim: int, order: int) -> float:
-    """Half of the volume between spheres of the squared radii m^2 - m and m^2: about as many members has a shell."""
-    inner = (order * (order - 1.0)) ** (dim / 2)
-    return math.pi ** (dim / 2) / math.gamma(dim / 2 + 1) * (float(order) ** dim - inner) / 2
+    """Half of the volume between spheres of the squared radii m^2 - m and m^2."""
+    ball = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1) + dim * math.log(order)  # its logarithm
+    return math.exp(min(ball, 700.0)) * (1 - (1 - 1 / order) ** (dim / 2)) / 2
 
 
 @lru_cache(maxsize=8)

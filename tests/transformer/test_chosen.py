@@ -214,6 +214,14 @@ def test_directions_of_no_whole_shell_are_chosen(change):
     assert counts_of(code) == np.count_nonzero(code[:, :3])
 
 
+@pytest.mark.parametrize(("dim", "order"), [(2, 2**25), (3, 2**26), (60, 2**20), (400, 3)])
+def test_ends_of_huge_shells_are_counted_at_once(dim, order):
+    code = np.zeros((2, dim + 1))
+    code[0, dim - 1] = code[1, 0] = order
+    code[:, dim] = float(order) ** 2
+    assert counts_of(code) == 2
+
+
 def test_numbers_of_one_row_are_no_shells():
     """In one dimension a shell has one member: any number would be given."""
     v = np.array([5.0, 3.0, 8.0, 2.0])
