@@ -12,7 +12,8 @@ from construct.manifolds import Manifold
 from construct.manifolds.canonical import canonical_form
 from construct.targets import evaluate_target
 
-POINTS = 512
+POINTS = 2048
+ENTRIES_AT_ONCE = 2**23  # of points in R^D
 ROUNDING = 1e-12  # of the largest value
 
 
@@ -31,7 +32,11 @@ def parity_of(target: Callable[..., Any], manifold: Manifold, seed: int, toleran
             return None
     except InputError:  # where a projection is not defined
         return None
-    values, others = (evaluate_target(target, manifold.embed(points)) for points in (z, mirrored))
+    step = max(1, ENTRIES_AT_ONCE // manifold.ambient)
+    values, others = (
+        torch.cat([evaluate_target(target, manifold.embed(part)) for part in points.split(step)])
+        for points in (z, mirrored)
+    )
     tolerance = max(tolerance, ROUNDING * float(torch.maximum(values.abs(), others.abs()).max()))
     if float((values - others).abs().max()) <= tolerance:
         return 0
