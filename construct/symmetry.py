@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from construct.errors import InputError
 from construct.manifolds import Manifold
@@ -17,15 +18,19 @@ ENTRIES_AT_ONCE = 2**23  # of points in R^D
 ROUNDING = 1e-12  # of the largest value
 
 
-def parity_of(target: Callable[..., Any], manifold: Manifold, seed: int, tolerance: float = 0.0) -> int | None:
+def parity_of(
+    target: Callable[..., Any], manifold: Manifold, seed: int, tolerance: float = 0.0, watched: Tensor | None = None
+) -> int | None:
     """0 or 1 where M is symmetric about the centre of its canonical box and the target, but for a constant, is even or
     odd about it; None otherwise.
 
-    It is looked at on points of M and their mirror images, up to a tolerance: who uses it has to measure what comes
-    of it.
+    It is looked at on points of M, those of `watched` (m, D) among them, and their mirror images, up to a tolerance:
+    who uses it has to measure what comes of it.
     """
     flat = canonical_form(manifold)
     z = flat.sample(POINTS, seed)
+    if watched is not None and len(watched):
+        z = torch.cat([z, manifold.restrict(watched)])
     mirrored = flat.box.sum(dim=0) - z
     try:
         if not bool(flat.contains(mirrored).all()):

@@ -258,7 +258,7 @@ class Candidates:
         if float(self.coordinates.within(manifold, middle).abs().max()) > CENTRED:
             return None
         tolerance = 0.0 if problem.epsilon is None else EVEN * problem.epsilon
-        return parity_of(problem.target, manifold, derived_seed(problem.seed, "planning"), tolerance)
+        return parity_of(problem.target, manifold, derived_seed(problem.seed, "planning"), tolerance, problem.watched)
 
     def _shifted(self, degree: int) -> bool:
         """Whether atoms of a degree have to be shifted: not where they have the parity of the target."""

@@ -56,6 +56,18 @@ def test_a_parity_about_another_point_is_none():
     assert parity_of(neither, manifold, 0, tolerance=3e-3) == 0
 
 
+def test_what_is_watched_is_looked_at():
+    """A bump of width 1e-4 on an even target, which no sample meets."""
+    circle = Circle()
+    place = torch.tensor([[0.6, 0.8]], dtype=torch.float64)
+
+    def bumped(x):
+        return even(x) + torch.exp(-((x - place).square().sum(dim=-1)) / 1e-8)
+
+    assert parity_of(bumped, circle, 0) == 0
+    assert parity_of(bumped, circle, 0, watched=place) is None
+
+
 # -- networks ---------------------------------------------------------------------------------------------------------
 
 
