@@ -29,6 +29,7 @@ from construct.validation import integer, invalid, one_of, positive_real
 MOST_GROUPS, MOST_ROWS, LARGEST_END = 1000, 64, 2**53  # of a document
 MOST_DOUBLINGS = 1023  # 2^1024 is no float64
 LONGEST_WAVE = 26  # doublings: t^2 <= 2^52 is exact
+MOST_WINDOWS = 16
 
 Affine = Mapping[str, float]  # row name -> coefficient; ONE is the constant
 Outside = Callable[[str], float]  # row name -> largest absolute value over the tokens outside the range
@@ -258,6 +259,69 @@ def zigzag_numbers(folds: int, held: int) -> int:
     return 5 * folds + carrying
 
 
+def cell_window(
+    layout: TokenLayout,
+    span: Span | None,
+    constant: float,
+    *,
+    shift: float,
+    windows: int,
+    row: str = "a",
+    target: str = "w",
+) -> FeedForward:
+    """`target += psi(e - n)` and `row <- clip(row + shift, -1, 1)` on every token, rows e1, e2, .. and n1, n2, ..; exact.
+
+    psi(u) = relu(1 - max(0, u_1, .., u_m) - max(0, -u_1, .., -u_m)), the nodal hat of the Kuhn triangulation, is at most
+    1 whatever e holds. Layer 1: `relu(e_j - n_j)`, `relu(n_j - e_j)`, `relu(-1 - shift - row)`, `relu(row + shift - 1)`.
+    Then maxima of numbers >= 0 as a tree, `max(x, y) = x + relu(y - x)` with two channels for one maximum, the sum of
+    which the next layer takes; the two channels of the clip are carried. Then psi; depth 3 + ceil(log2 m).
+    """
+    if span is not None:
+        raise invalid("span", "None: windows of every token", span)
+    integer(windows, "windows", minimum=1, maximum=MOST_WINDOWS)
+    names = range(1, windows + 1)
+    first: list[Affine | Float] = [{f"e{j}": sign, f"n{j}": -sign} for sign in (1.0, -1.0) for j in names]
+    first += [{row: -1.0, ONE: -1.0 - shift}, {row: 1.0, ONE: shift - 1.0}]
+    sides = [[[j] for j in range(windows)], [[windows + j] for j in range(windows)]]  # channels that add up to a number
+    clips, channels, middle = [2 * windows, 2 * windows + 1], 2 * windows + 2, list[Float]()
+    while len(sides[0]) > 1:
+        rows, kept = list[Float](), list[list[list[int]]]()
+        for side in sides:
+            merged = list[list[int]]()
+            for k in range(0, len(side), 2):
+                merged.append([len(rows)])
+                rows.append(_sum(side[k], channels))
+                if k + 1 < len(side):
+                    merged[-1].append(len(rows))
+                    rows.append(_sum(side[k + 1], channels) - _sum(side[k], channels))
+            kept.append(merged)
+        rows += [_sum([channel], channels) for channel in clips]
+        sides, clips, channels = kept, [len(rows) - 2, len(rows) - 1], len(rows)
+        middle.append(np.array(rows))
+    psi = -_sum([*sides[0][0], *sides[1][0]], channels)
+    psi[-1] = 1.0
+    middle.append(np.array([psi, *(_sum([channel], channels) for channel in clips)]))
+    output = {target: np.array([1.0, 0.0, 0.0, 0.0]), row: np.array([0.0, 1.0, -1.0, shift])}
+    return affine_layers(layout, first, middle, output)
+
+
+def _sum(channels: Sequence[int], count: int) -> Float:
+    """The sum of some of `count` channels, and no constant."""
+    row = np.zeros(count + 1)
+    row[list(channels)] = 1.0
+    return row
+
+
+def window_numbers(windows: int) -> int:
+    """Non-zeros of `cell_window`: 17, 31, 49 for m = 1, 2, 3."""
+    total, sides = 4 * windows + 4, [1] * windows
+    while len(sides) > 1:
+        merged = [sides[k : k + 2] for k in range(0, len(sides), 2)]
+        total += 2 * sum(2 * pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in merged) + 2
+        sides = [len(pair) for pair in merged]
+    return total + 2 * sides[0] + 3 + 4
+
+
 # -- FFNs as data -----------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +361,7 @@ GADGETS = {
         lambda outside, numbers: outside(numbers.get("row", "a")) - numbers.get("most", 0.0),
         "{row} <= {most:.6g} outside",
     ),
+    "cell_window": Gadget(cell_window, _one, "{target} += psi(e - n), {row} <- clip({row} + {shift:.6g}, -1, 1)"),
     "zigzag": Gadget(zigzag, _one, "{row} += wave_{folds} - wave_{held} of {source} / 2^{doublings}"),
 }
 

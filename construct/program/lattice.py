@@ -53,7 +53,7 @@ class LatticeCode(PositionCode):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_named(self.named, self.integers, self.tokens)
+        check_named(self.named, self.integers, self.tokens)
         if len(np.unique(self.integers, axis=0)) != self.tokens:
             raise invalid("integers", "different entries for every token", self.integers)
 
@@ -166,7 +166,7 @@ class DirectionCode(PositionCode):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_named(self.named, self.integers, self.tokens)
+        check_named(self.named, self.integers, self.tokens)
         if SQUARES in self.named:
             raise invalid("named", f"names other than {SQUARES!r}, the row of squares", self.named)
         if self.apart.ndim != 1 or not np.issubdtype(self.apart.dtype, np.integer):
@@ -298,7 +298,7 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
     return at_place(name, lambda: DirectionCode(tokens, named, numbers, apart, reals))
 
 
-def _check_named(named: tuple[str, ...], integers: Int, tokens: int) -> None:
+def check_named(named: tuple[str, ...], integers: Int, tokens: int) -> None:
     if not named or len(set(named)) != len(named) or not all(named):
         raise invalid("named", "at least one entry, all names different", named)
     if integers.shape != (tokens, len(named)) or not np.issubdtype(integers.dtype, np.integer):

@@ -1,0 +1,90 @@
+"""Points of M that crowd where cells are small: drawn, thrown about others and put back on M, with the target's values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from construct.arrays import Int
+from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
+from construct.problem import Problem
+from construct.progress import tick
+from construct.ridge.coordinates import Coordinates
+from construct.targets import evaluate_target
+
+ENTRIES_AT_ONCE = 2**23  # of points in R^D
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points of M.
+
+    Attributes:
+        places: (P, k) in canonical coordinates.
+        u: (P, r), y / h.
+        values: (P,) of the target.
+    """
+
+    places: Tensor
+    u: Tensor
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, chosen: Int | Tensor) -> Cloud:
+        """Some of the points."""
+        index = torch.as_tensor(chosen)
+        return Cloud(self.places[index], self.u[index], self.values[index])
+
+    def joined(self, *others: Cloud) -> Cloud:
+        """These points, then those of others."""
+        clouds = (self, *others)
+        return Cloud(*(torch.cat([getattr(c, name) for c in clouds]) for name in ("places", "u", "values")))
+
+
+class Thrower:
+    """Makes clouds for one problem, coordinates and spacing; seeded."""
+
+    def __init__(self, problem: Problem, coordinates: Coordinates, spacing: float, seed: int) -> None:
+        self.problem, self.coordinates, self.spacing = problem, coordinates, spacing
+        self.flat: Manifold = canonical_form(problem.manifold)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+
+    def sample(self, count: int, stream: int) -> Cloud:
+        """Uniform points and those that every search looks at."""
+        places = self.flat.sample(count, self.seed + 7919 * stream)
+        if len(self.problem.watched):
+            places = torch.cat([places, self.problem.manifold.restrict(self.problem.watched)])
+        return self.at(places)
+
+    def about(self, places: Tensor, radius: float | Tensor, times: int) -> Cloud:
+        """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and projected."""
+        thrown = places.repeat_interleave(times, dim=0)
+        size = torch.as_tensor(radius, dtype=torch.float64).expand(len(places)).repeat_interleave(times)
+        noise = torch.randn(thrown.shape, generator=self.generator, dtype=torch.float64)
+        moved = thrown + noise * size[:, None]
+        found = self.flat.project(moved)
+        return self.at(found[torch.isfinite(found).all(dim=1)])
+
+    def at(self, places: Tensor) -> Cloud:
+        """Given points, in canonical coordinates (P, k)."""
+        manifold, coordinates = self.problem.manifold, self.coordinates
+        u = coordinates.within(manifold, places) / torch.from_numpy(coordinates.scale) / self.spacing
+        step, values = max(1, ENTRIES_AT_ONCE // manifold.ambient), []
+        for part in places.split(step):
+            tick()
+            values.append(evaluate_target(self.problem.target, manifold.embed(part)))
+        return Cloud(places, u, torch.cat(values) if values else torch.zeros(0, dtype=torch.float64))
+
+
+def grouped(labels: Int) -> tuple[Int, list[Int]]:
+    """Rows (n, m) that differ, in lexicographic order, and for each the places where it stands."""
+    rows, inverse, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse.ravel(), kind="stable")
+    return rows, np.split(order, np.cumsum(counts)[:-1]) if len(rows) else []
