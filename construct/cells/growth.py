@@ -1,25 +1,27 @@
 """Which cells get tokens: from the coarse to the fine, where what they inherit is not good enough.
 
-A cell of level L inherits the mean of the polynomials of its parents (`approximator`). Where that is within a tolerance of
-the target on all of M in the cell's support, it is left alone, and so are its descendants whose parents are both good: by
-convexity these are as good. Where it is not, orthogonal least squares looks for a few tokens that make it good; if there
-are none, the cell keeps at most a few that help, and its children are looked at. Tokens are fitted without the window, so
-that the blend is as good as its cells are, and all coefficients are fitted again afterwards (`fit.fit_all`).
+A cell of level L inherits the mean of the polynomials of its parents (`approximator`). Where that is within a
+tolerance of the target on all of M in the cell's support, it is left alone, and so are its descendants whose parents
+are both good: by convexity these are as good. Where it is not, orthogonal least squares looks for a few tokens that
+make it good; if there are none, the cell keeps at most a few that help, and its children are looked at. Tokens are
+fitted without the window, so that the blend is as good as its cells are, and all coefficients are fitted again
+afterwards (`fit.fit_all`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.arrays import Float, Int
 from construct.cells.approximator import CellBasis, reach_of
 from construct.cells.fit import dictionary, minimax, primitive, select, values
 from construct.cells.kuhn import members, parents
-from construct.cells.points import Cloud, Thrower, grouped
+from construct.cells.points import Cloud, Thrower, grouped, keyed
 from construct.progress import tick
 
 NEED = 220  # points of a cell
@@ -71,6 +73,9 @@ class Grown:
         self.directions.append(directions)
         self.coefficients.append(coefficients)
 
+    def copy(self) -> Grown:
+        return Grown(*(list(getattr(self, entry.name)) for entry in fields(self)))
+
     @property
     def count(self) -> int:
         return sum(map(len, self.levels))
@@ -101,18 +106,19 @@ class Growth:
         self.reach = reach_of(shape.degree)
         self.rng = np.random.default_rng(seed)
 
-    def run(self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float) -> Grown:
-        """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that it
-        holds; at most `levels` levels, and about `most` tokens. The base ends at an error `enough`."""
-        grown = Grown()
-        self._base(grown, enough)
+    def run(
+        self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float, base: Grown | None = None
+    ) -> Grown:
+        """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that
+        it holds; at most `levels` levels, and about `most` tokens. `base`: what `base(enough)` gave, if it is known."""
+        grown = self.base(enough) if base is None else base.copy()
         cloud, bad = self.thrower.sample(FIRST, 2), None
         for level in range(1, levels + 1):
             factor = 2.0 ** (level - 1)
             cloud, cells, places = self._filled(cloud, factor, bad)
             if not len(cells):
                 break
-            limits = tolerance * STRICTER ** self._strictness(cells, factor, marks)
+            limits = (tolerance * STRICTER ** self._strictness(cells, factor, marks)).astype(np.float64)
             bad, held = self._level(grown, level, cloud, cells, places, limits, last=level == levels)
             if not len(bad) or grown.count > most:
                 break
@@ -121,22 +127,23 @@ class Growth:
             cloud = near.joined(self.thrower.about(near.places, radius, 2))
         return grown
 
-    def _base(self, grown: Grown, enough: float) -> None:
-        """Tokens of level 0, by orthogonal least squares."""
+    def base(self, enough: float) -> Grown:
+        """Tokens of level 0, by orthogonal least squares until the error is at most `enough`."""
         cloud = self.thrower.sample(BASE_POINTS, 1)
-        grown.clouds.append(cloud)
+        grown = Grown(clouds=[cloud])
         if not self.shape.base:
-            return
+            return grown
         u, r = cloud.u.numpy(), cloud.u.shape[1]
         choices = dictionary(u, self.reach, primitive(r))
         if r <= 3:
             more = dictionary(u, self.reach, primitive(r, BASE_LARGEST), (1.0,))
             choices = np.unique(np.concatenate([choices, more]), axis=0)
-        atoms = values(self.empty.scale * (u @ choices.T), self.shape.degree)
+        atoms = values(self.empty.scale * np.asarray(u @ choices.T, dtype=np.float64), self.shape.degree)
         order, _ = select(atoms, cloud.values.numpy(), enough, self.shape.base)
         if order:
             coefficients, _ = minimax(atoms[:, order], cloud.values.numpy())
             grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients)
+        return grown
 
     def _filled(self, cloud: Cloud, factor: float, bad: Int | None) -> tuple[Cloud, Int, list[Int]]:
         """The cells of a level that are looked at, those that points lie in and, but for the first level, with a bad
@@ -219,9 +226,9 @@ class Growth:
         return np.split(wanted.numpy(), np.cumsum(sizes)[:-1])
 
 
-def _among(cells: Int, held: Int) -> Int:
+def _among(cells: Int, held: Int) -> NDArray[np.bool_]:
     """Which rows (n, m) are among others."""
     if not len(held):
         return np.zeros(len(cells), dtype=bool)
-    both = np.unique(np.concatenate([held, cells]), axis=0, return_inverse=True)[1].ravel()
-    return np.isin(both[len(held) :], both[: len(held)])
+    wanted, known = keyed(cells, held)
+    return np.isin(wanted, known)

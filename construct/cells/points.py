@@ -1,4 +1,5 @@
-"""Points of M that crowd where cells are small: drawn, thrown about others and put back on M, with the target's values."""
+"""Points of M that crowd where cells are small: drawn, thrown about others and put back on M, with the target's
+values."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class Thrower:
         return self.at(places)
 
     def about(self, places: Tensor, radius: float | Tensor, times: int) -> Cloud:
-        """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and projected."""
+        """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and
+        projected."""
         thrown = places.repeat_interleave(times, dim=0)
         size = torch.as_tensor(radius, dtype=torch.float64).expand(len(places)).repeat_interleave(times)
         noise = torch.randn(thrown.shape, generator=self.generator, dtype=torch.float64)
@@ -83,8 +85,25 @@ class Thrower:
         return Cloud(places, u, torch.cat(values) if values else torch.zeros(0, dtype=torch.float64))
 
 
+def keyed(*labels: Int) -> list[Int]:
+    """For rows of integers (n, m), in several arrays, one integer each that tells rows apart and keeps their order."""
+    rows = np.concatenate(labels)
+    if not rows.size:
+        return [np.zeros(len(part), dtype=np.int64) for part in labels]
+    keys = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        span = int(column.max()) - int(column.min()) + 1
+        if int(keys.max(initial=0) + 1) * span >= 2**62:  # ranks instead, which are below n
+            keys = np.unique(keys, return_inverse=True)[1].ravel().astype(np.int64)
+            column = np.unique(column, return_inverse=True)[1].ravel()
+            span = int(column.max()) + 1
+        keys = keys * span + (column - column.min())
+    return np.split(keys, np.cumsum([len(part) for part in labels])[:-1])
+
+
 def grouped(labels: Int) -> tuple[Int, list[Int]]:
     """Rows (n, m) that differ, in lexicographic order, and for each the places where it stands."""
-    rows, inverse, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse.ravel(), kind="stable")
-    return rows, np.split(order, np.cumsum(counts)[:-1]) if len(rows) else []
+    (keys,) = keyed(labels)
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return labels[order[first]], np.split(order, first[1:]) if len(first) else []
