@@ -10,7 +10,7 @@ afterwards (`fit.fit_all`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -65,16 +65,28 @@ class Grown:
     directions: list[Int] = field(default_factory=list)
     coefficients: list[Float] = field(default_factory=list)
     clouds: list[Cloud] = field(default_factory=list)
+    numbers: int = 0  # that these tokens store: coefficients, and the integers that are not 0
 
-    def add(self, level: int, centre: Int, directions: Int, coefficients: Float) -> None:
+    def add(self, level: int, centre: Int, directions: Int, coefficients: Float, windows: tuple[int, ...] = ()) -> None:
+        """Tokens on a cell; `windows`: places of its integers in the centre."""
         count = len(directions)
         self.levels.append(np.full(count, level, dtype=np.int64))
         self.centres.append(np.repeat(centre[None], count, axis=0))
         self.directions.append(directions)
         self.coefficients.append(coefficients)
+        held = np.count_nonzero(directions) + np.count_nonzero(directions @ centre)
+        self.numbers += int(held) + count * (1 + int(np.count_nonzero(centre[list(windows)])) + (level > 0))
 
     def copy(self) -> Grown:
-        return Grown(*(list(getattr(self, entry.name)) for entry in fields(self)))
+        """The same, to which more can be added."""
+        return replace(
+            self,
+            levels=list(self.levels),
+            centres=list(self.centres),
+            directions=list(self.directions),
+            coefficients=list(self.coefficients),
+            clouds=list(self.clouds),
+        )
 
     @property
     def count(self) -> int:
@@ -110,7 +122,7 @@ class Growth:
         self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float, base: Grown | None = None
     ) -> Grown:
         """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that
-        it holds; at most `levels` levels, and about `most` tokens. `base`: what `base(enough)` gave, if it is known."""
+        it holds; at most `levels` levels, and about `most` numbers stored. `base`: what `base(enough)` gave, if it is known."""
         grown = self.base(enough) if base is None else base.copy()
         cloud, bad = self.thrower.sample(FIRST, 2), None
         for level in range(1, levels + 1):
@@ -120,7 +132,7 @@ class Growth:
                 break
             limits = (tolerance * STRICTER ** self._strictness(cells, factor, marks)).astype(np.float64)
             bad, held = self._level(grown, level, cloud, cells, places, limits, last=level == levels)
-            if not len(bad) or grown.count > most:
+            if not len(bad) or grown.numbers > most:
                 break
             near = cloud.part(held)
             radius = 0.3 * self.shape.spacing / factor
@@ -142,7 +154,7 @@ class Growth:
         order, _ = select(atoms, cloud.values.numpy(), enough, self.shape.base)
         if order:
             coefficients, _ = minimax(atoms[:, order], cloud.values.numpy())
-            grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients)
+            grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients, self.shape.windows)
         return grown
 
     def _filled(self, cloud: Cloud, factor: float, bad: Int | None) -> tuple[Cloud, Int, list[Int]]:
@@ -208,7 +220,7 @@ class Growth:
                 coefficients, left = minimax(atoms[:, order], missing)
             if bad and bad[-1] is cell and left > HELP * error:
                 continue
-            grown.add(level, centre, choices[order], coefficients)
+            grown.add(level, centre, choices[order], coefficients, self.shape.windows)
         if kept:
             grown.clouds.append(cloud.part(np.unique(np.concatenate(kept))))
         return np.array(bad).reshape(-1, cells.shape[1]), np.unique(np.concatenate(held)) if held else np.zeros(0, int)

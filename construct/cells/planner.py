@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from construct.cells.approximator import CellApproximator
 from construct.cells.growth import Shape
 from construct.cells.program import cell_dense, cell_numbers, cell_overhead
 from construct.cells.refine import Refinement
 from construct.history import History
+from construct.measurement.search import search_sup
+from construct.measurement.seeds import derived_seed
 from construct.planning import Search
-from construct.problem import Problem, Sizes
+from construct.problem import SEARCH_SAMPLES, Problem, Sizes
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.projection import coordinates_for
 from construct.validation import invalid
@@ -28,10 +32,10 @@ from construct.validation import invalid
 MOST_WINDOWS = 3  # coordinates that windows look through
 MOST_COORDINATES = 6
 LEVELS, LEVELS_SINGLE = 30, 8  # at most; of float32: beyond, coordinates times 2^L are known to less than 1e-4
-MOST_TOKENS = 6000
+MOST_NUMBERS, LEAST_NUMBERS = 50_000, 8  # that the tokens of a network store
 RESERVE = 0.95  # of the goal, so that the measurement on other points meets it
-LEAST_CODES = 3  # integers that a token carries at least
-TRIALS = 14
+TRIALS = 10
+CONFIRMED, SEARCHES, AGREED = 4, 3, 0.98  # times; searches each, whose errors may be this share of the goal
 
 
 @dataclass(frozen=True)
@@ -77,34 +81,55 @@ class CellPlanner:
             got = f"{self.problem.manifold!r}, which spans {self.coordinates.count}"
             raise invalid("manifold", expected, got=got)
 
-    def plan(self) -> CellPlan:
-        """The smallest network that a shape leads to.
+    def plan(self, trials: int | None = None) -> CellPlan:
+        """The smallest network that a shape leads to, of so many shapes that are tried.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: none reaches epsilon.
         """
-        best: tuple[int, CellApproximator, Variant] | None = None
-        tried = set[Variant]()
-        for _ in range(TRIALS):
-            variant = next((v for v in self._variants(None if best is None else best[2]) if v not in tried), None)
+        best: CellApproximator | None = None
+        numbers, chosen, tried = None, None, set[Variant]()
+        for _ in range(TRIALS if trials is None else trials):
+            variant = next((v for v in self._variants(chosen) if v not in tried), None)
             if variant is None:
                 break
             tried.add(variant)
-            found = self._found(variant, None if best is None else best[0])
-            if found is not None and (best is None or cell_numbers(found) < best[0]):
-                best = cell_numbers(found), found, variant
+            found = self._found(variant, numbers)
+            if found is not None and (best is None or cell_numbers(found) < cell_numbers(best)):
+                best, numbers, chosen = found, cell_numbers(found), variant
+        if best is not None and chosen is not None:
+            best = self._confirmed(best, chosen)
         if best is None:
             raise self.search.failure()
-        return CellPlan(best[1], self.search.chosen(sizes_of(best[1]), str(best[2])))
+        return CellPlan(best, self.search.chosen(sizes_of(best), str(chosen)))
+
+    def _confirmed(self, made: CellApproximator, variant: Variant) -> CellApproximator | None:
+        """An approximator, where searches from other points find no larger error; else what its variant leads to when
+        these points are watched as well."""
+        found: CellApproximator | None = made
+        for attempt in range(CONFIRMED):
+            if found is None:
+                return None
+            error, worst = self.problem.error(found), list[Tensor]()
+            for number in range(SEARCHES):
+                seed = derived_seed(self.problem.seed, "planning", 100 + SEARCHES * attempt + number)
+                seen = search_sup(error, self.problem.manifold, SEARCH_SAMPLES, seed)
+                if seen.sup > AGREED * self.search.goal:
+                    worst.append(seen.worst_point)
+            if not worst:
+                return found
+            self.problem = self.problem.watching(torch.stack(worst))
+            found = self._found(variant, None)
+        return found
 
     def _found(self, variant: Variant, below: int | None) -> CellApproximator | None:
         """What a variant leads to, where that is within epsilon, the budget, and fewer than `below` numbers."""
         shape = variant.shape
         limit = min(n for n in (below, self.search.dearest, 2**31) if n is not None)
         overhead = cell_overhead(self.coordinates.count, len(shape.windows), shape.degree)
-        most = min(MOST_TOKENS, (limit - overhead) // (1 + LEAST_CODES))
-        if most < 1:
-            self.search.dear(Sizes(1, None, shape.degree), overhead + 1 + LEAST_CODES, str(variant))
+        most = min(MOST_NUMBERS, limit - overhead)
+        if most < LEAST_NUMBERS:
+            self.search.dear(Sizes(1, None, shape.degree), overhead + LEAST_NUMBERS, str(variant))
             return None
 
         def say(made: CellApproximator, error: float) -> None:
@@ -126,25 +151,25 @@ class CellPlanner:
         half = float((1 / self.coordinates.scale).max())
         windows = tuple(places)[:MOST_WINDOWS]
         one = self.problem.manifold.dim == 1
-        first = Shape(3, windows, 0.7 * half, 8, 2, 1) if one else Shape(6, windows, 0.8 * half, 12, 2, 2)
+        first = Shape(3, windows, 0.7 * half, 4, 3, 0) if one else Shape(6, windows, 0.8 * half, 12, 2, 2)
         yield Variant(first, 7.0 if one else 4.0)
-        yield Variant(replace(first, most=3, interior=0 if one else 2), 7.0 if one else 4.0)
         if best is None:
+            yield Variant(replace(first, most=2, interior=1), 4.0)
             for degree, spacing in itertools.product((3, 6), (0.4, 0.8)):
                 yield Variant(replace(first, degree=degree, spacing=spacing * half, most=4), 4.0)
             return
         shape, theta = best.shape, best.theta
+        if len(shape.windows) > 1:
+            for place in places:
+                yield Variant(replace(shape, windows=(place,)), theta)
         yield Variant(replace(shape, spacing=0.5 * half if shape.spacing > 0.6 * half else 0.8 * half), theta)
-        for place in places:
-            yield Variant(replace(shape, windows=(place,)), theta)
         yield Variant(shape, 7.0 if theta < 7 else 4.0)
         yield Variant(replace(shape, base=2 * shape.base), theta)
-        yield Variant(replace(shape, base=shape.base // 2), theta)
         yield Variant(replace(shape, most=shape.most + 1), theta)
         if shape.most > 1:
             yield Variant(replace(shape, most=shape.most - 1), theta)
+        yield Variant(replace(shape, base=shape.base // 2), theta)
         yield Variant(replace(shape, interior=0 if shape.interior else 1), theta)
-        yield Variant(replace(shape, degree=6 if shape.degree == 3 else 3), theta)
 
 
 def plan(problem: Problem, budget: int | None, *, single: bool = False) -> CellPlan:

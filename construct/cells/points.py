@@ -18,6 +18,8 @@ from construct.ridge.coordinates import Coordinates
 from construct.targets import evaluate_target
 
 ENTRIES_AT_ONCE = 2**23  # of points in R^D
+NEARER = tuple(2.0**-k for k in range(0, 24, 2))
+AROUND = 2  # points about each that is watched, for each of these distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +60,17 @@ class Thrower:
         self.seed = seed
 
     def sample(self, count: int, stream: int) -> Cloud:
-        """Uniform points and those that every search looks at."""
-        places = self.flat.sample(count, self.seed + 7919 * stream)
-        if len(self.problem.watched):
-            places = torch.cat([places, self.problem.manifold.restrict(self.problem.watched)])
-        return self.at(places)
+        """Uniform points, those that every search looks at, and some about these."""
+        cloud = self.at(self.flat.sample(count, self.seed + 7919 * stream))
+        if not len(self.problem.watched):
+            return cloud
+        watched = self.problem.manifold.restrict(self.problem.watched)
+        return cloud.joined(self.at(watched), self.nearer(watched, AROUND))
+
+    def nearer(self, places: Tensor, times: int) -> Cloud:
+        """Points about others (P, k) at all distances from the spacing to almost 0, `times` for each and distance."""
+        radii = self.spacing * torch.tensor(NEARER, dtype=torch.float64)
+        return self.about(places.repeat_interleave(len(radii), dim=0), radii.repeat(len(places)), times)
 
     def about(self, places: Tensor, radius: float | Tensor, times: int) -> Cloud:
         """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and

@@ -23,7 +23,6 @@ FIT_POINTS, POINTS_EACH = 25_000, 8
 AIM, LOOKED = 0.9, 0.7  # of the goal: what a fit must reach; above, fresh points join it
 FRESH, WORST, ABOUT = 8000, 60, 6
 REFITS = 6  # fits on more and more points
-NEARER = tuple(2.0**-k for k in range(0, 24, 2))  # radii, of the spacing, at which points are thrown about a worst one
 MARKS = 9  # rounds
 
 
@@ -69,7 +68,7 @@ class Refinement:
     def run(
         self, goal: float, most: int, say: Callable[[CellApproximator, float], None] = lambda made, error: None
     ) -> Refined | None:
-        """The first round whose error is at most the goal, with at most `most` tokens; None: there is none.
+        """The first round whose error is at most the goal, with tokens that store at most `most` numbers; or None.
 
         say: told of the approximator and the error of every round.
         """
@@ -77,7 +76,7 @@ class Refinement:
         for number in range(1, MARKS + 1):
             growth = Growth(self.thrower, self.empty, self.shape, self.seed)
             grown = growth.run(self.theta * goal, self.levels, marks, most, goal / 2, base)
-            if grown.count > most:
+            if grown.numbers > most:
                 return None
             found = self._settled(grown, goal)
             say(found.joint.approximator, found.error)
@@ -118,8 +117,7 @@ class Refinement:
             if found.sup <= goal:
                 return fresh.part(np.zeros(0, dtype=np.int64)), max(found.sup, float(errors.max()))
             place = self.problem.manifold.restrict(found.worst_point[None])
-            radii = self.shape.spacing * torch.tensor(NEARER, dtype=torch.float64)
-            fresh = self.thrower.at(place).joined(self.thrower.about(place.expand(len(radii), -1), radii, 2 * ABOUT))
+            fresh = self.thrower.at(place).joined(self.thrower.nearer(place, 2 * ABOUT))
             errors = self._errors(made, fresh)
         return fresh.part(np.flatnonzero(errors > LOOKED * goal)), float(errors.max())
 
