@@ -105,7 +105,8 @@ def registers_of(windows: int) -> tuple[str, ...]:
 
 
 def cell_numbers(approximator: CellApproximator) -> int:
-    """Non-zeros of `cell_program(approximator)` and the integers that its tokens carry, but for what is 0."""
+    """Non-zeros of `cell_program(approximator)` and the integers that its tokens carry, but for what is 0: its stored
+    numbers, or a few more where chance makes a row of integers look like a formula."""
     basis = approximator.basis.subset(np.flatnonzero(approximator.coefficients.numpy()))
     central = basis.coordinates.projection is not None and bool(np.any(basis.coordinates.centre))
     held = [basis.directions, basis.offsets, basis.cells, basis.factors]
