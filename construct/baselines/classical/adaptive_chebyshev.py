@@ -43,11 +43,11 @@ from construct.validation import integer, invalid, message, positive_real
 
 DECADES = 8
 FIRST_POINTS = 4000
-SIZES = {1: (40, 120), 2: (60, 180, 500)}  # most coefficients of a leaf for d = 1 and d > 1: of the first look .. at all
+SIZES = {1: (40, 120), 2: (60, 200, 700)}  # most coefficients of a leaf for d = 1 and d > 1: of the first look .. at all
 HOPEFUL = 1.5  # times the degree that these allow is what the decay of the errors may ask for
 CAPS = (0, 1, 3)
 POINTS_EACH = 5  # of a leaf for each coefficient, half of them to check it
-LAWSON = 12
+LAWSON, LAWSON_LARGE, LARGE = 12, 4, 200  # steps; for more than LARGE coefficients
 LEAST_SQUARES_LOSS = 3.0  # how much larger than the smallest possible its largest error is taken to be
 SLOWING = 0.7  # of an earlier rate of decay: slower is none of an analytic function
 CHEAP = 12  # numbers of a leaf that is not split
@@ -151,8 +151,8 @@ class Prefixes:
 
     def coefficients(self, count: int) -> tuple[Float, float]:
         """Near-minimax ones (count,) of the first products, and the largest error on the points."""
-        q = self.orthonormal[None, :, :count]
-        found, error = minimax(q, self.values[None], torch.ones_like(self.values)[None], steps=LAWSON)
+        q, steps = self.orthonormal[None, :, :count], LAWSON if count <= LARGE else LAWSON_LARGE
+        found, error = minimax(q, self.values[None], torch.ones_like(self.values)[None], steps=steps)
         solved = torch.linalg.solve_triangular(self.triangle[:count, :count], found[0][:, None], upper=True)
         return solved[:, 0].numpy(), float(error)
 
