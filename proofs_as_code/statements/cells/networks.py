@@ -1,12 +1,12 @@
-"""Theorem A: the lattice network is its formula on all of R^D, gates of constant 2 are enough, and its sizes are formulas.
+"""Theorem A: the lattice network is its formula on all of R^D, with gates of constant 2, and its sizes are formulas.
 
 Let `p = 2^i 3^j >= 2`, any number of tokens, any cells, centres, directions, levels and coefficients. The network of
 `construct.cells.program` has
 
     width    r + 2m + 8                       blocks  2 + i + j
     tokens   D + 1 + N  (+ 1)                 heads   m + 4 + i + j  (+ m), at most m + 2 (+ m) in a block
-    depth    3 + ceil(log2 m) of its FFN      non-zeros  N + 1 + [c_0] + Z + 2(2r + 3) + 3m + F_m + 14 + 10 j + 11 i  (+
-    3m)
+    depth    3 + ceil(log2 m) of its FFN
+    non-zeros  N + 1 + [c_0] + Z + 2(2r + 3) + 3m + F_m + 14 + 10 j + 11 i  (+ 3m)
 
 with Z the centres that are not 0 and `F_m = 17, 31, 49` for m = 1, 2, 3; in brackets what a projection adds (a token
 and Z = 1 where its centre is not 0). Nothing but the number of tokens and of non-zeros depends on N, hence on epsilon
@@ -365,10 +365,10 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement(
         name="cells.network.counts",
         source="ours",
-        claim="width r + 2m + 8, 2 + maps blocks, m + 4 + maps heads, depth 3 + ceil(log2 m), D + 1 + N tokens, N + 2(2r "
-        "+ 3) + 3m + F_m + 15 + 10 m3 + 11 m2 non-zeros [+ c_0, centres]: only the last two depend on N, d nowhere",
-        latex=r"Width $r+2m+8$, $2+m_2+m_3$ blocks, $m+4+m_2+m_3$ heads, depth $3+\lceil\log_2m\rceil$, $D+1+N$ tokens, "
-        r"$N+2(2r+3)+3m+F_m+15+10m_3+11m_2$ non-zeros besides $c_0$ and centres.",
+        claim="width r + 2m + 8, 2 + maps blocks, m + 4 + maps heads, depth 3 + ceil(log2 m), D + 1 + N tokens, N + "
+        "2(2r + 3) + 3m + F_m + 15 + 10 m3 + 11 m2 non-zeros [+ c_0, centres]: only the last two depend on N, d nowhere",
+        latex=r"Width $r+2m+8$, $2+m_2+m_3$ blocks, $m+4+m_2+m_3$ heads, depth $3+\lceil\log_2m\rceil$, $D+1+N$ "
+        r"tokens, $N+2(2r+3)+3m+F_m+15+10m_3+11m_2$ non-zeros besides $c_0$ and centres.",
         hypotheses={
             "net": Hypothesis("m <= r <= 6, p up to 108, any tokens", nets(DEGREES, most=6, tokens=40)),
         },
