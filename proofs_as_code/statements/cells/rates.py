@@ -190,7 +190,7 @@ RANGES = {
     Target("end", 0.5, 3): (20, 6),
     Target("cantor", 0.5, 1): (6, 5),
     Target("cantor", 0.5, 2): (6, 5),
-    Target("cantor", 0.75, 2): (8, 6),
+    Target("cantor", 0.75, 2): (8, 8),
     Target("sequence", 0.5, 2): (6, 6),
     Target("sequence", 0.5, 3): (6, 6),
     Target("line", 0.5, 2): (8, 6),
