@@ -47,6 +47,7 @@ LAYERS = (
     "paper",
     "symmetry",
     "ridge",
+    "cells",
     "theory",
     "certificates",
     "architecture",

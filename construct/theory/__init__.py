@@ -2,7 +2,7 @@
 
 `covering`: the class, its parameter-Lipschitz constant, its covering number (HL24, Lemma 2). `sensitivity`: the same
 for one network, from its weights. `theorem`: error and sizes of the paper construction as formulas (HL24, Theorem 2).
-`regression`: least squares over the class (HL24, Theorem 1).
+`regression`: least squares over the class (HL24, Theorem 1). `lattice`: cells and sizes of the lattice construction.
 """
 
 from construct.theory.covering import StepConstants, class_log_lipschitz, log_covering_number, step_constants
