@@ -50,7 +50,7 @@ def random_cells(rng: np.random.Generator, *, projected: bool = False, most: int
     return CellApproximator(basis, torch.from_numpy(coefficients), float(rng.choice([0.0, rng.normal()])))
 
 
-def refined(manifold: Manifold, target: Any, epsilon: float, shape: Shape, most: int = 200) -> CellApproximator:
+def refined(manifold: Manifold, target: Any, epsilon: float, shape: Shape, most: int = 3000) -> CellApproximator:
     """The adaptive fit of a target."""
     problem = Problem(target, manifold, epsilon, None, 0, lambda *_: None, None)
     found = Refinement(problem, coordinates_of(manifold, 0), shape, 4.0, 20).run(epsilon, most)
