@@ -27,7 +27,7 @@ from construct.certificates.ridge_cells import RidgeBounds, order_of
 from construct.certificates.ridges import NetworkRidges, ridges_of
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
-from construct.certificates.window_cells import WindowBounds
+from construct.certificates.window_cells import WINDOW_ORDERS, WindowBounds
 from construct.certificates.windows import NetworkCells, cells_of
 from construct.devices import on_cpu
 from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
@@ -217,9 +217,9 @@ def _bounds(
     most, given = ORDERS[formula.dim], (manifold.frame.tolist(), manifold.offset.tolist())
     if isinstance(network, NetworkCharts):
         return CellBounds(network, target, formula, given[0], most, given[1])
-    order = order_of(formula.dim, network.degree, len(formula.components))
     if isinstance(network, NetworkCells):
-        return WindowBounds(network, target, formula, given[0], order, given[1])
+        return WindowBounds(network, target, formula, given[0], WINDOW_ORDERS[formula.dim], given[1])
+    order = order_of(formula.dim, network.degree, len(formula.components))
     return RidgeBounds(network, target, formula, given[0], order, given[1])
 
 

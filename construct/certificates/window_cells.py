@@ -35,7 +35,9 @@ from construct.expressions import Expression
 from construct.manifolds import Formula
 from construct.progress import tick
 
-MOST_PIECES = 64  # of a cell; with more it is divided without a bound
+WINDOW_ORDERS = {1: 5, 2: 5, 3: 3}  # of the expansions, by d: cells are small against the lattice
+MOST_PIECES = 64  # of a cell, as about a vertex of a lattice of three windows; with more it is divided without a bound
+MOST_HINGES = 7  # that windows ask for first
 MOST_ENTRIES = 1 << 22  # coefficients of ridge functions at once
 
 Signs = Mapping[int, bool]
@@ -99,6 +101,7 @@ class WindowBounds(RidgeBounds):
         cells, pieces, left = list[int](), list[Piece](), list[list[int]]()
         bound, seen = np.zeros(len(near)), np.zeros(len(near))
         for place, windows in enumerate(near):
+            windows = [window for window in windows if hinges.highest(window)[place] > 0]
             found = self._pieces(hinges, place, windows)
             if found is None:
                 bound[place] = np.inf
@@ -108,38 +111,47 @@ class WindowBounds(RidgeBounds):
             pieces += found
             positive = np.any([piece.forms != ZERO_FORM for piece in found], axis=0)
             left.append([window for window in windows if positive[window]])
-        start = 0
-        while start < len(pieces):
-            stop = self._together(pieces, start)
-            rows, some = np.array(cells[start:stop]), pieces[start:stop]
-            there = Points(points.y[rows], points.rest[rows], points.f[rows], points.spread[rows], points.axis[rows])
-            value, rest = self._combined(there, np.stack([piece.forms for piece in some]))
-            largest = self._largest(value, there, rest)
+        for some in self._together(cells, pieces):
+            rows = np.array([cells[n] for n in some])
+            asked, rows_of = np.unique(rows, return_inverse=True)
+            there = _rows(points, asked)
+            value, rest = self._combined(there, rows_of, np.stack([pieces[n].forms for n in some]))
+            largest = self._largest(value, _rows(points, rows), rest)
             largest[~(largest >= 0)] = np.inf
             np.maximum.at(bound, rows, largest)
-            centre = value[:, 0] - there.f[:, 0]
+            centre = value[:, 0] - points.f[rows, 0]
             attained = np.maximum(np.abs(centre.middle) - centre.radius * GROW, 0.0)
-            for n, piece in enumerate(some):
-                if hinges.at_centre(int(rows[n]), piece.signs):
-                    seen[rows[n]] = np.fmax(seen[rows[n]], attained[n])
-            start = stop
+            for place, n, least in zip(rows.tolist(), some, attained, strict=True):
+                if hinges.at_centre(place, pieces[n].signs):
+                    seen[place] = np.fmax(seen[place], least)
         return bound, seen, left
 
-    def _together(self, pieces: Sequence[Piece], start: int) -> int:
-        """The end of a run of pieces that are looked at together."""
-        used, most = pieces[start].forms != ZERO_FORM, max((group.degree for group in self.network.groups), default=0)
-        for stop in range(start + 1, len(pieces)):
-            used = used | (pieces[stop].forms != ZERO_FORM)
-            tokens = sum(int(used[place].sum()) for place in self.lattice.places)
-            if (stop + 1 - start) * (tokens + int(used.sum())) * (most + 1) > MOST_ENTRIES:
-                return stop
-        return len(pieces)
+    def _together(self, cells: Sequence[int], pieces: Sequence[Piece]) -> list[range]:
+        """Runs of pieces that are looked at together."""
+        most, runs, start = 1 + max((group.degree for group in self.network.groups), default=0), list[range](), 0
+        used = np.zeros(self.windows.count, dtype=bool)
+        for stop, piece in enumerate(pieces):
+            used |= piece.forms != ZERO_FORM
+            tokens = sum(int(used[place].sum()) for place in self.lattice.places) + int(used.sum())
+            if stop > start and (stop + 1 - start) * tokens * most > MOST_ENTRIES:
+                runs.append(range(start, stop))
+                start, used = stop, piece.forms != ZERO_FORM
+        return [*runs, range(start, len(pieces))] if pieces else []
 
     def _pieces(self, hinges: _Hinges, place: int, near: Sequence[int]) -> list[Piece] | None:
         """The pieces of a cell; None where they are too many."""
         forms = np.full(self.windows.count, ZERO_FORM)
         forms[0] = ONE_FORM
-        work, found = [(dict[int, bool](), forms, list(near))], list[Piece]()
+        pending, undecided_hinges = list[int](), set[int]()
+        for window in near:
+            try:
+                forms[window] = self.windows.form_of(window, lambda h: hinges.positive(place, h, {}))
+            except UndecidedError as undecided:
+                pending.append(window)
+                undecided_hinges.add(undecided.hinge)
+                if len(undecided_hinges) > MOST_HINGES:
+                    return None
+        work, found = [(dict[int, bool](), forms, pending)], list[Piece]()
         while work:
             signs, forms, open_ones = work.pop()
             later = list[int]()
@@ -159,21 +171,21 @@ class WindowBounds(RidgeBounds):
 
     # -- the network -------------------------------------------------------------------------------
 
-    def _combined(self, points: Points, forms: Int) -> tuple[Balls, Float]:
-        """T_a, (B, S), and a bound of the rest, (B,), for windows that are the given forms, (B, n)."""
-        rows, size = points.f.shape
+    def _combined(self, points: Points, rows: Int, forms: Int) -> tuple[Balls, Float]:
+        """T_a, (R, S), and a bound of the rest, (R,), for windows that are the given forms (R, n) on the cells `rows`
+        (R,)."""
         used = np.flatnonzero((forms != ZERO_FORM).any(axis=0))
         y, delta = points.y[:, :, 0], _moving(points.y)
         sizes = self._sizes(delta, points.rest)
         rho = sizes.sum(axis=2) * GROW
-        linear, constant = (part[forms[:, used]] for part in self.windows.balls())  # (B, n, k), (B, n)
-        window = (linear @ y[:, :, None])[..., 0] + constant
-        change = (linear.size() @ rho[:, :, None])[..., 0] * GROW
+        linear, constant = (part[forms[:, used]] for part in self.windows.balls())  # (R, n, k), (R, n)
+        window = (linear @ y[rows][:, :, None])[..., 0] + constant
+        change = (linear.size() @ rho[rows][:, :, None])[..., 0] * GROW
         constants = self.lattice.constants[used]
         total = (window @ constants[:, None])[:, 0]
-        sums = [Balls.exact(np.zeros((rows, len(level)))) for level in self.powers.levels[1:]]
+        sums = [Balls.exact(np.zeros((len(rows), len(level)))) for level in self.powers.levels[1:]]
         sums[0] = (constants[None, None, :] @ linear)[:, 0]  # products of one factor are in the order of the factors
-        rest = np.zeros(rows)
+        rest = np.zeros(len(rows))
         where = np.full(self.windows.count, -1)
         where[used] = np.arange(len(used))
         for whole, places, levels in zip(self.network.groups, self.lattice.places, self.forms, strict=True):
@@ -185,42 +197,44 @@ class WindowBounds(RidgeBounds):
             start = np.clip(at.middle, group.low, group.high)
             clamped = start != at.middle
             weighted = group.series(start) * group.weight
-            total = total + ((window[:, of] * weighted[0])[:, None, :] @ _ones(len(chosen)))[:, 0, 0]
-            moving = Balls(*(np.where(clamped, 0.0, part) for part in (weighted.middle, weighted.radius)))
-            for j in range(1, len(levels) + 1):
-                if j <= group.degree:
-                    sums[j - 1] = sums[j - 1] + (window[:, of] * moving[j]) @ levels[j - 1][chosen]
-                if j <= group.degree + 1:
-                    before = weighted[0] if j == 1 else moving[j - 1]
-                    below = _ones(len(chosen)) if j == 1 else levels[j - 2][chosen]
-                    for i, columns in enumerate(self.raised[j - 1]):
-                        part = (linear[:, of, i] * before) @ below
-                        sums[j - 1] = sums[j - 1] + _spread(part, columns, len(self.powers.levels[j]))
             reach = np.where(clamped, 0.0, rho @ group.linear.size().T * GROW)
             off = self._off(group, at, clamped, delta, sizes)
-            rest = rest + self._lost(weighted.size(), reach, off, window.size()[:, of], change[:, of], len(levels))
-        value = Balls.exact(np.zeros((rows, size)))
+            costs = self._costs(weighted.size(), reach, off, len(levels))
+            own, moved = window[:, of], change[:, of]
+            first, more, longer = (cost[rows] for cost in costs)
+            lost = (own.size() + moved) * first + own.size() * more + moved * longer
+            rest = rest + lost.sum(axis=1) * GROW**2
+            moving = Balls(*(np.where(clamped, 0.0, part) for part in (weighted.middle, weighted.radius)))
+            total = total + _row_sums(own * weighted[0][rows])
+            before, below = weighted[0][rows], _ones(len(chosen))
+            for j, level in enumerate(levels[: group.degree + 1], 1):
+                for i, columns in enumerate(self.raised[j - 1]):
+                    part = (linear[:, of, i] * before) @ below
+                    sums[j - 1] = sums[j - 1] + _spread(part, columns, len(self.powers.levels[j]))
+                if j <= group.degree:
+                    before, below = moving[j][rows], level[chosen]
+                    sums[j - 1] = sums[j - 1] + (own * before) @ below
+        value = Balls.exact(np.zeros((len(rows), self.space.size)))
         value.middle[:, 0], value.radius[:, 0] = total.middle, total.radius
-        for j, (level, products) in enumerate(zip(sums, self.powers.of_jets(delta), strict=False), 1):
-            part = (level[:, None, :] @ products)[:, 0]
-            pad = ((0, 0), (self.powers.starts[j], 0))
-            value = value + Balls(np.pad(part.middle, pad), np.pad(part.radius, pad))
-        return value, (rest + self._truncated(sums, sizes)) * GROW
+        powers = self.powers.of_jets(delta)
+        for cell in range(len(points.rest)):
+            here = np.flatnonzero(rows == cell)
+            for level, products, start_at in zip(sums, powers, self.powers.starts[1:], strict=False):
+                part = level[here] @ products[cell]
+                found = value[here, start_at:] + part
+                value.middle[here, start_at:], value.radius[here, start_at:] = found.middle, found.radius
+        return value, (rest + self._truncated(sums, sizes[rows])) * GROW
 
-    def _lost(self, weighted: Float, reach: Float, off: Float, window: Float, change: Float, levels: int) -> Float:
-        """What clips and the rounding of a_t cost, and products of more than `levels` factors, the windows among them,
-        (B,)."""
+    def _costs(self, weighted: Float, reach: Float, off: Float, levels: int) -> tuple[Float, Float, Float]:
+        """What clips and the rounding of a_t cost a unit of the window and of its change; products of more than
+        `levels` factors a unit of the window; and those of `levels` factors and more of its change, (B, n) each."""
         far = (reach + off) * GROW
         slope, tail, longer = np.zeros_like(far), np.zeros_like(far), np.zeros_like(far)
         for j in range(len(weighted) - 1, 0, -1):
             slope = slope * far + j * weighted[j]
-            if j > levels:
-                tail = tail * reach + weighted[j]
-            if j > levels - 1:
-                longer = longer * reach + weighted[j]
-        lost = (window + change) * slope * off + window * tail * reach ** (levels + 1)
-        lost = lost + change * longer * reach**levels
-        return np.asarray(lost.sum(axis=1) * GROW**3)
+            tail = tail * reach + weighted[j] if j > levels else tail
+            longer = longer * reach + weighted[j] if j >= levels else longer
+        return slope * off * GROW, tail * reach ** (levels + 1) * GROW, longer * reach**levels * GROW
 
 
 class _Hinges:
@@ -232,6 +246,17 @@ class _Hinges:
         self.end = [*bounds.powers.starts, bounds.space.size][order + 1]
         self.more = sizes[:, :, order:].sum(axis=2) * GROW
         self.known: dict[int, tuple[Float, Float, Float, Float]] = {}
+        self._highest: dict[int, Float] = {}
+        own = sorted({ZERO_FORM, *bounds.windows.own})
+        self.known.update(zip(own, zip(*self._of(own), strict=True), strict=True))
+        self.known[ZERO_FORM] = (np.zeros(len(self.y.middle)),) * 4  # without what underflow may add
+
+    def highest(self, window: int) -> Float:
+        """Upper bounds of a window, NaN where there are none, (B,)."""
+        if window not in self._highest:
+            found = self.bounds.windows.highest(window, lambda form: self.ends(form)[:2])
+            self._highest[window] = np.where(np.isnan(found), np.inf, found)
+        return self._highest[window]
 
     def positive(self, place: int, hinge: int, signs: Signs) -> bool:
         """Whether a hinge is >= 0 on a cell, or assumed to be; raises where it may be < 0 as well."""
@@ -253,20 +278,28 @@ class _Hinges:
         return True
 
     def ends(self, hinge: int) -> tuple[Float, Float, Float, Float]:
-        """Its lower and upper ends on all cells, and those at their centres, (B,) each."""
+        """The lower and upper ends of a form on all cells, and those at their centres, (B,) each."""
         if hinge not in self.known:
-            linear, constant = (part[hinge : hinge + 1] for part in self.bounds.windows.balls())
-            at = (self.y @ linear.transposed() + constant)[:, 0]
-            form = (linear @ self.delta[:, :, 1 : self.end])[:, 0]
-            more = (self.more @ linear.size().T)[:, 0] * GROW
-            even = self.bounds.even[1 : self.end]
-            up = np.where(even, np.maximum(form.high(), 0.0), form.size()).sum(axis=1)
-            down = np.where(even, np.maximum(-form.low(), 0.0), form.size()).sum(axis=1)
-            low, high = at.low(), at.high()
-            rounding = 2.0**-50 * (np.abs(low) + np.abs(high) + up + down)
-            ends = low - (down + more) * GROW - rounding, high + (up + more) * GROW + rounding
-            self.known[hinge] = (*ends, low, high)
+            low, high, *centre = self._of([hinge])
+            self.known[hinge] = low[0], high[0], centre[0][0], centre[1][0]
         return self.known[hinge]
+
+    def _of(self, forms: Sequence[int]) -> tuple[Float, Float, Float, Float]:
+        """The same for some forms, (n, B) each."""
+        linear, constant = (part[list(forms)] for part in self.bounds.windows.balls())
+        at = linear @ self.y.transposed() + constant[:, None]
+        turned = Balls(*(part[:, :, 1 : self.end].transpose(1, 0, 2) for part in (self.delta.middle, self.delta.radius)))
+        cells, terms = turned.shape[1:]
+        flat = Balls(turned.middle.reshape(-1, cells * terms), turned.radius.reshape(-1, cells * terms))
+        product = linear @ flat
+        form = Balls(*(part.reshape(-1, cells, terms) for part in (product.middle, product.radius)))
+        more = linear.size() @ self.more.T * GROW
+        even = self.bounds.even[1 : self.end]
+        up = np.where(even, np.maximum(form.high(), 0.0), form.size()).sum(axis=2)
+        down = np.where(even, np.maximum(-form.low(), 0.0), form.size()).sum(axis=2)
+        low, high = at.low(), at.high()
+        rounding = 2.0**-50 * (np.abs(low) + np.abs(high) + up + down)
+        return low - (down + more) * GROW - rounding, high + (up + more) * GROW + rounding, low, high
 
 
 def _moving(y: Balls) -> Balls:
@@ -285,6 +318,16 @@ def _part(group: Ridges, chosen: Int) -> Ridges:
         high=group.high[chosen],
         weight=group.weight[chosen],
     )
+
+
+def _rows(points: Points, rows: Int) -> Points:
+    """Those on some cells, repeated or not."""
+    return Points(points.y[rows], points.rest[rows], points.f[rows], points.spread[rows], points.axis[rows])
+
+
+def _row_sums(values: Balls) -> Balls:
+    """(R, n) -> (R,)."""
+    return (values @ _ones(values.shape[1]))[:, 0]
 
 
 def _ones(count: int) -> Balls:

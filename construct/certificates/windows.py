@@ -18,7 +18,7 @@ import numpy as np
 from flint import arb, fmpq
 from torch import Tensor
 
-from construct.arrays import Int
+from construct.arrays import Float, Int
 from construct.certificates.ballarrays import Balls
 from construct.certificates.charts import OnManifold
 from construct.certificates.extraction import NetworkFormula
@@ -63,6 +63,7 @@ class Windows:
         self._interned((*none, fmpq(1)))
         self.outputs = [self._circuit(self.table[name].definition[0]) for name in names]
         self._needed = [self._below(circuit) for circuit in self.outputs]
+        self.own = [self._interned(circuit[0]) for circuit in (*self.circuits, *self.outputs)]  # without their ReLUs
 
     @property
     def count(self) -> int:
@@ -81,6 +82,15 @@ class Windows:
                 sign = positive(sign[0]) == sign[1]
             fired[relu] = number if sign else ZERO_FORM
         return self._resolved(-window, self.outputs[window - 1], fired)
+
+    def highest(self, window: int, ends: Callable[[int], tuple[Float, Float]]) -> Float:
+        """Upper bounds of a window other than 0, where `ends` gives those of forms: arrays of one shape."""
+        ranges: dict[int, tuple[Float, Float]] = {}
+        for relu in self._needed[window - 1]:
+            low, high = self._ends(self.circuits[relu], ends(self.own[relu]), ranges)
+            ranges[relu] = np.maximum(low, 0.0), np.maximum(high, 0.0)
+        place = len(self.circuits) + window - 1
+        return self._ends(self.outputs[window - 1], ends(self.own[place]), ranges)[1]
 
     def balls(self) -> tuple[Balls, Balls]:
         """linear and constant of all forms that are known by now."""
@@ -134,6 +144,19 @@ class Windows:
                 found.add(relu)
                 work += [inner for _, inner in self.circuits[relu][1]]
         return sorted(found)
+
+    def _ends(
+        self, circuit: Circuit, own: tuple[Float, Float], ranges: dict[int, tuple[Float, Float]]
+    ) -> tuple[Float, Float]:
+        low, high = own
+        for factor, relu in circuit[1]:
+            size, (least, most) = abs(float(arb(factor))), ranges[relu]
+            if factor < 0:
+                least, most = -most, -least
+            low, high = low + least * size, high + most * size
+            rounding = 2.0**-50 * (np.abs(low) + np.abs(high) + size * (np.abs(least) + np.abs(most)))
+            low, high = low - rounding, high + rounding
+        return low, high
 
     def _resolved(self, key: int, circuit: Circuit, fired: dict[int, int]) -> int:
         values = tuple(fired[relu] for _, relu in circuit[1])
