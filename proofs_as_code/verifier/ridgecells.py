@@ -17,6 +17,7 @@ f has Lagrange's remainder, in each order: the least of these bounds counts. A p
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -43,7 +44,7 @@ from proofs_as_code.verifier.near import (
 from proofs_as_code.verifier.network import Network
 from proofs_as_code.verifier.schema import Certificate
 
-AT_ONCE, MORE, MOST_FORMS = 32, 6, 1 << 22
+AT_ONCE, MOST_FORMS = 32, 1 << 22
 Place = tuple[list[float], list[float], int]  # a cell, and how often a leaf was halved for it
 
 
@@ -57,9 +58,9 @@ class RidgeCells:
         self.jets, k = Jets(len(manifold.lower), proof.order), len(proof.box)
         chains: dict[Any, list[Ridge]] = {}
         for ridge in network.ridges:
-            chains.setdefault(ridge.chain, []).append(ridge)
-        parts = [(c, Group.parts(c, members, MOST_FORMS)) for c, members in chains.items()]
-        self.groups = [Group(chain, part, k) for chain, some in parts for part in some]
+            chains.setdefault((ridge.window, ridge.chain), []).append(ridge)
+        parts = [(c, Group.parts(c[1], members, MOST_FORMS)) for c, members in chains.items()]
+        self.groups = [Group(chain, part, k, window) for (window, chain), some in parts for part in some]
         self.factors = min(proof.order, max((group.degree for group in self.groups), default=0))
         products = math.comb(k + self.factors, k)
         size = max(len(network.ridges), self.jets.size) * products
@@ -159,15 +160,23 @@ class RidgeCells:
     def bounds(self, cells: list[Place]) -> Array:
         """Upper bounds of |T - f|; NaN or infinite where there is none."""
         y, rests, f, spread, inside = self.points(cells)
-        at, d = y.at(slice(None), slice(None), 0), Near(y.value.copy(), y.off.copy())
+        d, rho = self.moves(y, rests)
+        value, lost = self.expanded(y, d, rho, range(len(self.groups)), self.constant)
+        return np.where(inside, self.difference(value, f, spread, lost), np.inf)
+
+    def moves(self, y: Near, rests: Array) -> tuple[Near, Array]:
+        """d, and the sizes of its entries by degree 1 .. m, and of the rest as degree m + 1."""
+        d = Near(y.value.copy(), y.off.copy())
         d.value[:, :, 0] = d.off[:, :, 0] = 0
-        n, size = len(cells), self.jets.size
         sizes = [d.most()[:, :, a:b].sum(2) for a, b in pairwise(self.starts[1:])]
-        rho = np.stack([*sizes, rests], 2) * RAISED  # by degree 1 .. m, and the rest as degree m + 1
+        return d, np.stack([*sizes, rests], 2) * RAISED
+
+    def expanded(self, y: Near, d: Near, rho: Array, numbers: Iterable[int], constant: Near) -> tuple[Near, Array]:
+        """A constant and the ridge functions of some groups: coefficients (cells, S), and a bound of what is left."""
+        at, n, size = y.at(slice(None), slice(None), 0), len(rho), self.jets.size
         value, sums, lost = Near(np.zeros((n, size)), np.zeros((n, size))), list[Near](), np.zeros(n)
-        value.value[:, 0] = self.constant.value[0]
-        value.off[:, 0] = self.constant.off[0]
-        for group, forms in zip(self.groups, self.forms, strict=True):
+        value.value[:, 0], value.off[:, 0] = constant.value[0], constant.off[0]
+        for group, forms in ((self.groups[number], self.forms[number]) for number in numbers):
             a = plus(dot(at, Near(group.linear.value.T, group.linear.off.T)), group.constant)
             start = np.clip(a.value, -group.low, group.high)
             ended = start != a.value  # beyond an end of the clip the function is constant
@@ -187,8 +196,7 @@ class RidgeCells:
             part = dot(coefficients.at(slice(None), None), power).at(slice(None), 0)
             behind = ((0, 0), (self.starts[j], 0))
             value = plus(value, Near(np.pad(part.value, behind), np.pad(part.off, behind)))
-        lost = (lost + self.cut([c.most() for c in sums], rho)) * RAISED
-        return np.where(inside, self.difference(value, f, spread, lost), np.inf)
+        return value, (lost + self.cut([c.most() for c in sums], rho)) * RAISED
 
     def powers(self, d: Near) -> list[Near]:
         """Products of 1, 2, ... factors d: of j of them the terms of degree j and more."""
@@ -263,35 +271,3 @@ class RidgeCells:
                 ends = [over.top()[:, 0], over.negative().top()[:, 0]]
             best = np.fmin(best, (np.maximum(*ends) + more) * RAISED)
         return np.nextafter(np.maximum(best, 0), np.inf)
-
-
-def leaves(proof: Certificate) -> list[Place]:
-    """The cells of the tree."""
-    stack, found = [(proof.manifold.lower, proof.manifold.upper)], list[Place]()
-    for symbol in proof.tree:
-        lower, upper = stack.pop()
-        if symbol == ".":
-            found.append((lower, upper, 0))
-            continue
-        stack += reversed(halved(lower, upper, int(symbol)))
-    return found
-
-
-def halved(lower: list[float], upper: list[float], axis: int) -> list[tuple[list[float], list[float]]]:
-    middle = (lower[axis] + upper[axis]) / 2
-    return [(lower, [*upper[:axis], middle, *upper[axis + 1 :]]), ([*lower[:axis], middle, *lower[axis + 1 :]], upper)]
-
-
-def check_cells(network: Network, proof: Certificate) -> None:
-    """|T - f| <= local on every leaf of the tree, which divides the whole box."""
-    cells, waiting = RidgeCells(network, proof), leaves(proof)[::-1]
-    while waiting:
-        now = [waiting.pop() for _ in range(min(cells.at_once, len(waiting)))]
-        network.look(cells.looks * len(now))
-        for (lower, upper, depth), bound in zip(now, cells.bounds(now).tolist(), strict=True):
-            if bound <= proof.local:
-                continue
-            least = f"at least {bound:.6g} for the cell from {lower} to {upper}"
-            require(depth < MORE, "local", least, proof.local)
-            axis = max(range(len(lower)), key=lambda i: upper[i] - lower[i])
-            waiting += [(*half, depth + 1) for half in halved(lower, upper, axis)]
