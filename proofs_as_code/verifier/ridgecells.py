@@ -17,7 +17,6 @@ f has Lagrange's remainder, in each order: the least of these bounds counts. A p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -58,9 +57,9 @@ class RidgeCells:
         self.jets, k = Jets(len(manifold.lower), proof.order), len(proof.box)
         chains: dict[Any, list[Ridge]] = {}
         for ridge in network.ridges:
-            chains.setdefault((ridge.window, ridge.chain), []).append(ridge)
-        parts = [(c, Group.parts(c[1], members, MOST_FORMS)) for c, members in chains.items()]
-        self.groups = [Group(chain, part, k, window) for (window, chain), some in parts for part in some]
+            chains.setdefault(ridge.chain, []).append(ridge)
+        parts = [(c, Group.parts(c, members, MOST_FORMS)) for c, members in chains.items()]
+        self.groups = [Group(chain, part, k) for chain, some in parts for part in some]
         self.factors = min(proof.order, max((group.degree for group in self.groups), default=0))
         products = math.comb(k + self.factors, k)
         size = max(len(network.ridges), self.jets.size) * products
@@ -161,7 +160,7 @@ class RidgeCells:
         """Upper bounds of |T - f|; NaN or infinite where there is none."""
         y, rests, f, spread, inside = self.points(cells)
         d, rho = self.moves(y, rests)
-        value, lost = self.expanded(y, d, rho, range(len(self.groups)), self.constant)
+        value, lost = self.expanded(y, d, rho, self.constant)
         return np.where(inside, self.difference(value, f, spread, lost), np.inf)
 
     def moves(self, y: Near, rests: Array) -> tuple[Near, Array]:
@@ -171,32 +170,40 @@ class RidgeCells:
         sizes = [d.most()[:, :, a:b].sum(2) for a, b in pairwise(self.starts[1:])]
         return d, np.stack([*sizes, rests], 2) * RAISED
 
-    def expanded(self, y: Near, d: Near, rho: Array, numbers: Iterable[int], constant: Near) -> tuple[Near, Array]:
-        """A constant and the ridge functions of some groups: coefficients (cells, S), and a bound of what is left."""
-        at, n, size = y.at(slice(None), slice(None), 0), len(rho), self.jets.size
+    def expanded(
+        self, y: Near, d: Near, rho: Array, constant: Near, windows: Array | None = None
+    ) -> tuple[Near, Array]:
+        """A constant and the ridge functions: coefficients (cells, S), and bounds of what is left (cells,). On one cell,
+        for n windows, those of each: n constants, (n, S) and (n,)."""
+        at, n, size = y.at(slice(None), slice(None), 0), len(rho if windows is None else windows), self.jets.size
         value, sums, lost = Near(np.zeros((n, size)), np.zeros((n, size))), list[Near](), np.zeros(n)
-        value.value[:, 0], value.off[:, 0] = constant.value[0], constant.off[0]
-        for group, forms in ((self.groups[number], self.forms[number]) for number in numbers):
+        value.value[:, 0], value.off[:, 0] = constant.value, constant.off
+        for group, forms in zip(self.groups, self.forms, strict=True):
             a = plus(dot(at, Near(group.linear.value.T, group.linear.off.T)), group.constant)
             start = np.clip(a.value, -group.low, group.high)
             ended = start != a.value  # beyond an end of the clip the function is constant
             g = group.series(start)
+            if windows is not None:
+                own = group.windows == windows[:, None]
+                g = Near(np.where(own, g.value, 0), np.where(own, g.off, 0))
             whole = dot(g.at(0), Near(np.ones((len(group.low), 1)), np.zeros((len(group.low), 1))))
-            value = plus(
-                value, Near(np.pad(whole.value, ((0, 0), (0, size - 1))), np.pad(whole.off, ((0, 0), (0, size - 1))))
-            )
+            self.add_from(0, value, Near(whole.value, whole.off))
             moves = Near(np.where(ended, 0, g.value), np.where(ended, 0, g.off))
-            own = [dot(moves.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
-            both = [plus(p, q) for p, q in zip(sums, own, strict=False)]
-            sums = both + sums[len(both) :] + own[len(both) :]
+            more = [dot(moves.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
+            both = [plus(p, q) for p, q in zip(sums, more, strict=False)]
+            sums = both + sums[len(both) :] + more[len(both) :]
             reach = np.where(ended, 0, rho.sum(2) @ group.linear.most().T * RAISED)
             lost = lost + self.lost(g.most(), reach, self.off(group, a, ended, d, rho), len(forms))
         powers = self.powers(d)
         for j, (coefficients, power) in enumerate(zip(sums, powers, strict=False), start=1):
             part = dot(coefficients.at(slice(None), None), power).at(slice(None), 0)
-            behind = ((0, 0), (self.starts[j], 0))
-            value = plus(value, Near(np.pad(part.value, behind), np.pad(part.off, behind)))
+            self.add_from(self.starts[j], value, part)
         return value, (lost + self.cut([c.most() for c in sums], rho)) * RAISED
+
+    def add_from(self, start: int, value: Near, part: Near) -> None:
+        """Add to some coefficients of s, those from `start` on, as many as there are."""
+        columns = slice(start, start + part.value.shape[1])
+        value.value[:, columns], value.off[:, columns] = plus(value.at(slice(None), columns), part)
 
     def powers(self, d: Near) -> list[Near]:
         """Products of 1, 2, ... factors d: of j of them the terms of degree j and more."""

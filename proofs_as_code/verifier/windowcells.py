@@ -23,7 +23,7 @@ from proofs_as_code.verifier.formulas import NONE
 from proofs_as_code.verifier.jets import INF, ZERO, Jets
 from proofs_as_code.verifier.near import RAISED, Array, Near, dot, joined, plus, rationals
 from proofs_as_code.verifier.network import Network
-from proofs_as_code.verifier.polynomials import Poly
+from proofs_as_code.verifier.polynomials import Poly, number
 from proofs_as_code.verifier.ridgecells import RidgeCells
 from proofs_as_code.verifier.schema import Certificate
 
@@ -85,11 +85,8 @@ class WindowCells(RidgeCells):
     def __init__(self, network: Network, proof: Certificate) -> None:
         super().__init__(network, proof)
         self.k, self.look, unknowns = len(proof.box), network.look, network.unknowns
-        self.names = sorted({group.window for group in self.groups} | set(network.constants))
-        self.names = [name for name in self.names if name != NONE]
-        numbers = range(len(self.groups))
-        self.members = {w: [n for n in numbers if self.groups[n].window == w] for w in (NONE, *self.names)}
-        self.constants = {name: rationals([network.constants.get(name, fmpq(0))], 1) for name in self.names}
+        self.names = sorted({ridge.window for ridge in network.ridges if ridge.window != NONE} | set(network.constants))
+        self.constants = {NONE: network.constant, **network.constants}
         self.order_of = {name: [*(network.inner(unknowns[name].of[0]) or ()), name] for name in self.names}
         needed = {i for order in self.order_of.values() for i in order}
         self.circuits = {i: self.circuit(unknowns[i].of[0]) for i in needed}
@@ -151,7 +148,8 @@ class WindowCells(RidgeCells):
     def bound(self, lower: list[float], upper: list[float], near: list[int], leaf: bool) -> tuple[list[int], arb]:
         """The windows that may be positive on a cell, among those near; on a leaf a bound of |T - f|."""
         self.look(self.node_looks + len(near) * self.window_looks + leaf * self.looks)
-        near = [name for name in near if self.may_be_positive(name, y := self.range_of_y(lower, upper))] if near else []
+        y = self.range_of_y(lower, upper)
+        near = [name for name in near if self.may_be_positive(name, y)]
         if not leaf:
             return near, INF
         bound = self.on_leaf(lower, upper, near)
@@ -181,24 +179,22 @@ class WindowCells(RidgeCells):
         size, degree = self.jets.size, self.jets.order
         self.look(len(parts) * len(near) * size**2 << 5)
         d, rho = self.moves(y, rests)
-        value, lost = self.expanded(y, d, rho, self.members[NONE], self.constant)
-        if near:
-            several = [self.expanded(y, d, rho, self.members[name], self.constants[name]) for name in near]
-            r, r_lost = joined([v for v, _ in several], 0), np.array([v[0] for _, v in several])  # (n, S), (n,)
-            entries = [p.get((i,), fmpq(0)) for forms in parts for p in forms for i in range(self.k)]
-            a = rationals(entries, len(parts), len(near), self.k)
-            w = dot(a, y.at(0))  # (parts, n, S)
-            first = rationals([p.get((), fmpq(0)) for forms in parts for p in forms], len(parts), len(near))
-            w.value[..., 0], w.off[..., 0] = plus(w.at(..., 0), first)
-            w_lost = (a.most() * rests[0]).sum(2) * RAISED
-            zero = np.zeros((len(parts), len(near), 1))
-            matrices = joined([w, Near(zero, zero)], 2).at(..., self.quotients)
-            products = dot(r.at(None, slice(None), None), matrices).at(..., 0, slice(None))  # (parts, n, S)
-            ones = Near(np.ones((1, len(near))), np.zeros((1, len(near))))
-            value = plus(dot(ones, products).at(slice(None), 0), value)
-            r_sizes, w_sizes = (np.stack([v.most()[..., i:j].sum(-1) for i, j in self.degrees], -1) for v in (r, w))
-            from_on = r_sizes[:, ::-1].cumsum(1)[:, ::-1]  # of degree p and more
-            beyond = sum(w_sizes[..., q] * from_on[:, degree + 1 - q] for q in range(1, degree + 1))
-            more = beyond + r_lost * (w_sizes.sum(-1) + w_lost) + r_sizes.sum(-1) * w_lost
-            lost = (lost[0] + more.sum(1)) * RAISED * RAISED
+        windows, n = [NONE, *near], 1 + len(near)
+        constants = rationals([self.constants.get(name, fmpq(0)) for name in windows], n)
+        r, r_lost = self.expanded(y, d, rho, constants, np.array(windows))  # (n, S), (n,)
+        forms = [p for part in parts for p in (number(1), *part)]
+        a = rationals([p.get((i,), fmpq(0)) for p in forms for i in range(self.k)], len(parts), n, self.k)
+        w = dot(a, y.at(0))  # (parts, n, S)
+        first = rationals([p.get((), fmpq(0)) for p in forms], len(parts), n)
+        w.value[..., 0], w.off[..., 0] = plus(w.at(..., 0), first)
+        w_lost = (a.most() * rests[0]).sum(2) * RAISED
+        zero = np.zeros((len(parts), n, 1))
+        matrices = joined([w, Near(zero, zero)], 2).at(..., self.quotients)
+        products = dot(r.at(None, slice(None), None), matrices).at(..., 0, slice(None))  # (parts, n, S)
+        value = dot(Near(np.ones((1, n)), np.zeros((1, n))), products).at(slice(None), 0)
+        r_sizes, w_sizes = (np.stack([v.most()[..., i:j].sum(-1) for i, j in self.degrees], -1) for v in (r, w))
+        from_on = r_sizes[:, ::-1].cumsum(1)[:, ::-1]  # of degree p and more
+        beyond = sum(w_sizes[..., q] * from_on[:, degree + 1 - q] for q in range(1, degree + 1))
+        more = beyond + r_lost * (w_sizes.sum(-1) + w_lost) + r_sizes.sum(-1) * w_lost
+        lost = more.sum(1) * RAISED * RAISED
         return float(self.difference(value, f, spread, lost).max())
