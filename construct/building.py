@@ -146,7 +146,8 @@ class Choices:
             return ("compact",)
         if self.sizes:
             return ("ridge",)
-        return ("ridge", "compact") if self.bound == "rigorous" else ("ridge", "lattice", "compact")
+        plain = self.bound == "rigorous" or self.narrow  # cells take more than five rows
+        return ("ridge", "compact") if plain else ("ridge", "lattice", "compact")
 
 
 def _known_width(value: object) -> EmbeddingDim | None:

@@ -40,7 +40,7 @@ class Circuit(NamedTuple):
     relus: list[tuple[int, fmpq, arb]]
 
 
-class OpenPlane(Exception):  # noqa: N818
+class OpenPlane(Exception):
     """A plane on whose side something depends."""
 
 

@@ -11,7 +11,9 @@ from construct.ridge.maps import shift_of
 MANIFOLDS = {"circle": Circle(), "sphere": Sphere(2, ambient=5), "torus": Torus(), "cube": Cube(2)}
 
 
-def drawn(seed: int, manifold: str = "circle", degree: int = 3, windows: int | None = None, tokens: int = 7):
+def drawn(
+    seed: int, manifold: str = "circle", degree: int = 3, windows: int | None = None, tokens: int = 7
+) -> CellApproximator:
     """An approximator of some tokens on levels 0 to 4, about points of M."""
     rng, m = np.random.default_rng(seed), MANIFOLDS[manifold]
     coordinates = coordinates_of(m, 0)

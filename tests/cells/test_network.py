@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 import construct
 from construct.cells.approximator import CellApproximator, CellBasis
-from construct.cells.program import cell_dense, cell_nonzeros, cell_numbers
+from construct.cells.kuhn import members
+from construct.cells.program import cell_dense, cell_nonzeros, cell_numbers, cell_program
 from construct.errors import InputError, PrecisionError
 from construct.program.cells import CellCode
 from construct.program.ffn import cell_window, window_numbers
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.ridge.maps import chain
+from construct.ridge.program import ridge_box
 from tests.cells.drawn import MANIFOLDS, drawn, formula
 
 seeds = st.integers(0, 10_000)
@@ -67,15 +69,14 @@ def test_counts_are_formulas(seed, kind, degree, windows, tokens):
     assert counts.ffn_depth == 3 + math.ceil(math.log2(m))
     assert counts.embedding_dim == r + 2 * m + 8
     assert counts.tokens == made.manifold.ambient + 1 + int(made.coefficients.count_nonzero())
-    assert net.origin.construction == "lattice"
+    assert net.origin is not None and net.origin.construction == "lattice"
 
 
 @pytest.mark.parametrize(("windows", "wanted"), [(1, 17), (2, 31), (3, 49)])
 def test_non_zeros_of_the_window(windows, wanted):
     made = drawn(3, "torus", 3, windows)
-    layers = construct.network_of(made).transformer.blocks[0].ffn.layers
-    assert window_numbers(windows) == wanted == sum(int(layer.weight.count_nonzero() + layer.bias.count_nonzero())
-                                                    for layer in layers)  # fmt: skip
+    layers = cell_program(made).compile(ridge_box(made.manifold)).blocks[0][1].layers
+    assert window_numbers(windows) == wanted == sum(np.count_nonzero(w) + np.count_nonzero(b) for w, b in layers)
 
 
 @given(st.integers(1, 9), seeds)
@@ -115,8 +116,6 @@ def test_what_a_cell_inherits_is_what_the_blend_has_at_its_vertex(seed, kind):
     x = made.manifold.sample(200, seed + 1)
     u = coarse.units(x)
     windows = torch.from_numpy(coarse.windows)
-    from construct.cells.kuhn import members
-
     finer = 8.0  # level 4
     vertices, hats = members(finer * u[:, windows])
     total = torch.zeros(len(x), dtype=torch.float64)
@@ -134,7 +133,7 @@ def test_a_saved_network_is_the_same(tmp_path):
     net.save(tmp_path / "net.safetensors")
     loaded, x = construct.load(tmp_path / "net.safetensors"), made.manifold.sample(50, 1)
     assert torch.equal(loaded(x), net(x))
-    assert loaded.origin.construction == "lattice"
+    assert loaded.origin is not None and loaded.origin.construction == "lattice"
     assert loaded.architecture.stored_numbers == net.architecture.stored_numbers
     assert str(loaded.program) == str(net.program)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from construct.arrays import Float, Int
+from construct.arrays import Float
 from construct.baselines.base import (
     Baseline,
     BaselineCounts,
@@ -43,7 +43,10 @@ from construct.validation import integer, invalid, message, positive_real
 
 DECADES = 8
 FIRST_POINTS = 4000
-SIZES = {1: (40, 120), 2: (60, 200, 700)}  # most coefficients of a leaf for d = 1 and d > 1: of the first look .. at all
+SIZES = {
+    1: (40, 120),
+    2: (60, 200, 700),
+}  # most coefficients of a leaf for d = 1 and d > 1: of the first look .. at all
 HOPEFUL = 1.5  # times the degree that these allow is what the decay of the errors may ask for
 CAPS = (0, 1, 3)
 POINTS_EACH = 5  # of a leaf for each coefficient, half of them to check it
@@ -145,7 +148,9 @@ class Prefixes:
         if last < 2 or not e[half] > 1.1 * e[last] > 0:
             return math.inf
         missing, rate = math.log(e[last] / tolerance), math.log(e[half] / e[last]) / (last - half)
-        if quarter > 1 and rate * (half - quarter) < SLOWING * math.log(e[quarter] / e[half]):  # like a power of the degree
+        if quarter > 1 and rate * (half - quarter) < SLOWING * math.log(
+            e[quarter] / e[half]
+        ):  # like a power of the degree
             return last * math.exp(min(50.0, missing / (rate * last)))
         return last + missing / rate
 
@@ -332,7 +337,9 @@ class AdaptiveChebyshev(Method):
 
     name = "adaptive_chebyshev"
     family = "classical"
-    description = "adaptive tree of Chebyshev polynomials with a smooth partition of unity (Aiton and Driscoll 2018; own)"
+    description = (
+        "adaptive tree of Chebyshev polynomials with a smooth partition of unity (Aiton and Driscoll 2018; own)"
+    )
 
     def check(self, manifold: Manifold) -> None:
         coordinates_of(manifold, 0)

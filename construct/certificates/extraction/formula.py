@@ -67,7 +67,11 @@ def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
     for term in polynomial.terms:
         m = tuple(i for i in term if names.table[i].kind != "window")
         kinds = {names.table[i].kind for i in m}
-        if len(term) > len(m) + 1 or len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
+        if (
+            len(term) > len(m) + 1
+            or len(set(m)) > 1
+            or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1))
+        ):
             return False
     return True
 
