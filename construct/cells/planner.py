@@ -81,7 +81,7 @@ class CellPlanner:
             got = f"{self.problem.manifold!r}, which spans {self.coordinates.count}"
             raise invalid("manifold", expected, got=got)
 
-    def plan(self, trials: int | None = None) -> CellPlan:
+    def plan(self) -> CellPlan:
         """The smallest network that a shape leads to, of so many shapes that are tried.
 
         Raises:
@@ -89,7 +89,7 @@ class CellPlanner:
         """
         best: CellApproximator | None = None
         numbers, chosen, tried = None, None, set[Variant]()
-        for _ in range(TRIALS if trials is None else trials):
+        for _ in range(TRIALS):
             variant = next((v for v in self._variants(chosen) if v not in tried), None)
             if variant is None:
                 break
