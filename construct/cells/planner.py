@@ -82,7 +82,7 @@ class CellPlanner:
             raise invalid("manifold", expected, got=got)
 
     def plan(self) -> CellPlan:
-        """The smallest network that a shape leads to, of so many shapes that are tried.
+        """The smallest network that one of at most `TRIALS` shapes leads to.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: none reaches epsilon.
