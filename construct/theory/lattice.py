@@ -69,7 +69,7 @@ from construct.validation import integer, invalid, positive_integer, positive_re
 
 LARGEST_WEIGHT = 8.0
 """Of the fixed ones: 2 C of a gate on the numbers of tokens, with the constant 4 that compilation takes for 2."""
-MOST_LEVELS = 4000
+MOST_OCTAVES = 900  # of 1/rho^d: float64 holds 2^1023
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,13 @@ def adaptive_cells(
     """Cells with tokens, at most, Theorem C; first: spacing of level 1, by default rho_0. The sum over the levels.
 
     Raises:
-        InputError: a singular set of dimension d or more, or so small an epsilon that there are thousands of levels.
+        InputError: a singular set of dimension d or more, or so small an epsilon that there are hundreds of levels.
     """
     if not singularity.dim < geometry.dim:
         raise invalid("singularity", f"a set of a dimension below {geometry.dim}", singularity.dim)
     first = geometry.largest if first is None else positive_real(first, "first")
-    levels = list(_spacings(first, good_spacing(geometry, singularity, epsilon)))
+    most = MOST_OCTAVES // geometry.dim
+    levels = list(_spacings(first, good_spacing(geometry, singularity, epsilon), most))
     bad = sum(bad_cells(geometry, singularity, epsilon, spacing) for spacing in levels)
     return lattice_cells(geometry, first) + _floor((2 ** (geometry.coordinates + 1) - 1) * bad)
 
@@ -348,13 +349,13 @@ def _floor(count: float) -> int:
     return math.floor(count * (1 + 1e-12))
 
 
-def _spacings(first: float, last: float) -> Iterator[float]:
-    """first, first/2, .. above last."""
-    for level in range(MOST_LEVELS):
+def _spacings(first: float, last: float, most: int) -> Iterator[float]:
+    """first, first/2, .. above last, at most so many."""
+    for level in range(most):
         if first * 0.5**level <= last:
             return
         yield first * 0.5**level
-    raise invalid("epsilon", f"one for at most {MOST_LEVELS} levels", last)
+    raise invalid("epsilon", f"one for at most {most} levels", got=f"one for cells of {last:.3g}")
 
 
 Polynomial = dict[tuple[int, ...], Fraction]

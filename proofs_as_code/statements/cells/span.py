@@ -74,7 +74,7 @@ def check_order(space: Space, order: int) -> Verdict:
     atoms = atoms_of(space, order)
     modulus = fmpq_poly([-shift, 1])
     monomials = _monomials(space.dim, min(order, space.degree))
-    both = rank_of(atoms + monomials, modulus)  # type: ignore[operator, arg-type]
+    both = rank_of(atoms + monomials, modulus)  # type: ignore[arg-type]
     return deficiency(rank_of(atoms, modulus), both, len(atoms), vars(space) | {"q": order})  # type: ignore[arg-type]
 
 
