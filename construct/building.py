@@ -12,6 +12,10 @@ from typing import Literal, Protocol
 import torch
 
 from construct.arrays import Float
+from construct.cells import planner as cell_planner
+from construct.cells.approximator import CellApproximator
+from construct.cells.planner import CellPlanner
+from construct.cells.program import cell_numbers, cell_program
 from construct.certificates.weights import weights_digest
 from construct.compact import planner as compact_planner
 from construct.compact.geometry import input_box
@@ -49,6 +53,7 @@ Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
 BOUNDS = ("measured", "rigorous")
 CERTIFIED: tuple[Construction, ...] = ("ridge", "compact")  # of which an error can be proved
+FEW_TRIALS = 3  # shapes of lattice networks that are tried where a ridge network is known
 MOST_PROVED = 3  # coordinates of a ridge network of which errors are proved in minutes
 
 
@@ -91,6 +96,8 @@ class Choices:
             raise invalid("construction", f"one of {CERTIFIED} for bound='rigorous'", self.construction)
         if self.construction == "ridge":
             self._check_ridge()
+        elif self.construction == "lattice":
+            self._check_lattice()
         elif self.sparse and "ridge" not in self.candidates:
             raise invalid("sparse", "False where no ridge network is planned", True)
 
@@ -105,6 +112,18 @@ class Choices:
                 raise invalid(name, "None or 1 for construction='ridge', which has one chart", size)
         if self.sizes and self.sizes.degree is None:  # one chart and one cell say nothing
             object.__setattr__(self, "sizes", Sizes())
+
+    def _check_lattice(self) -> None:
+        if self.position_code != "integer":
+            raise invalid("position_code", "'integer', the only code of cells, for construction='lattice'",
+                          self.position_code)  # fmt: skip
+        for name in ("charts", "cells", "degree"):
+            if getattr(self.sizes, name) is not None:
+                raise invalid(name, "None for construction='lattice', whose cells are chosen for the target",
+                              getattr(self.sizes, name))  # fmt: skip
+        for name, plain in (("embedding_dim", (None, "free")), ("sparse", (False,))):
+            if getattr(self, name) not in plain:
+                raise invalid(name, f"{plain[0]} for construction='lattice'", getattr(self, name))
 
     @property
     def narrow(self) -> bool:
@@ -125,7 +144,10 @@ class Choices:
         by_hand = self.sizes.charts is not None or self.sizes.cells is not None
         if by_hand or self.position_code != "integer":
             return ("compact",)
-        return ("ridge",) if self.sizes else ("ridge", "compact")
+        if self.sizes:
+            return ("ridge",)
+        plain = self.bound == "rigorous" or self.narrow  # cells take more than five rows
+        return ("ridge", "compact") if plain else ("ridge", "lattice", "compact")
 
 
 def _known_width(value: object) -> EmbeddingDim | None:
@@ -167,16 +189,21 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
     if len(candidates) == 1:
         return _plan_of(candidates[0], problem, choices)
     found: tuple[int, Approximator] | None = None
-    missed, trials = list[EpsilonNotReached](), list[Trial]()
+    missed, trials, slow = list[EpsilonNotReached](), list[Trial](), True
     for construction in candidates:
         dearest = None if found is None else found[0]
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
-            plan: Planned = (
-                _ridge_planner(problem, search, choices).plan()
-                if construction == "ridge"
-                else CompactPlanner(problem, search).plan()
-            )
+            if construction == "ridge":
+                planner = _ridge_planner(problem, search, choices)
+                plan: Planned = planner.plan()
+                slow = planner.slow
+            elif construction == "lattice":
+                if not slow:
+                    continue
+                plan = _cell_planner(problem, search, choices).plan(FEW_TRIALS if found is not None else None)
+            else:
+                plan = CompactPlanner(problem, search).plan()
         except EpsilonNotReached as error:
             missed.append(error)
             trials += search.history.noted(construction)
@@ -203,7 +230,17 @@ def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgeP
         raise EpsilonNotReached(f"{error}; no ridge network was fitted", math.inf) from None
 
 
+def _cell_planner(problem: Problem, search: Search, choices: Choices) -> CellPlanner:
+    """As `_ridge_planner`."""
+    try:
+        return CellPlanner(problem, search, choices.single)
+    except InputError as error:
+        raise EpsilonNotReached(f"{error}; no lattice network was fitted", math.inf) from None
+
+
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
+    if construction == "lattice":
+        return cell_planner.plan(problem, choices.budget, single=choices.single)
     if construction == "ridge":
         options = {"narrow": choices.narrow, "sparse": choices.sparse, "single": choices.single}
         return ridge_planner.plan(problem, choices.budget, degree=choices.sizes.degree, **options)
@@ -232,6 +269,8 @@ def stored_numbers(approximator: Approximator) -> int:
     """Stored numbers of the network of an approximator, with the integer code."""
     if isinstance(approximator, RidgeApproximator):
         return needed_numbers(approximator)
+    if isinstance(approximator, CellApproximator):
+        return cell_numbers(approximator)
     return _programmed(approximator, "integer")[1].counts.stored_numbers
 
 
@@ -259,7 +298,7 @@ def network_of(
     construction, program, box, sizes = _programmed(approximator, position_code)
     weights = program.compile(box, dtype, progress=progress)
     coefficients = approximator.coefficients
-    constants = int(isinstance(approximator, RidgeApproximator))
+    constants = int(isinstance(approximator, RidgeApproximator | CellApproximator))
     if isinstance(approximator, SharedRidgeApproximator):
         constants = approximator.charts
     origin = Origin(
@@ -278,7 +317,7 @@ def network_of(
 
 def _used_coefficients(approximator: Approximator) -> int:
     """Its coefficients that are not 0, those of constants included."""
-    if isinstance(approximator, RidgeApproximator):
+    if isinstance(approximator, RidgeApproximator | CellApproximator):
         return approximator.parameters
     used = int(approximator.coefficients.count_nonzero())
     if isinstance(approximator, SharedRidgeApproximator):
@@ -300,18 +339,23 @@ def _programmed(
             raise invalid("position_code", "'integer', the only code of directions", position_code)
         sizes = Sizes(approximator.charts, 1, approximator.degree)
         return "ridge", shared_program(approximator), ridge_box(approximator.manifold), sizes
+    if isinstance(approximator, CellApproximator):
+        if position_code != "integer":
+            raise invalid("position_code", "'integer', the only code of cells", position_code)
+        sizes = cell_planner.sizes_of(approximator)
+        return "lattice", cell_program(approximator), ridge_box(approximator.manifold), sizes
     if isinstance(approximator, TaylorApproximator):
         atlas, sizes = approximator.atlas, Sizes(approximator.atlas.count, approximator.cells, approximator.degree)
         return "paper", paper_program(approximator, position_code), paper_input_box(atlas).ends, sizes
     if isinstance(approximator, PiecewiseApproximator):
         atlas, sizes = approximator.atlas, compact_planner.sizes_of(approximator.atlas, approximator.space)
         return "compact", compact_program(approximator, position_code), input_box(atlas).ends, sizes
-    expected = "a RidgeApproximator, a PiecewiseApproximator or a TaylorApproximator"
+    expected = "a RidgeApproximator, a CellApproximator, a PiecewiseApproximator or a TaylorApproximator"
     raise invalid("approximator", expected, approximator)
 
 
 def manifold_of(approximator: Approximator) -> Manifold:
     """M."""
-    if isinstance(approximator, RidgeApproximator | SharedRidgeApproximator):
+    if isinstance(approximator, RidgeApproximator | SharedRidgeApproximator | CellApproximator):
         return approximator.manifold
     return approximator.atlas.manifold

@@ -44,6 +44,7 @@ LOOSE = 1e-6  # of the box, which is rounded to float32 where the network is
 
 BOX_MARGINS: dict[Construction, float] = {
     "ridge": ridge_program.BOX_MARGIN,
+    "lattice": ridge_program.BOX_MARGIN,
     "compact": compact_geometry.BOX_MARGIN,
     "paper": paper_layout.BOX_MARGIN,
 }

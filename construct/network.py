@@ -12,6 +12,7 @@ from torch import Tensor
 
 from construct.architecture import Architecture
 from construct.boxes import check_resolved
+from construct.cells.approximator import CellApproximator
 from construct.certificates.certificate import Certificate
 from construct.claim import Claim
 from construct.devices import on_cpu
@@ -37,7 +38,9 @@ from construct.validation import invalid, one_of
 
 PositionCodeName = Literal["integer", "trigonometric"]
 Execution = Literal["sparse", "dense"]
-Approximator = PiecewiseApproximator | RidgeApproximator | SharedRidgeApproximator | TaylorApproximator
+Approximator = (
+    PiecewiseApproximator | RidgeApproximator | SharedRidgeApproximator | CellApproximator | TaylorApproximator
+)
 """What a network computes, as a formula: callable on points (P, D) of float64."""
 
 DEFAULT_EXECUTION: Execution = "sparse"

@@ -31,7 +31,7 @@ from construct.targets import check_target
 from construct.validation import integer, invalid, message, positive_real
 
 Target = Callable[..., Any]
-Construction = Literal["ridge", "compact", "paper"]
+Construction = Literal["ridge", "lattice", "compact", "paper"]
 CONSTRUCTIONS: tuple[Construction, ...] = get_args(Construction)
 
 SEARCH_SAMPLES = 20_000

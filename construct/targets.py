@@ -4,7 +4,8 @@ A built-in takes `x (..., D)` of any `D >= 1` and returns `(...)` in the dtype a
 `x` it reads the first three coordinates `x0, x1, x2`, those that a small `D` lacks counting as 0. All are
 differentiable by torch, a Hölder one with gradient 0 where it has none. Each is defined by an `Expression`, so that
 ball arithmetic and jets see the same function as torch does. To state a function of a manifold's
-intrinsic coordinates instead, use `manifold.lift`.
+intrinsic coordinates instead, use `manifold.lift`. `spike` and `weierstrass_all` make further targets: of other widths
+and places, and for the affine hull of a manifold.
 
 Length scales are in units of the coordinates: the distance over which the feature takes place.
 """
@@ -17,7 +18,7 @@ import inspect
 import math
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from construct.arrays import Float
 from construct.errors import ConstructError, InputError
 from construct.expressions import Expression, cos, exp, sin, sqrt, tanh, variables
-from construct.validation import described, invalid, is_strided, one_of, positive_real
+from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
+from construct.validation import described, integer, invalid, is_strided, one_of, positive_real, real, reals
 
-__all__ = ["Target", "check_target", "evaluate_target", "length_scale_of", "load_target", "target", "target_names"]
+__all__ = [
+    "Target",
+    "check_target",
+    "evaluate_target",
+    "length_scale_of",
+    "load_target",
+    "spike",
+    "target",
+    "target_names",
+    "weierstrass_all",
+]
 
 READABLE_DTYPES = (torch.float32, torch.float64)
 READABLE = "real values of float32 or float64"
@@ -37,6 +51,7 @@ HINT = "for a function of one point use torch.func.vmap(f)"
 REPEATED, REPEATED_SINGLE = 1e-9, 1e-4
 """How far two calls may differ by rounding, of the largest value, in float64 and float32."""
 WEIERSTRASS_TERMS = 24
+HULL_SAMPLE, HULL_SPAN = 1000, 1e-9  # points that span the hull; singular values below this share of the largest are 0
 SCALES = (1e-100, 1e100)  # of lengths: beyond, their powers leave the range of float64
 
 
@@ -118,6 +133,86 @@ def _built_in(
     return Target(name, description, function, smoothness, length_scale, expression)
 
 
+def spike(width: float = 0.04, centre: Sequence[float] = (1.0, 0.0, 0.0), height: float = 3.0) -> Target:
+    """`sin(2 x1) + height exp(-|x - centre|^2 / (2 width^2))`: a Gaussian on a smooth function, entire.
+
+    Args:
+        width: w > 0 in the unit of x, the target's `length_scale`.
+        centre: one number for each of the coordinates 0, 1, ... that the distance is taken in.
+        height: over the smooth function.
+
+    Raises:
+        InputError: a width that is not positive, or no length that float64 can square; a centre that is empty or not of
+            finite numbers; a height that is not finite.
+    """
+    width, height = positive_real(width, "width"), real(height, "height")
+    if isinstance(centre, str) or not isinstance(centre, Sequence) or not centre:
+        raise invalid("centre", "a sequence of one number or more", centre)
+    place = reals(tuple(centre), "centre", len(centre))
+    squares = ((x - c) ** 2 if c else x**2 for x, c in zip(variables(len(place)), place, strict=True))
+    at = ",".join(f"{c:g}" for c in place)
+    return _built_in(
+        "spike",
+        f"sin(2 x1) + {height:g} exp(-|x - ({at})|^2 / (2 w^2)), entire",
+        sin(2 * variables(2)[1]) + height * exp(-_sum(squares) / (2 * width**2)),
+        length_scale=width,
+    )
+
+
+def weierstrass_all(manifold: Manifold, seed: int = 0) -> Target:
+    """The mean of `weierstrass` over 3 d directions of the affine hull of M: rough everywhere, in every direction.
+
+    The directions are unit vectors, isotropic in the hull: normal vectors of canonical coordinates y, projected to the
+    span of differences of points of M. So it is the same function of y in every R^D. Of x it reads all D coordinates;
+    from some hundred on, it is too long to be written out (`Expression.to_json`).
+
+    Raises:
+        InputError: no manifold, or a bad seed.
+    """
+    if not isinstance(manifold, Manifold):
+        raise invalid("manifold", "a construct.manifolds.Manifold", manifold)
+    plain = canonical_form(manifold)
+    points = plain.sample(HULL_SAMPLE, 0).numpy()
+    size, span = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[1:]
+    hull = span[size > HULL_SPAN * size[0]]
+    normal = _normal_vectors(3 * manifold.dim, plain.canonical, seed)
+    directions = _unit(normal if len(hull) == plain.canonical else normal @ hull.T @ hull)
+    if not manifold.embedded:
+        return _weierstrass_mean(directions)
+    return _weierstrass_mean(directions @ manifold.frame.numpy().T, manifold.offset.numpy())
+
+
+def _normal_vectors(count: int, dimension: int, seed: int) -> Float:
+    return np.random.default_rng(integer(seed, "seed")).standard_normal((count, dimension))
+
+
+def _unit(vectors: Float) -> Float:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _sum(terms: Iterable[Expression]) -> Expression:
+    return functools.reduce(operator.add, terms)
+
+
+def _weierstrass(t: Expression) -> Expression:
+    """The sum over k < WEIERSTRASS_TERMS of 2^(-k/2) cos(2^k pi t)."""
+    return _sum(2 ** (-k / 2) * cos(2**k * math.pi * t) for k in range(WEIERSTRASS_TERMS))
+
+
+def _weierstrass_mean(directions: Float, offset: Float | None = None) -> Target:
+    """The mean of `_weierstrass(<v, x - offset>)` over the rows v of directions (n, D)."""
+    x = variables(directions.shape[1])
+    along = [_sum(v * xj for v, xj in zip(row.tolist(), x, strict=True)) for row in directions]
+    if offset is not None and offset.any():
+        along = [t - float(v @ offset) for t, v in zip(along, directions, strict=True)]
+    return _built_in(
+        "weierstrass_all",
+        f"mean of weierstrass over {len(along)} unit vectors, rough to 2^-{WEIERSTRASS_TERMS} in every direction",
+        _sum(map(_weierstrass, along)) / len(along),
+        smoothness=0.5,
+    )
+
+
 x0, x1, x2 = variables(3)
 
 _BUILT_IN = {
@@ -133,6 +228,7 @@ _BUILT_IN = {
             exp(-((x0 - 1) ** 2 + x1**2 + x2**2) / (2 * 0.25**2)),
             length_scale=0.25,
         ),
+        spike(),
         _built_in("runge", "1 / (1 + (x0/w)^2), poles at x0 = +-i w", 1 / (1 + (x0 / 0.2) ** 2), length_scale=0.2),
         _built_in("tanh_front", "tanh((x0 - x1/2) / w), a smooth front", tanh((x0 - x1 / 2) / 0.2), length_scale=0.2),
         _built_in("root", "sqrt|x0|", sqrt(abs(x0)), smoothness=0.5),
@@ -140,14 +236,19 @@ _BUILT_IN = {
         _built_in(
             "weierstrass",
             f"sum over k < {WEIERSTRASS_TERMS} of 2^(-k/2) cos(2^k pi x0), rough to 2^-{WEIERSTRASS_TERMS}",
-            functools.reduce(
-                operator.add,
-                (2 ** (-k / 2) * cos(2**k * math.pi * x0) for k in range(WEIERSTRASS_TERMS)),
-            ),
+            _weierstrass(x0),
             smoothness=0.5,
         ),
+        _weierstrass_mean(_unit(_normal_vectors(9, 3, seed=0))),
         _built_in("kink", "|x0|", abs(x0), smoothness=1.0),
         _built_in("cubic_kink", "|x0|^3", abs(x0) ** 3, smoothness=3.0),
+        _built_in(
+            "chirp",  # Lipschitz, with a cone at (1,0,0); there 3 / (0.06 + r) turns by 1 over r = 0.06^2 / 3
+            "sin(3 / (0.06 + |(x0,x1,x2) - (1,0,0)|)), oscillates faster and faster towards a cone",
+            sin(3 / (0.06 + sqrt((x0 - 1) ** 2 + x1**2 + x2**2))),
+            smoothness=1.0,
+            length_scale=0.0012,
+        ),
     )
 }
 

@@ -7,9 +7,9 @@ token t has a level L: `lambda = 2^(L-1)`, a cell n_t in Z^m, a centre m_t in Z^
 direction alpha_t in Z^r. Level 0 is the whole of M: no window, `T_p(clip(delta + v <alpha_t, u>))`.
 
 psi is the nodal hat of `kuhn`, so that the cells of one level are a partition of unity, each of one level blended of
-those of the next: with `P_n` the polynomial on cell n of level L, the same function has `(P_floor(k/2) + P_ceil(k/2)) / 2`
-on cell k of level L + 1. A network whose tokens add `Q_k` on some cells k therefore is `sum_k psi_k P_k` of the finest
-level, `P_k` being what cell k inherits and `Q_k`; and
+those of the next: with `P_n` the polynomial on cell n of level L, the same function has `(P_floor(k/2) + P_ceil(k/2))
+/ 2` on cell k of level L + 1. A network whose tokens add `Q_k` on some cells k therefore is `sum_k psi_k P_k` of the
+finest level, `P_k` being what cell k inherits and `Q_k`; and
 
     |f - T| <= max over the cells k of the finest level that meet M of sup |f - P_k| over M in the support of psi_k.
 """
@@ -41,8 +41,8 @@ LARGEST_LEVEL = 48  # 2^47 times a coordinate: of float64 no more than 6 bits ar
 def reach_of(degree: int) -> int:
     """R of a degree: `|<alpha, u - m>| <= R` is wanted on the support of a cell; `v = (1 - delta) / R`.
 
-    At least p, so that the principal lattice has its place, and 24, so that a cell may be lopsided. Then `1 / (R + 1) <=
-    delta`, with which the token `out` keeps 1 (see `program`).
+    At least p, so that the principal lattice has its place, and 24, so that a cell may be lopsided. Then `1 / (R + 1)
+    <= delta`, with which the token `out` keeps 1 (see `program`).
     """
     return max(LEAST_REACH, degree)
 
@@ -229,8 +229,8 @@ def _searched(held: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stages(cells: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Of cells (n, m), in lexicographic order, for each coordinate its values and the numbers that the coordinates up to
-    it make, both increasing: no number is above n^2, however large the coordinates are."""
+    """Of cells (n, m), in lexicographic order, for each coordinate its values and the numbers that the coordinates up
+    to it make, both increasing: no number is above n^2, however large the coordinates are."""
     stages, found = [], torch.zeros(len(cells), dtype=torch.int64)
     for column in cells.T:
         entries, place = torch.unique(column, return_inverse=True)

@@ -4,10 +4,10 @@ On one cell orthogonal least squares chooses directions from a dictionary of int
 largest drop of the sum of squares (Chen, Cowan and Grant 1991), without the window: a cell's polynomial has to be good
 wherever the hat is positive.
 
-All together: the blend of polynomials that are within some multiple of epsilon is fitted anew on all points, by Lawson's
-reweighting towards the smallest largest error. The matrix is sparse, since a point hears the tokens of m + 1 cells of
-each level; the atoms of each cell are made orthonormal first, so that the normal equations lose little, and what is
-added to their diagonal keeps coefficients from growing without need.
+All together: the blend of polynomials that are within some multiple of epsilon is fitted anew on all points, by
+Lawson's reweighting towards the smallest largest error. The matrix is sparse, since a point hears the tokens of m + 1
+cells of each level; the atoms of each cell are made orthonormal first, so that the normal equations lose little, and
+what is added to their diagonal keeps coefficients from growing without need.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from construct.cells.approximator import CellApproximator, CellBasis
 from construct.progress import tick
 from construct.ridge.maps import chain, shift_of
 
-INDEPENDENT = 1e-4  # share of its norm that an atom must keep beside those that were chosen before it
+INDEPENDENT = 3e-2  # share of its norm that an atom must keep beside those that were chosen before it
 LAWSON_STEPS, FLOOR = 8, 1e-3
 DAMPING, BLOCK_DAMPING = 1e-11, 1e-6  # of the mean of the diagonal; of the size of an atom
+PENALTY = 3e-2
 LENGTHS = (1.0, 0.6, 0.3)  # of the longest multiple of a direction that has its place on a cell
 LARGEST_ENTRY = 2  # of a primitive direction
 
@@ -58,7 +59,8 @@ def primitive(dim: int, largest: int = LARGEST_ENTRY) -> Int:
 
 
 def dictionary(u: Float, reach: int, directions: Int, lengths: tuple[float, ...] = LENGTHS) -> Int:
-    """Multiples alpha of directions with `|<alpha, u>| <= reach` on points u (n, r), for each of some lengths, and 0."""
+    """Multiples alpha of directions with `|<alpha, u>| <= reach` on points u (n, r), for each of some lengths, and
+    0."""
     spread = np.abs(u @ directions.T).max(axis=0)
     found = [np.zeros((1, directions.shape[1]), dtype=np.int64)]
     for length in lengths:  # a cell that M only grazes is not to have enormous codes
@@ -68,8 +70,8 @@ def dictionary(u: Float, reach: int, directions: Int, lengths: tuple[float, ...]
 
 
 def select(atoms: Float, wanted: Float, enough: float, most: int) -> tuple[list[int], Float]:
-    """Columns that orthogonal least squares chooses until the largest error is at most `enough`: places, at most `most`,
-    and the largest errors with the first of them, (k,)."""
+    """Columns that orthogonal least squares chooses until the largest error is at most `enough`: places, at most
+    `most`, and the largest errors with the first of them, (k,)."""
     left, columns, order, errors = wanted.copy(), atoms.copy(), list[int](), list[float]()
     floor = INDEPENDENT**2 * np.einsum("ij,ij->j", atoms, atoms) + 1e-300
     for _ in range(most):
@@ -125,11 +127,15 @@ def fit_all(
     *,
     steps: int = LAWSON_STEPS,
     weights: Float | None = None,
-    damping: float = DAMPING,
+    size: float = math.inf,
     goal: float = 0.0,
 ) -> Joint:
     """All coefficients of a basis from points u (P, r) and values (P,), by `steps` of Lawson's reweighting, fewer where
-    the largest error is at most `goal`. `weights`: (P,) to begin with."""
+    the largest error is at most `goal`.
+
+    weights: (P,) to begin with. size: of coefficients that cost little; one of this size counts as much as if the
+    squares of all errors were larger by `PENALTY goal^2`.
+    """
     points, tokens, entries = (part.numpy() for part in basis.entries(u))
     tick()
     shape = (len(u), basis.count)
@@ -139,13 +145,14 @@ def fit_all(
     target = wanted.numpy()
     weights = np.ones(len(target)) if weights is None or len(weights) != len(target) else weights
     best, error, kept = np.zeros(basis.count), np.abs(target), weights
+    penalty = (turned.T @ turned) * (PENALTY * len(target) * (goal / size) ** 2)
     for step in range(steps):
         tick()
-        solution = _solved(product, weights, target, damping)
+        solution = _solved(product, weights, target, penalty)
         errors = np.abs(target - product @ solution)
         if step == 0 or errors.max() < error.max():
             best, error, kept = solution, errors, weights
-        if errors.max() <= goal or not errors.max() > 0:
+        if not errors.max() > 0:
             break
         weights = weights * (errors / errors.max() + FLOOR)
         weights = np.maximum(weights / weights.mean(), 1e-6)
@@ -153,14 +160,15 @@ def fit_all(
     return Joint(CellApproximator(basis, coefficients, 0.0, float(error.max(initial=0.0))), error, kept)
 
 
-def _solved(product: sparse.csr_matrix, weights: Float, target: Float, damping: float) -> Float:
-    """Weighted least squares by damped normal equations, refined once."""
+def _solved(product: sparse.csr_matrix, weights: Float, target: Float, penalty: sparse.csr_matrix) -> Float:
+    """Weighted least squares with a penalty by damped normal equations, refined once. Weights have the mean 1."""
     weighted = product.multiply(weights[:, None]).tocsr()
-    gram = (product.T @ weighted).toarray()
-    gram[np.diag_indices(len(gram))] += damping * max(np.trace(gram) / max(1, len(gram)), 1e-300)
+    gram = (product.T @ weighted + penalty).toarray()
+    gram[np.diag_indices(len(gram))] += DAMPING * max(np.trace(gram) / max(1, len(gram)), 1e-300)
     factor = cho_factor(gram, overwrite_a=True, check_finite=False)
     solution = cho_solve(factor, weighted.T @ target, check_finite=False)
-    return solution + cho_solve(factor, weighted.T @ (target - product @ solution), check_finite=False)
+    left = weighted.T @ (target - product @ solution) - penalty @ solution
+    return solution + cho_solve(factor, left, check_finite=False)
 
 
 def _orthonormal(basis: CellBasis, matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -1,10 +1,11 @@
 """Which cells get tokens: from the coarse to the fine, where what they inherit is not good enough.
 
-A cell of level L inherits the mean of the polynomials of its parents (`approximator`). Where that is within a tolerance of
-the target on all of M in the cell's support, it is left alone, and so are its descendants whose parents are both good: by
-convexity these are as good. Where it is not, orthogonal least squares looks for a few tokens that make it good; if there
-are none, the cell keeps at most a few that help, and its children are looked at. Tokens are fitted without the window, so
-that the blend is as good as its cells are, and all coefficients are fitted again afterwards (`fit.fit_all`).
+A cell of level L inherits the mean of the polynomials of its parents (`approximator`). Where that is within a
+tolerance of the target on all of M in the cell's support, it is left alone, and so are its descendants whose parents
+are both good: by convexity these are as good. Where it is not, orthogonal least squares looks for a few tokens that
+make it good; if there are none, the cell keeps at most a few that help, and its children are looked at. Tokens are
+fitted without the window, so that the blend is as good as its cells are, and all coefficients are fitted again
+afterwards (`fit.fit_all`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from construct.arrays import Float, Int
 from construct.cells.approximator import CellBasis, reach_of
 from construct.cells.fit import dictionary, minimax, primitive, select, values
 from construct.cells.kuhn import members, parents
-from construct.cells.points import Cloud, Thrower, grouped
+from construct.cells.points import Cloud, Thrower, grouped, keyed
 from construct.progress import tick
 
 NEED = 220  # points of a cell
@@ -63,13 +65,28 @@ class Grown:
     directions: list[Int] = field(default_factory=list)
     coefficients: list[Float] = field(default_factory=list)
     clouds: list[Cloud] = field(default_factory=list)
+    numbers: int = 0  # that these tokens store: coefficients, and the integers that are not 0
 
-    def add(self, level: int, centre: Int, directions: Int, coefficients: Float) -> None:
+    def add(self, level: int, centre: Int, directions: Int, coefficients: Float, windows: tuple[int, ...] = ()) -> None:
+        """Tokens on a cell; `windows`: places of its integers in the centre."""
         count = len(directions)
         self.levels.append(np.full(count, level, dtype=np.int64))
         self.centres.append(np.repeat(centre[None], count, axis=0))
         self.directions.append(directions)
         self.coefficients.append(coefficients)
+        held = np.count_nonzero(directions) + np.count_nonzero(directions @ centre)
+        self.numbers += int(held) + count * (1 + int(np.count_nonzero(centre[list(windows)])) + (level > 0))
+
+    def copy(self) -> Grown:
+        """The same, to which more can be added."""
+        return replace(
+            self,
+            levels=list(self.levels),
+            centres=list(self.centres),
+            directions=list(self.directions),
+            coefficients=list(self.coefficients),
+            clouds=list(self.clouds),
+        )
 
     @property
     def count(self) -> int:
@@ -101,42 +118,43 @@ class Growth:
         self.reach = reach_of(shape.degree)
         self.rng = np.random.default_rng(seed)
 
-    def run(self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float) -> Grown:
-        """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that it
-        holds; at most `levels` levels, and about `most` tokens. The base ends at an error `enough`."""
-        grown = Grown()
-        self._base(grown, enough)
-        cloud, bad = self.thrower.sample(FIRST, 2), None
-        for level in range(1, levels + 1):
+    def run(
+        self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float, base: Grown | None = None
+    ) -> Grown:
+        """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that
+        it holds; at most `levels` levels, and about `most` numbers stored. `base`: what `base(enough)` gave, if it is
+        known.""" grown = self.base(enough) if base is None else base.copy() cloud, bad = self.thrower.sample(FIRST,
+        2), None for level in range(1, levels + 1):
             factor = 2.0 ** (level - 1)
             cloud, cells, places = self._filled(cloud, factor, bad)
             if not len(cells):
                 break
-            limits = tolerance * STRICTER ** self._strictness(cells, factor, marks)
+            limits = (tolerance * STRICTER ** self._strictness(cells, factor, marks)).astype(np.float64)
             bad, held = self._level(grown, level, cloud, cells, places, limits, last=level == levels)
-            if not len(bad) or grown.count > most:
+            if not len(bad) or grown.numbers > most:
                 break
             near = cloud.part(held)
             radius = 0.3 * self.shape.spacing / factor
             cloud = near.joined(self.thrower.about(near.places, radius, 2))
         return grown
 
-    def _base(self, grown: Grown, enough: float) -> None:
-        """Tokens of level 0, by orthogonal least squares."""
+    def base(self, enough: float) -> Grown:
+        """Tokens of level 0, by orthogonal least squares until the error is at most `enough`."""
         cloud = self.thrower.sample(BASE_POINTS, 1)
-        grown.clouds.append(cloud)
+        grown = Grown(clouds=[cloud])
         if not self.shape.base:
-            return
+            return grown
         u, r = cloud.u.numpy(), cloud.u.shape[1]
         choices = dictionary(u, self.reach, primitive(r))
         if r <= 3:
             more = dictionary(u, self.reach, primitive(r, BASE_LARGEST), (1.0,))
             choices = np.unique(np.concatenate([choices, more]), axis=0)
-        atoms = values(self.empty.scale * (u @ choices.T), self.shape.degree)
+        atoms = values(self.empty.scale * np.asarray(u @ choices.T, dtype=np.float64), self.shape.degree)
         order, _ = select(atoms, cloud.values.numpy(), enough, self.shape.base)
         if order:
             coefficients, _ = minimax(atoms[:, order], cloud.values.numpy())
-            grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients)
+            grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients, self.shape.windows)
+        return grown
 
     def _filled(self, cloud: Cloud, factor: float, bad: Int | None) -> tuple[Cloud, Int, list[Int]]:
         """The cells of a level that are looked at, those that points lie in and, but for the first level, with a bad
@@ -201,7 +219,7 @@ class Growth:
                 coefficients, left = minimax(atoms[:, order], missing)
             if bad and bad[-1] is cell and left > HELP * error:
                 continue
-            grown.add(level, centre, choices[order], coefficients)
+            grown.add(level, centre, choices[order], coefficients, self.shape.windows)
         if kept:
             grown.clouds.append(cloud.part(np.unique(np.concatenate(kept))))
         return np.array(bad).reshape(-1, cells.shape[1]), np.unique(np.concatenate(held)) if held else np.zeros(0, int)
@@ -219,9 +237,9 @@ class Growth:
         return np.split(wanted.numpy(), np.cumsum(sizes)[:-1])
 
 
-def _among(cells: Int, held: Int) -> Int:
+def _among(cells: Int, held: Int) -> NDArray[np.bool_]:
     """Which rows (n, m) are among others."""
     if not len(held):
         return np.zeros(len(cells), dtype=bool)
-    both = np.unique(np.concatenate([held, cells]), axis=0, return_inverse=True)[1].ravel()
-    return np.isin(both[len(held) :], both[: len(held)])
+    wanted, known = keyed(cells, held)
+    return np.isin(wanted, known)

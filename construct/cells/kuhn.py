@@ -9,11 +9,11 @@ Members `psi(z - n)`, n in Z^m, are >= 0 and add up to 1. With the fractional pa
 .. >= f_m` those that are not 0 are at `floor(z)`, `floor(z) + e_1`, `floor(z) + e_1 + e_2`, .., one more unit vector
 each, with the values `1 - f_1, f_1 - f_2, .., f_m`: barycentric coordinates.
 
-Refinement: the planes of the triangulation of half the size contain those of the whole, so that psi is its own piecewise
-linear interpolant there, `psi(z) = sum_k psi(k/2) psi(2z - k)`. k/2 is the vertex `floor(k/2)` or the midpoint of the
-edge from there to `ceil(k/2)`: the *parents* of k, with 1/2 each (1 where they are one). A simplex contains the midpoint of
-an edge only with the edge, so the support of `psi(2z - k)` is in those of both parents. Children of n are the `2n + e` and
-`2n - e`, e a 0-1-vector: 2^(m+1) - 1 of them.
+Refinement: the planes of the triangulation of half the size contain those of the whole, so that psi is its own
+piecewise linear interpolant there, `psi(z) = sum_k psi(k/2) psi(2z - k)`. k/2 is the vertex `floor(k/2)` or the
+midpoint of the edge from there to `ceil(k/2)`: the *parents* of k, with 1/2 each (1 where they are one). A simplex
+contains the midpoint of an edge only with the edge, so the support of `psi(2z - k)` is in those of both parents.
+Children of n are the `2n + e` and `2n - e`, e a 0-1-vector: 2^(m+1) - 1 of them.
 """
 
 from __future__ import annotations

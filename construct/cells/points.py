@@ -1,4 +1,5 @@
-"""Points of M that crowd where cells are small: drawn, thrown about others and put back on M, with the target's values."""
+"""Points of M that crowd where cells are small: drawn, thrown about others and put back on M, with the target's
+values."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from construct.ridge.coordinates import Coordinates
 from construct.targets import evaluate_target
 
 ENTRIES_AT_ONCE = 2**23  # of points in R^D
+NEARER = tuple(2.0**-k for k in range(0, 24, 2))
+AROUND = 2  # points about each that is watched, for each of these distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +60,21 @@ class Thrower:
         self.seed = seed
 
     def sample(self, count: int, stream: int) -> Cloud:
-        """Uniform points and those that every search looks at."""
-        places = self.flat.sample(count, self.seed + 7919 * stream)
-        if len(self.problem.watched):
-            places = torch.cat([places, self.problem.manifold.restrict(self.problem.watched)])
-        return self.at(places)
+        """Uniform points, those that every search looks at, and some about these."""
+        cloud = self.at(self.flat.sample(count, self.seed + 7919 * stream))
+        if not len(self.problem.watched):
+            return cloud
+        watched = self.problem.manifold.restrict(self.problem.watched)
+        return cloud.joined(self.at(watched), self.nearer(watched, AROUND))
+
+    def nearer(self, places: Tensor, times: int) -> Cloud:
+        """Points about others (P, k) at all distances from the spacing to almost 0, `times` for each and distance."""
+        radii = self.spacing * torch.tensor(NEARER, dtype=torch.float64)
+        return self.about(places.repeat_interleave(len(radii), dim=0), radii.repeat(len(places)), times)
 
     def about(self, places: Tensor, radius: float | Tensor, times: int) -> Cloud:
-        """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and projected."""
+        """Points of M near others (P, k): `times` for each, thrown by about `radius` (in the unit of x) and
+        projected."""
         thrown = places.repeat_interleave(times, dim=0)
         size = torch.as_tensor(radius, dtype=torch.float64).expand(len(places)).repeat_interleave(times)
         noise = torch.randn(thrown.shape, generator=self.generator, dtype=torch.float64)
@@ -83,8 +93,25 @@ class Thrower:
         return Cloud(places, u, torch.cat(values) if values else torch.zeros(0, dtype=torch.float64))
 
 
+def keyed(*labels: Int) -> list[Int]:
+    """For rows of integers (n, m), in several arrays, one integer each that tells rows apart and keeps their order."""
+    rows = np.concatenate(labels)
+    if not rows.size:
+        return [np.zeros(len(part), dtype=np.int64) for part in labels]
+    keys = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        span = int(column.max()) - int(column.min()) + 1
+        if int(keys.max(initial=0) + 1) * span >= 2**62:  # ranks instead, which are below n
+            keys = np.unique(keys, return_inverse=True)[1].ravel().astype(np.int64)
+            column = np.unique(column, return_inverse=True)[1].ravel()
+            span = int(column.max()) + 1
+        keys = keys * span + (column - column.min())
+    return np.split(keys, np.cumsum([len(part) for part in labels])[:-1])
+
+
 def grouped(labels: Int) -> tuple[Int, list[Int]]:
     """Rows (n, m) that differ, in lexicographic order, and for each the places where it stands."""
-    rows, inverse, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse.ravel(), kind="stable")
-    return rows, np.split(order, np.cumsum(counts)[:-1]) if len(rows) else []
+    (keys,) = keyed(labels)
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return labels[order[first]], np.split(order, first[1:]) if len(first) else []

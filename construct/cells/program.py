@@ -5,26 +5,28 @@
                b <- w b
     read-out   b_t += sum_s relu(a_s + 1) b_s                     every token hears it, `out` is read
 
-A token carries `B = lambda alpha` (on level 0: alpha), `K = <alpha, m>` with its centre m, its cell n and lambda = 2^(L -
-1), integers that no gate asks for (`program.cells.CellCode`). Inputs that are read carry unit vectors and hold `a = x_j -
-centre_j`; `out` holds a = 1 and carries K = 1, so that the two heads `relu(+-(sum_i B_i(t) B_i(s) - h K(t) K(s))) a_s`
-bring `<B, y> - h K`, times v / h. m heads `relu(lambda(t) B_j(s)) a_s`, divided by h, bring `e_j`; where a projection is
-read B has both signs, and there are two for each. Before the first block only inputs and `out` (and what brings the
-centre of a projection) hold a, so nothing else is heard.
+A token carries `B = lambda alpha` (on level 0: alpha), `K = <alpha, m>` with its centre m, its cell n and lambda =
+2^(L - 1), integers that no gate asks for (`program.cells.CellCode`). Inputs that are read carry unit vectors and hold
+`a = x_j - centre_j`; `out` holds a = 1 and carries K = 1, so that the two heads `relu(+-(sum_i B_i(t) B_i(s) - h K(t)
+K(s))) a_s` bring `<B, y> - h K`, times v / h. m heads `relu(lambda(t) B_j(s)) a_s`, divided by h, bring `e_j`; where a
+projection is read B has both signs, and there are two for each. Before the first block only inputs and `out` (and what
+brings the centre of a projection) hold a, so nothing else is heard.
 
-In the FFN `psi = relu(1 - max(0, e - n) - max(0, n - e))`, the maxima as a tree (`ffn.cell_window`). Inputs and `out` have
-lambda = 0 and n = 0, so w = 1. `out` hears itself: its a is `clip(1 - v + delta) = 1`, since `v = (1 - delta) / R <=
-delta`, and `T_p(1) = 1`: it keeps b, and adds 2 b in the read-out: b = c_0 / 3.
+In the FFN `psi = relu(1 - max(0, e - n) - max(0, n - e))`, the maxima as a tree (`ffn.cell_window`). Inputs and `out`
+have lambda = 0 and n = 0, so w = 1. `out` hears itself: its a is `clip(1 - v + delta) = 1`, since `v = (1 - delta) / R
+<= delta`, and `T_p(1) = 1`: it keeps b, and adds 2 b in the read-out: b = c_0 / 3.
 
-Gates of all self-gated heads are on the tokens' numbers. After the FFN |a| <= 1 and 0 <= w <= 1 in every token, for every
-x in R^D, so every form is at most 2 and the gate constant is 2: the network is its formula on all of R^D.
+Gates of all self-gated heads are on the tokens' numbers. After the FFN |a| <= 1 and 0 <= w <= 1 in every token, for
+every x in R^D, so every form is at most 2 and the gate constant is 2: the network is its formula on all of R^D.
 
-Non-zeros, N coefficients: N + 1 [+ 1 for c_0], 2 (2 r + 3) + 3 m of the first heads, 17, 31, 49 of the FFN for m = 1, 2, 3
-(`window_numbers`), 10 of the window head, 10 a T3, 11 a T2, 4 of the read-out, and the centres that are not 0. Blocks 2 +
-maps, heads m + 4 + maps, width r + 2 m + 8. With a projection 3 m more.
+Non-zeros, N coefficients: N + 1 [+ 1 for c_0], 2 (2 r + 3) + 3 m of the first heads, 17, 31, 49 of the FFN for m = 1,
+2, 3 (`window_numbers`), 10 of the window head, 10 a T3, 11 a T2, 4 of the read-out, and the centres that are not 0.
+Blocks 2 + maps, heads m + 4 + maps, width r + 2 m + 8. With a projection 3 m more.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -103,7 +105,8 @@ def registers_of(windows: int) -> tuple[str, ...]:
 
 
 def cell_numbers(approximator: CellApproximator) -> int:
-    """Non-zeros of `cell_program(approximator)` and the integers that its tokens carry, but for what is 0."""
+    """Non-zeros of `cell_program(approximator)` and the integers that its tokens carry, but for what is 0: its stored
+    numbers, or a few more where chance makes a row of integers look like a formula."""
     basis = approximator.basis.subset(np.flatnonzero(approximator.coefficients.numpy()))
     central = basis.coordinates.projection is not None and bool(np.any(basis.coordinates.centre))
     held = [basis.directions, basis.offsets, basis.cells, basis.factors]
@@ -126,6 +129,16 @@ def cell_nonzeros(approximator: CellApproximator) -> int:
     )
 
 
+def cell_dense(approximator: CellApproximator) -> int:
+    """Dense parameters of `cell_program(approximator)`."""
+    basis, coordinates = approximator.basis, approximator.basis.coordinates
+    m, signed = len(basis.windows), coordinates.projection is not None
+    width, heads = coordinates.count + 2 * m + 8, m * (1 + signed) + 4 + len(chain(basis.degree))
+    centre = bool(np.any(coordinates.centre)) if signed else np.count_nonzero(coordinates.centre)
+    layers = 3 + math.ceil(math.log2(m))
+    return 3 * width**2 * heads + layers * (width**2 + width) + approximator.parameters + 1 + int(centre)
+
+
 def cell_overhead(r: int, windows: int, degree: int, *, signed: bool = False) -> int:
     """Non-zeros of the network besides its coefficients and centres, see the module."""
     maps = chain(degree)
@@ -134,7 +147,7 @@ def cell_overhead(r: int, windows: int, degree: int, *, signed: bool = False) ->
     return 1 + heads + window_numbers(windows) + 10 + 10 * tripled + 11 * (len(maps) - tripled) + 4
 
 
-def _forms(scale: float, spacing: float, names: list[str]) -> tuple[Rule, Rule]:
+def _forms(scale: float, spacing: float, names: list[str]) -> tuple[Rule, ...]:
     """`a_t += (z / h) v a_s`, `z = sum_i B_i(t) B_i(s) - h K(t) K(s)`: `relu(z)`, and `-relu(-z)`."""
     factor = scale / spacing
     forms = [{**{(b, b): sign for b in names}, ("K", "K"): -sign * spacing} for sign in (1.0, -1.0)]

@@ -27,6 +27,8 @@ from construct.certificates.ridge_cells import RidgeBounds, order_of
 from construct.certificates.ridges import NetworkRidges, ridges_of
 from construct.certificates.subdivision import Subdivision, subdivide
 from construct.certificates.weights import Evaluated, NetworkWeights, weights_digest, weights_of
+from construct.certificates.window_cells import WINDOW_ORDERS, WindowBounds
+from construct.certificates.windows import NetworkCells, cells_of
 from construct.devices import on_cpu
 from construct.errors import BudgetExceeded, EpsilonNotReached, PrecisionError
 from construct.expressions import Expression
@@ -60,7 +62,7 @@ def certify(
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
-    times one polynomial (or spline) per chart, or a sum of ridge functions. On every cell of a subdivision of the
+    times one polynomial (or spline) per chart, or a sum of ridge functions, with windows or without. On every cell of a subdivision of the
     parameter box, |P_n - f| is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic
     (python-flint; for ridge functions float64 with radii).
 
@@ -69,7 +71,7 @@ def certify(
     (`Certificate.unverifiable`).
 
     Args:
-        net: a network of the compact or the ridge construction, in float64 or float32; weights may have been read from
+        net: a network of the compact, the ridge or the lattice construction, in float64 or float32; weights may have been read from
             a file.
         target: an `Expression`, or a built-in target, whose expression is used.
         manifold: one with a `formula()`: all named ones, and a `ParametricManifold` with `formula`.
@@ -195,7 +197,7 @@ def canonical_box(formula: Formula) -> list[list[float]]:
 
 def _network(
     weights: NetworkWeights, manifold: Manifold, box: list[list[float]]
-) -> tuple[NetworkCharts | NetworkRidges, float]:
+) -> tuple[NetworkCharts | NetworkRidges | NetworkCells, float]:
     """The formula of a network on a manifold, and a bound of the deviation of its floating-point evaluation."""
     lower, upper = np.asarray(box).T
     frame, half = manifold.frame.numpy(), (upper - lower) / 2
@@ -203,17 +205,20 @@ def _network(
     margin = 1e-12 * np.abs(middle)
     inputs = np.stack([np.nextafter(middle - half - margin, -np.inf), np.nextafter(middle + half + margin, np.inf)])
     found = extract(weights, inputs, UNITS[weights.dtype])
-    network = (charts_of if found.weights else ridges_of)(found, manifold.frame, manifold.offset)
+    read = charts_of if found.weights else cells_of if found.windowed else ridges_of
+    network = read(found, manifold.frame, manifold.offset)
     return network, rounded_up(network.error * ERROR_MARGIN)
 
 
 def _bounds(
-    network: NetworkCharts | NetworkRidges, target: Expression, formula: Formula, manifold: Manifold
+    network: NetworkCharts | NetworkRidges | NetworkCells, target: Expression, formula: Formula, manifold: Manifold
 ) -> CellBounds | RidgeBounds:
     """Bounds over cells, whose Taylor expansions go as far as the network's polynomials ask for."""
     most, given = ORDERS[formula.dim], (manifold.frame.tolist(), manifold.offset.tolist())
     if isinstance(network, NetworkCharts):
         return CellBounds(network, target, formula, given[0], most, given[1])
+    if isinstance(network, NetworkCells):
+        return WindowBounds(network, target, formula, given[0], WINDOW_ORDERS[formula.dim], given[1])
     order = order_of(formula.dim, network.degree, len(formula.components))
     return RidgeBounds(network, target, formula, given[0], order, given[1])
 

@@ -159,12 +159,12 @@ class OnManifold:
                 continue
             if len(m) > 1:
                 raise _unexpected("chart coordinates that are not linear in the input")
-            linear, offset = self._of(m[0])
+            linear, offset = self.of(m[0])
             coefficients = [a + arb(c) * b for a, b in zip(coefficients, linear, strict=True)]
             constant += arb(c) * offset
         return coefficients, constant
 
-    def _of(self, name: int) -> Linear:
+    def of(self, name: int) -> Linear:
         """An input coordinate or a linear register as a function of y."""
         if name not in self._linear:
             quantity = self.table[name]
@@ -183,7 +183,7 @@ class OnManifold:
         linear, constant = self.affine(Polynomial({m: c for m, c in polynomial.terms.items() if len(m) <= 1}))
         second = sorted((m, c) for m, c in polynomial.terms.items() if len(m) == 2)
         for m, c in second:
-            (a, a0), (b, b0) = self._of(m[0]), self._of(m[1])
+            (a, a0), (b, b0) = self.of(m[0]), self.of(m[1])
             weight = arb(c)
             for i, u in enumerate(a):
                 for j, v in enumerate(b):

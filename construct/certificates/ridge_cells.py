@@ -150,7 +150,7 @@ class RidgeBounds:
         read = max(target.arity, 1)
         self.rows = Balls.exact(np.array(frame, dtype=np.float64)[:read])
         self.shift = Balls.exact(np.array(offset or [0.0] * len(frame), dtype=np.float64)[:read])
-        self._even = np.array([all(e % 2 == 0 for e in a) for a in self.space.indices])
+        self.even = np.array([all(e % 2 == 0 for e in a) for a in self.space.indices])
 
     def everywhere(self) -> tuple[int, ...]:
         """No candidates to choose from."""
@@ -291,7 +291,7 @@ class RidgeBounds:
         beyond = np.zeros(at.shape)
         for sign, high, low in ((1, group.high, group.low), (-1, -group.low, -group.high)):
             part, middle = (forms, at.middle) if sign > 0 else (-forms, -at.middle)
-            up = np.where(self._even[1:end], np.maximum(part.high(), 0.0), part.size()).sum(axis=2)
+            up = np.where(self.even[1:end], np.maximum(part.high(), 0.0), part.size()).sum(axis=2)
             top = middle + (up + more) * GROW + 2.0**-50 * (np.abs(middle) + up)
             for limit, here in ((high, ~clamped), (low, clamped & (middle < low))):
                 over = top - limit + 2.0**-50 * np.abs(limit)
@@ -334,8 +334,8 @@ class RidgeBounds:
         at, over = value - points.f, value - points.spread
         best = np.full(len(rest), np.inf)
         ends = [*self.powers.starts, self.space.size]
-        high = np.where(self._even, np.maximum(at.high(), 0.0), at.size())
-        low = np.where(self._even, np.maximum(-at.low(), 0.0), at.size())
+        high = np.where(self.even, np.maximum(at.high(), 0.0), at.size())
+        low = np.where(self.even, np.maximum(-at.low(), 0.0), at.size())
         own = value.size()
         for order in range(self.space.order + 1):
             a, b = ends[order], ends[order + 1]

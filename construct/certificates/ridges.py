@@ -83,29 +83,40 @@ def ridges_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = No
     Raises:
         InputError: the formula has parts that are no ridge functions.
     """
-    return _Collection(formula, frame, torch.zeros(len(frame)) if offset is None else offset).ridges()
+    if formula.windowed:
+        raise _unexpected("a product with a window")
+    sums = RidgeSums(formula, frame, offset)
+    return NetworkRidges(arb(formula.rest.value()), sums.groups(), formula.error)
 
 
-class _Collection:
-    def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor) -> None:
+class RidgeSums:
+    """The output of a network, collected by the windows that multiply it (None: nothing does) and by chains."""
+
+    def __init__(self, formula: NetworkFormula, frame: Tensor, offset: Tensor | None) -> None:
         self.formula, self.table = formula, formula.quantities.table
-        self.substitution = OnManifold(formula, frame, offset)
-
-    def ridges(self) -> NetworkRidges:
-        parts: dict[int, dict[int, fmpq]] = {}  # of the output: coefficients by power, by quantity
-        inputs: dict[tuple[int, ...], fmpq] = {}
-        for m, c in self.formula.rest.terms.items():
+        self.substitution = OnManifold(formula, frame, torch.zeros(len(frame)) if offset is None else offset)
+        self.constants: dict[int | None, fmpq] = {None: fmpq(0)}
+        self.members: dict[Chain, list[tuple[Quantity, fmpq, int | None]]] = {}
+        parts: dict[tuple[int, int | None], dict[int, fmpq]] = {}  # coefficients by power, by quantity and window
+        inputs: dict[int | None, dict[tuple[int, ...], fmpq]] = {}
+        for term, c in formula.rest.terms.items():
+            windows = [i for i in term if self.table[i].kind == "window"]
+            m = tuple(i for i in term if i not in windows)
             if len(set(m)) > 1:
                 raise _unexpected("a product of different linear forms")
-            if m and self.table[m[0]].kind == "input":
-                inputs[m] = c
-            elif m:
-                parts.setdefault(m[0], {})[len(m)] = c
-        groups: dict[Chain, list[tuple[Quantity, fmpq]]] = {}
-        if inputs:  # what no map and no clip has touched is one form
-            form = Quantity("linear", arb(0), arb(0), (Polynomial(inputs),))
-            groups[((fmpq(0), fmpq(1)),)] = [(form, fmpq(1))]
-        for name, powers in sorted(parts.items()):
+            if len(windows) > 1:
+                raise _unexpected("a product of windows")
+            window = windows[0] if windows else None
+            if not m:
+                self.constants[window] = c
+            elif self.table[m[0]].kind == "input":
+                inputs.setdefault(window, {})[m] = c
+            else:
+                parts.setdefault((m[0], window), {})[len(m)] = c
+        for window, terms in inputs.items():  # what no map and no clip has touched is one form
+            form = Quantity("linear", arb(0), arb(0), (Polynomial(terms),))
+            self.members.setdefault(((fmpq(0), fmpq(1)),), []).append((form, fmpq(1), window))
+        for (name, window), powers in sorted(parts.items(), key=lambda item: (item[0][0], item[0][1] or -1)):
             tick()
             base, chain = self._chain(name)
             weight = powers.get(1, fmpq(0))
@@ -113,9 +124,11 @@ class _Collection:
                 chain, weight = (*chain, _coefficients(powers)), fmpq(1)
             if prod(len(polynomial) - 1 for polynomial in chain) > MOST_DEGREE:
                 raise invalid("net", f"ridge functions of degree at most {MOST_DEGREE}", got="one of a higher degree")
-            groups.setdefault(chain, []).append((self.table[base], weight))
-        found = tuple(self._group(chain, members) for chain, members in groups.items())
-        return NetworkRidges(arb(self.formula.rest.value()), found, self.formula.error)
+            self.members.setdefault(chain, []).append((self.table[base], weight, window))
+
+    def groups(self) -> tuple[Ridges, ...]:
+        """The ridge functions, those with one chain together."""
+        return tuple(self._group(chain, members) for chain, members in self.members.items())
 
     def _chain(self, name: int) -> tuple[int, Chain]:
         """The clip or linear form below a quantity, and the maps that were applied to it."""
@@ -129,9 +142,9 @@ class _Collection:
             raise _unexpected(f"a dependence on a quantity of kind {self.table[name].kind!r}")
         return name, tuple(reversed(chain))
 
-    def _group(self, chain: Chain, members: list[tuple[Quantity, fmpq]]) -> Ridges:
+    def _group(self, chain: Chain, members: list[tuple[Quantity, fmpq, int | None]]) -> Ridges:
         rows, constants, limits = [], [], []
-        for quantity, _ in members:
+        for quantity, *_ in members:
             linear, constant = self.substitution.affine(quantity.definition[0])
             rows += linear
             constants.append(constant)
@@ -139,7 +152,7 @@ class _Collection:
             limits.append((_inner(quantity.low, 1), _inner(quantity.high, -1)) if clipped else (-np.inf, np.inf))
         count = len(members)
         low, high = np.array(limits).T
-        weights = Balls.of([arb(weight) for _, weight in members], (count,))
+        weights = Balls.of([arb(weight) for _, weight, _ in members], (count,))
         return Ridges(chain, Balls.of(rows, (count, -1)), Balls.of(constants, (count,)), low, high, weights)
 
 

@@ -15,11 +15,14 @@ import numpy as np
 import torch
 
 from construct.arrays import Float, Int
-from construct.program.codes import EntryRange, IntegerCode, PositionCode, check_entries, significand_bits
-from construct.program.lattice import LARGEST_REAL, check_exact_gates, check_named
+from construct.documents import a_list, at_place, floats, integers, label, record
+from construct.program import lattice
+from construct.program.codes import EntryRange, IntegerCode, PositionCode, check_entries
+from construct.program.lattice import LARGEST_REAL, MOST_ENTRIES, check_exact_gates, check_named
 from construct.validation import invalid
 
 NUMBER = ("t", "t^2")
+LARGEST_ENTRY = 2**53  # in a document: float64 holds it exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,3 +112,21 @@ class CellCode(PositionCode):
     def spec(self) -> dict[str, Any]:
         named = {"name": self.name, "named": list(self.named), "integers": self.integers.tolist()}
         return named if self.reals is None else named | {"reals": self.reals.tolist()}
+
+
+def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
+    """The code, of any kind, that `spec()` described.
+
+    Raises:
+        InputError: a field that is not as `spec` writes it, named below `name`.
+    """
+    if not isinstance(spec, dict) or spec.get("name") != CellCode.name:
+        return lattice.code_from_spec(spec, tokens, name)
+    found = record(spec, name, ("name", "named", "integers"), ("reals",))
+    entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
+    named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))
+    held = integers(found["integers"], f"{name}.integers")
+    if held.size and max(int(held.max()), -int(held.min())) > LARGEST_ENTRY:
+        raise invalid(f"{name}.integers", f"entries of at most {LARGEST_ENTRY:,}", got="larger ones")
+    reals = np.asarray(floats(found["reals"], f"{name}.reals"), dtype=np.float64) if "reals" in found else None
+    return at_place(name, lambda: CellCode(tokens, named, held, reals))

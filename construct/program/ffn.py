@@ -269,12 +269,13 @@ def cell_window(
     row: str = "a",
     target: str = "w",
 ) -> FeedForward:
-    """`target += psi(e - n)` and `row <- clip(row + shift, -1, 1)` on every token, rows e1, e2, .. and n1, n2, ..; exact.
+    """`target += psi(e - n)` and `row <- clip(row + shift, -1, 1)` on every token, rows e1, e2, .. and n1, n2, ..;
+    exact.
 
-    psi(u) = relu(1 - max(0, u_1, .., u_m) - max(0, -u_1, .., -u_m)), the nodal hat of the Kuhn triangulation, is at most
-    1 whatever e holds. Layer 1: `relu(e_j - n_j)`, `relu(n_j - e_j)`, `relu(-1 - shift - row)`, `relu(row + shift - 1)`.
-    Then maxima of numbers >= 0 as a tree, `max(x, y) = x + relu(y - x)` with two channels for one maximum, the sum of
-    which the next layer takes; the two channels of the clip are carried. Then psi; depth 3 + ceil(log2 m).
+    psi(u) = relu(1 - max(0, u_1, .., u_m) - max(0, -u_1, .., -u_m)), the nodal hat of the Kuhn triangulation, is at
+    most 1 whatever e holds. Layer 1: `relu(e_j - n_j)`, `relu(n_j - e_j)`, `relu(-1 - shift - row)`, `relu(row + shift
+    - 1)`. Then maxima of numbers >= 0 as a tree, `max(x, y) = x + relu(y - x)` with two channels for one maximum, the
+    sum of which the next layer takes; the two channels of the clip are carried. Then psi; depth 3 + ceil(log2 m).
     """
     if span is not None:
         raise invalid("span", "None: windows of every token", span)

@@ -17,8 +17,8 @@ import numpy as np
 
 from construct.arrays import Float, Int
 from construct.documents import a_list, at_place, label, record, remark, whole
+from construct.program.cells import code_from_spec
 from construct.program.codes import CODES, PositionCode, position_code
-from construct.program.lattice import code_from_spec
 from construct.validation import invalid
 
 ONE = "1"  # the row of ones, and the constant in forms and values

@@ -114,6 +114,12 @@ class RidgePlanner:
             return RidgePlan(found, self.search.chosen(sizes_of(found), note_of(found.basis)))
         raise self.search.failure()
 
+    @property
+    def slow(self) -> bool:
+        """Whether the error fell by less than a factor of 2 from one degree to the next, on the whole."""
+        errors = [float(candidate.errors[-1]) for candidate in self.candidates.tried.values()]
+        return len(errors) < 2 or errors[-1] > errors[0] * 0.5 ** (len(errors) - 1)
+
     def by_hand(self, degree: int) -> RidgePlan:
         """See `plan`."""
         if degree > LARGEST_DEGREE:

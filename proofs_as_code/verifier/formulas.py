@@ -3,7 +3,8 @@
     T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
 with s_n and w_n sums of slope relu(quadratic in y); or T = constant + sum_t weight_t G(l_t), l_t an affine form of y
-that may be clipped, G a chain of polynomials. Whatever does not fit raises.
+that may be clipped, G a chain of polynomials; or that with windows, T = sum_n w_n (constant_n + sum_t weight_t G(l_t)),
+w_n in [0, 1] made of affine forms of y and ReLUs, or 1. Whatever does not fit raises.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from proofs_as_code.verifier.documents import require
 from proofs_as_code.verifier.polynomials import Poly, number
 from proofs_as_code.verifier.ranges import MOST_DEGREE
 
+NONE = -1  # no window
 Polynomial = tuple[fmpq, ...]  # coefficients, the constant first
 
 
@@ -30,13 +32,14 @@ class Chart(NamedTuple):
 
 
 class Ridge(NamedTuple):
-    """One term: weight, the polynomials of G in the order they are applied, the affine form, and where it is
-    clipped."""
+    """One term: weight, the polynomials of G in the order they are applied, the affine form, where it is clipped, and
+    the window that it is multiplied by."""
 
     weight: fmpq
     chain: tuple[Polynomial, ...]
     form: Poly
     ends: tuple[fmpq, fmpq] | None
+    window: int = NONE
 
 
 def partition(network: Arithmetic, out: Poly) -> list[Chart]:
@@ -68,21 +71,27 @@ def partition(network: Arithmetic, out: Poly) -> list[Chart]:
     return charts
 
 
-def ridges(network: Arithmetic, out: Poly) -> tuple[fmpq, list[Ridge]]:
-    """The constant of T, and its ridge functions; what no clip and no map has touched is one form."""
-    powers: dict[int, dict[int, fmpq]] = {}
-    form: dict[tuple[int, ...], fmpq] = {}
-    for m, c in out.items():
+def ridges(network: Arithmetic, out: Poly) -> tuple[dict[int, fmpq], list[Ridge]]:
+    """The constants of T by windows, and its ridge functions; what no clip and no map has touched is one form."""
+    powers: dict[tuple[int, int], dict[int, fmpq]] = {}
+    constants, forms = {NONE: fmpq(0)}, dict[int, dict[tuple[int, ...], fmpq]]()
+    for term, c in out.items():
+        windows = [i for i in term if network.unknowns[i].kind == "window"]
+        require(len(windows) <= 1, "network", "an output with one window in a term", "products of windows")
+        window, m = max(windows, default=NONE), tuple(i for i in term if i not in windows)
         require(len(set(m)) <= 1, "network", "an output that is a sum of functions of one linear form each", "products")
         if len(m) == 1 and network.unknowns[m[0]].kind == "y":
-            form[m] = c
+            forms.setdefault(window, {})[m] = c
         elif m:
-            powers.setdefault(m[0], {})[len(m)] = c
-    found = [Ridge(fmpq(1), ((fmpq(0), fmpq(1)),), Poly(form), None)] if form else []
-    return out.get((), fmpq(0)), found + [ridge(network, i, terms) for i, terms in sorted(powers.items())]
+            powers.setdefault((window, m[0]), {})[len(m)] = c
+        else:
+            constants[window] = c
+    identity = ((fmpq(0), fmpq(1)),)
+    found = [Ridge(fmpq(1), identity, Poly(form), None, window) for window, form in forms.items()]
+    return constants, found + [ridge(network, i, terms, window) for (window, i), terms in sorted(powers.items())]
 
 
-def ridge(network: Arithmetic, i: int, terms: dict[int, fmpq]) -> Ridge:
+def ridge(network: Arithmetic, i: int, terms: dict[int, fmpq], window: int) -> Ridge:
     """A polynomial in one unknown."""
     chain, weight = [tuple(terms.get(k, fmpq(0)) for k in range(max(terms) + 1))], fmpq(1)
     while network.unknowns[i].kind == "map":
@@ -97,4 +106,4 @@ def ridge(network: Arithmetic, i: int, terms: dict[int, fmpq]) -> Ridge:
     require(degree <= MOST_DEGREE, "network", f"ridge functions of degree at most {MOST_DEGREE}", str(degree))
     if len(chain) > 1 and len(chain[-1]) == 2:  # c G, the commonest, is the same G for all tokens
         weight = chain.pop()[1]
-    return Ridge(weight, tuple(chain), of[0], (low, high) if kind == "clip" else None)
+    return Ridge(weight, tuple(chain), of[0], (low, high) if kind == "clip" else None, window)

@@ -12,10 +12,11 @@ from proofs_as_code.verifier.near import Array, Near, convolved, joined, plus, r
 
 
 class Group:
-    """Ridge functions with the same G: weights (n,), forms lambda (n, k), constants (n,), ends of clips (n,)."""
+    """Ridge functions with the same G: weights (n,), forms lambda (n, k), constants (n,), ends of clips (n,), numbers of
+    windows (n,)."""
 
     def __init__(self, chain: tuple[Polynomial, ...], members: list[Ridge], k: int) -> None:
-        n = len(members)
+        n, self.windows = len(members), np.array([member.window for member in members])
         self.degree, self.chain = math.prod(len(p) - 1 for p in chain), [[rationals([c], 1) for c in p] for p in chain]
         self.weight = rationals([member.weight for member in members], n)
         self.linear = rationals([m.form.get((i,), fmpq(0)) for m in members for i in range(k)], n, k)

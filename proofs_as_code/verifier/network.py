@@ -3,8 +3,8 @@
 The network runs once, for inputs x = F y + offset with y_k in box_k, on polynomials in y - middle of the box with
 rational coefficients. A value is (polynomial, error): the computed one is off by at most the error, which covers the
 rounding of every operation (`arithmetic`) and signs known to 2^-50 only. A ReLU of known sign disappears, another
-becomes an unknown; clipped values, partition weights, and T2 and T3 of a register get names. `formulas` says what must
-come out.
+becomes an unknown; clipped values, partition weights, windows, and T2 and T3 of a register get names. `formulas` says
+what must come out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flint import fmpq
 from proofs_as_code.verifier import arithmetic
 from proofs_as_code.verifier.arithmetic import Arithmetic, Unknown
 from proofs_as_code.verifier.documents import LARGEST, require
-from proofs_as_code.verifier.formulas import partition, ridges
+from proofs_as_code.verifier.formulas import NONE, partition, ridges
 from proofs_as_code.verifier.polynomials import TINY, Poly, Value, above, nearest, number, rational
 from proofs_as_code.verifier.weights import Weights
 
@@ -27,14 +27,15 @@ LOOKS_A_PAIR, LOOKS_A_REGISTER = 1 << 17, 1 << 11  # of a pair that acts; of a r
 MOST_AT_ONCE = 1 << 22  # of the pairs of a head, times the rows of their scores
 SLOPES = (-4.0, -2.0)  # of a register in the values of the heads that make T3 and T2 of it
 NEARLY = fmpq(1, 1 << 20)  # how far from 1 the end of a clip may be
+MOST_RELUS = 256  # inside a window
 MAPS = {3: {1: fmpq(-3), 3: fmpq(4)}, 2: {0: fmpq(-1), 2: fmpq(2)}}
 
 Head = tuple[np.ndarray, np.ndarray, np.ndarray]  # Q, K, V
 
 
 class Network(Arithmetic):
-    """The formula of a network for inputs F y + offset, y_k in box_k: `charts`, or `constant` and `ridges`, and
-    `error`.
+    """The formula of a network for inputs F y + offset, y_k in box_k: `charts`, or `constant`, `ridges` and, by windows
+    other than 1, `constants`; and `error`.
 
     Gates must close exactly, as those of the integer code do: slopes of one cut-off in two places are compared exactly.
     """
@@ -65,7 +66,8 @@ class Network(Arithmetic):
         out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
         self.charts = partition(self, out) if "rho" in self.kinds(out) else []
-        self.constant, self.ridges = ridges(self, Poly() if self.charts else out)
+        self.constants, self.ridges = ridges(self, Poly() if self.charts else out)
+        self.constant = self.constants.pop(NONE)
 
     def look(self, numbers: int) -> None:
         """Count the numbers that were looked at, and the terms that were multiplied."""
@@ -200,8 +202,8 @@ class Network(Arithmetic):
             token[:] = [self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in pairs]
 
     def named(self, before: Poly, after: Poly, error: float) -> Value:
-        """Knows clip(before + constant, -1, 1) and relu(y) - relu(y - w), y = 2 - before, w >= 0; else keeps the range
-        only."""
+        """Knows clip(before + constant, -1, 1), relu(y) - relu(y - w), y = 2 - before, w >= 0, and what is in [0, 1] and
+        piecewise affine; else keeps the range only."""
         kinds, y = self.kinds(after), number(2) - before
         clip, upper = self.clip(before, after), self.relu((y, 0.0))
         if "relu" in kinds and clip:
@@ -211,7 +213,25 @@ class Network(Arithmetic):
                 w = y + self.unknowns[m[0]].of[0] * Poly({(): c})
                 if self.range(w)[0] >= 0:
                     return self.unknown("rho", fmpq(0), min(self.range(p)[1] for p in (y, w)), y, y - w), error
+        if "relu" in kinds and self.inner(after) is not None and 0 <= self.range(after)[0] <= self.range(after)[1] <= 1:
+            return self.unknown("window", *self.range(after), after), error
         return self.free(after, error) if kinds & {"relu", "free"} else (after, error)
+
+    def inner(self, p: Poly) -> list[int] | None:
+        """The ReLUs of which p is made, each behind those in it, if all that is in them are affine forms of y and other
+        ReLUs; None if there is something else, or more than MOST_RELUS."""
+        found, work = set[int](), [p]
+        while work:
+            part = work.pop()
+            self.look(len(part) << 7)
+            if any(len(m) > 1 for m in part) or not self.kinds(part) <= {"relu", "y"}:
+                return None
+            more = {i for m in part for i in m if self.unknowns[i].kind == "relu"} - found
+            found |= more
+            if len(found) > MOST_RELUS:
+                return None
+            work += [self.unknowns[i].of[0] for i in more]
+        return sorted(found)  # an unknown is made after those that it is made of
 
     def clip(self, before: Poly, after: Poly) -> tuple[Poly, float] | None:
         """q + relu(low - q) - relu(q - high), q = before + constant, as clip(q, -1, 1) and what is lost where low is

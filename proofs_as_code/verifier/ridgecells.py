@@ -43,7 +43,7 @@ from proofs_as_code.verifier.near import (
 from proofs_as_code.verifier.network import Network
 from proofs_as_code.verifier.schema import Certificate
 
-AT_ONCE, MORE, MOST_FORMS = 32, 6, 1 << 22
+AT_ONCE, MOST_FORMS = 32, 1 << 22
 Place = tuple[list[float], list[float], int]  # a cell, and how often a leaf was halved for it
 
 
@@ -159,36 +159,51 @@ class RidgeCells:
     def bounds(self, cells: list[Place]) -> Array:
         """Upper bounds of |T - f|; NaN or infinite where there is none."""
         y, rests, f, spread, inside = self.points(cells)
-        at, d = y.at(slice(None), slice(None), 0), Near(y.value.copy(), y.off.copy())
+        d, rho = self.moves(y, rests)
+        value, lost = self.expanded(y, d, rho, self.constant)
+        return np.where(inside, self.difference(value, f, spread, lost), np.inf)
+
+    def moves(self, y: Near, rests: Array) -> tuple[Near, Array]:
+        """d, and the sizes of its entries by degree 1 .. m, and of the rest as degree m + 1."""
+        d = Near(y.value.copy(), y.off.copy())
         d.value[:, :, 0] = d.off[:, :, 0] = 0
-        n, size = len(cells), self.jets.size
         sizes = [d.most()[:, :, a:b].sum(2) for a, b in pairwise(self.starts[1:])]
-        rho = np.stack([*sizes, rests], 2) * RAISED  # by degree 1 .. m, and the rest as degree m + 1
+        return d, np.stack([*sizes, rests], 2) * RAISED
+
+    def expanded(
+        self, y: Near, d: Near, rho: Array, constant: Near, windows: Array | None = None
+    ) -> tuple[Near, Array]:
+        """A constant and the ridge functions: coefficients (cells, S), and bounds of what is left (cells,). On one cell,
+        for n windows, those of each: n constants, (n, S) and (n,)."""
+        at, n, size = y.at(slice(None), slice(None), 0), len(rho if windows is None else windows), self.jets.size
         value, sums, lost = Near(np.zeros((n, size)), np.zeros((n, size))), list[Near](), np.zeros(n)
-        value.value[:, 0] = self.constant.value[0]
-        value.off[:, 0] = self.constant.off[0]
+        value.value[:, 0], value.off[:, 0] = constant.value, constant.off
         for group, forms in zip(self.groups, self.forms, strict=True):
             a = plus(dot(at, Near(group.linear.value.T, group.linear.off.T)), group.constant)
             start = np.clip(a.value, -group.low, group.high)
             ended = start != a.value  # beyond an end of the clip the function is constant
             g = group.series(start)
+            if windows is not None:
+                own = group.windows == windows[:, None]
+                g = Near(np.where(own, g.value, 0), np.where(own, g.off, 0))
             whole = dot(g.at(0), Near(np.ones((len(group.low), 1)), np.zeros((len(group.low), 1))))
-            value = plus(
-                value, Near(np.pad(whole.value, ((0, 0), (0, size - 1))), np.pad(whole.off, ((0, 0), (0, size - 1))))
-            )
+            self.add_from(0, value, Near(whole.value, whole.off))
             moves = Near(np.where(ended, 0, g.value), np.where(ended, 0, g.off))
-            own = [dot(moves.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
-            both = [plus(p, q) for p, q in zip(sums, own, strict=False)]
-            sums = both + sums[len(both) :] + own[len(both) :]
+            more = [dot(moves.at(j), form) for j, form in enumerate(forms[: group.degree], start=1)]
+            both = [plus(p, q) for p, q in zip(sums, more, strict=False)]
+            sums = both + sums[len(both) :] + more[len(both) :]
             reach = np.where(ended, 0, rho.sum(2) @ group.linear.most().T * RAISED)
             lost = lost + self.lost(g.most(), reach, self.off(group, a, ended, d, rho), len(forms))
         powers = self.powers(d)
         for j, (coefficients, power) in enumerate(zip(sums, powers, strict=False), start=1):
             part = dot(coefficients.at(slice(None), None), power).at(slice(None), 0)
-            behind = ((0, 0), (self.starts[j], 0))
-            value = plus(value, Near(np.pad(part.value, behind), np.pad(part.off, behind)))
-        lost = (lost + self.cut([c.most() for c in sums], rho)) * RAISED
-        return np.where(inside, self.difference(value, f, spread, lost), np.inf)
+            self.add_from(self.starts[j], value, part)
+        return value, (lost + self.cut([c.most() for c in sums], rho)) * RAISED
+
+    def add_from(self, start: int, value: Near, part: Near) -> None:
+        """Add to some coefficients of s, those from `start` on, as many as there are."""
+        columns = slice(start, start + part.value.shape[1])
+        value.value[:, columns], value.off[:, columns] = plus(value.at(slice(None), columns), part)
 
     def powers(self, d: Near) -> list[Near]:
         """Products of 1, 2, ... factors d: of j of them the terms of degree j and more."""
@@ -263,35 +278,3 @@ class RidgeCells:
                 ends = [over.top()[:, 0], over.negative().top()[:, 0]]
             best = np.fmin(best, (np.maximum(*ends) + more) * RAISED)
         return np.nextafter(np.maximum(best, 0), np.inf)
-
-
-def leaves(proof: Certificate) -> list[Place]:
-    """The cells of the tree."""
-    stack, found = [(proof.manifold.lower, proof.manifold.upper)], list[Place]()
-    for symbol in proof.tree:
-        lower, upper = stack.pop()
-        if symbol == ".":
-            found.append((lower, upper, 0))
-            continue
-        stack += reversed(halved(lower, upper, int(symbol)))
-    return found
-
-
-def halved(lower: list[float], upper: list[float], axis: int) -> list[tuple[list[float], list[float]]]:
-    middle = (lower[axis] + upper[axis]) / 2
-    return [(lower, [*upper[:axis], middle, *upper[axis + 1 :]]), ([*lower[:axis], middle, *lower[axis + 1 :]], upper)]
-
-
-def check_cells(network: Network, proof: Certificate) -> None:
-    """|T - f| <= local on every leaf of the tree, which divides the whole box."""
-    cells, waiting = RidgeCells(network, proof), leaves(proof)[::-1]
-    while waiting:
-        now = [waiting.pop() for _ in range(min(cells.at_once, len(waiting)))]
-        network.look(cells.looks * len(now))
-        for (lower, upper, depth), bound in zip(now, cells.bounds(now).tolist(), strict=True):
-            if bound <= proof.local:
-                continue
-            least = f"at least {bound:.6g} for the cell from {lower} to {upper}"
-            require(depth < MORE, "local", least, proof.local)
-            axis = max(range(len(lower)), key=lambda i: upper[i] - lower[i])
-            waiting += [(*half, depth + 1) for half in halved(lower, upper, axis)]

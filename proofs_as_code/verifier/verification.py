@@ -8,7 +8,7 @@ rows of a score added in order, other sums in any.
 1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, or T = constant + sum_t weight_t G(l_t), and bounds the
    error
    of its evaluation.
-2. Ridge functions G(l_t): `ridgecells`. Else, on a cell of the box where every s_n is the sum of the w before it, |T -
+2. Ridge functions G(l_t): `ridgecells`, times windows: `windowcells`. Else, on a cell of the box where every s_n is the sum of the w before it, |T -
    f| <= max |P_n - f| + relu(1 - sum w) |f|.
    P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
    g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `jets`.
@@ -32,14 +32,15 @@ import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 
 from proofs_as_code.verifier.documents import Refused, require
-from proofs_as_code.verifier.formulas import Chart
+from proofs_as_code.verifier.formulas import NONE, Chart
 from proofs_as_code.verifier.jets import INF, ZERO, Jet, Jets
 from proofs_as_code.verifier.network import Network
 from proofs_as_code.verifier.polynomials import rational
-from proofs_as_code.verifier.ridgecells import check_cells
 from proofs_as_code.verifier.schema import UNITS, Certificate, certificate
 from proofs_as_code.verifier.statement import statement
+from proofs_as_code.verifier.walks import check_cells
 from proofs_as_code.verifier.weights import Weights, digest, read
+from proofs_as_code.verifier.windowcells import WindowCells
 
 MOST_TABLE, MOST_MONOMIALS = 1 << 16, 1 << 23  # coefficients of one local function; of all quadratic forms
 MORE, ABOUT = 6, "the one that the certificate is about"
@@ -208,17 +209,21 @@ def check(tensors: dict[str, Any], proof: Certificate) -> Weights:
     bound, local, error = map(rational, (proof.bound, proof.local, proof.error))
     require(bound >= local + error, "bound", "at least local + error", proof.bound)
     if network.charts:
-        walk(Cells(network, proof), proof, len(network.charts))
+        walk(Cells(network, proof), proof, list(range(len(network.charts))))
+    elif network.constants or any(ridge.window != NONE for ridge in network.ridges):
+        with np.errstate(all="ignore"):
+            windows = WindowCells(network, proof)
+            walk(windows, proof, windows.names)
     else:
         with np.errstate(all="ignore"):
             check_cells(network, proof)
     return weights
 
 
-def walk(cells: Cells, proof: Certificate, charts: int) -> None:
-    """|T - f| <= local on every leaf of the tree, which divides the whole box."""
+def walk(cells: Cells | WindowCells, proof: Certificate, everything: list[int]) -> None:
+    """|T - f| <= local on every leaf of the tree, which divides the whole box; everything: all charts or windows."""
     local, tree = arb(rational(proof.local)), iter(proof.tree)
-    stack = [(proof.manifold.lower, proof.manifold.upper, list(range(charts)), 0)]
+    stack = [(proof.manifold.lower, proof.manifold.upper, everything, 0)]
     while stack:
         lower, upper, near, depth = stack.pop()
         symbol = next(tree) if depth == 0 else "."

@@ -74,7 +74,7 @@ class AtPoint:
             return min(max(values[0], exact(q.low)), exact(q.high))
         if q.kind == "rho":
             return max(values[0], zero) - max(values[1], zero)
-        assert q.kind in ("linear", "map"), f"no value for a quantity of kind {q.kind}"
+        assert q.kind in ("linear", "map", "window"), f"no value for a quantity of kind {q.kind}"
         return values[0]
 
 

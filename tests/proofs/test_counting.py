@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 import construct
+from construct.cells.program import cell_nonzeros, cell_numbers, cell_program
 from construct.files import write_dense
 from construct.manifolds import Circle, Cube, Sphere
 from construct.network import Network
@@ -19,6 +20,7 @@ from proofs_as_code.verifier import counting
 from proofs_as_code.verifier.__main__ import main
 from proofs_as_code.verifier.counting import Sizes, count
 from proofs_as_code.verifier.documents import Refused
+from tests.certificates import cell_networks
 from tests.program.test_program import programs
 from tests.transformer.networks import exp_sin, random_network
 
@@ -123,6 +125,28 @@ def test_drawn_programs(tmp_path_factory, program):
 def test_random_networks(tmp_path_factory, seed, sparse, dtype):
     net = random_network(seed, sparse=sparse, dtype=dtype)
     assert count(on_disk(net, tmp_path_factory.mktemp("random"))) == library(net.architecture)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([torch.float64, torch.float32]))
+def test_cells_count_one_by_one(tmp_path_factory, seed, projected, dtype):
+    """Directions, centres, cells and levels were chosen, all of them; the number of a token, its square and 1 are given.
+
+    Unless a row is, by chance, the squares of another one, which the two counts see both.
+    """
+    drawn = cell_networks.random_cells(np.random.default_rng(seed), projected=projected)
+    net, program = cell_networks.network_of(drawn, dtype), cell_program(drawn)
+    a = net.architecture
+    assert count(on_disk(net, tmp_path_factory.mktemp("cells"))) == library(a)
+    assert a.nonzero_parameters == cell_nonzeros(drawn)
+    rows = program.layout.code.values().astype(np.dtype(str(dtype).removeprefix("torch."))).T[:-2]
+    own = {tuple(row) for row in rows}
+    squares = {tuple(row) for row in rows**2}
+    plain = not own & squares and not any((np.cumsum(rows**2, axis=0) == row).all(axis=1).any() for row in rows)
+    if plain and dtype == torch.float64:
+        assert a.stored_numbers == cell_numbers(drawn) and library(program.counts) == library(a)
+    assert a.stored_numbers <= cell_numbers(drawn)
+    assert a.chosen_entries > 0
 
 
 # -- forged files -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The default takes the fewest stored numbers of ridge and compact networks; bad arguments are refused."""
+"""The default takes the fewest stored numbers of all constructions; bad arguments are refused."""
 
 from typing import Any
 
@@ -42,10 +42,10 @@ def test_the_default_is_the_smaller_and_says_so():
 
 
 @pytest.mark.slow
-def test_the_default_is_compact_where_that_has_the_only_network():
+def test_the_default_is_a_lattice_where_one_polynomial_does_not_do():
     net = default(peak, CIRCLE, 5e-2)
-    assert net.origin.construction == "compact" and both_are_in_the_history(net)
-    assert net.architecture.stored_numbers == stored_numbers(net.approximator)
+    assert net.origin.construction == "lattice" and both_are_in_the_history(net)
+    assert net.architecture.stored_numbers == stored_numbers(net.approximator) < 300
 
 
 def both_are_in_the_history(net):
@@ -72,7 +72,8 @@ def choices(construction=None, position_code="integer", sizes=None, bound="measu
 
 
 def test_candidates():
-    assert choices().candidates == ("ridge", "compact")
+    assert choices().candidates == ("ridge", "lattice", "compact")
+    assert choices(embedding_dim=5).candidates == ("ridge", "compact")
     assert choices(sizes=Sizes(None, None, 4)).candidates == ("ridge",)
     assert (
         choices(sizes=Sizes(3, None, None)).candidates == choices(sizes=Sizes(None, 3, None)).candidates == ("compact",)
@@ -98,6 +99,12 @@ def test_candidates():
         ({"construction": "ridge", "position_code": "trigonometric"}, "position_code: expected 'integer'"),
         ({"construction": "ridge", "charts": 2}, "charts: expected None or 1 for construction='ridge'"),
         ({"construction": "ridge", "cells": 3}, "cells: expected None or 1 for construction='ridge'"),
+        ({"construction": "lattice", "position_code": "trigonometric"}, "position_code: expected 'integer'"),
+        ({"construction": "lattice", "charts": 1}, "charts: expected None for construction='lattice'"),
+        ({"construction": "lattice", "cells": 3}, "cells: expected None for construction='lattice'"),
+        ({"construction": "lattice", "degree": 3}, "degree: expected None for construction='lattice'"),
+        ({"construction": "lattice", "embedding_dim": 5}, "embedding_dim: expected None for construction='lattice'"),
+        ({"construction": "lattice", "sparse": True}, "sparse: expected False for construction='lattice'"),
         ({"construction": "paper", "bound": "rigorous"}, "construction: expected one of .* for bound='rigorous'"),
         ({"construction": "ridges"}, "construction: expected one of"),
     ],

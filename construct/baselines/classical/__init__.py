@@ -1,6 +1,7 @@
-"""Classical rivals: kernels, radial functions, neighbours, polynomials and sparse grids, mostly from kept libraries."""
+"""Classical rivals: kernels, radial functions, neighbours, polynomials, adaptive trees of them and sparse grids, mostly from kept libraries."""
 
 from construct.baselines.base import Method
+from construct.baselines.classical.adaptive_chebyshev import AdaptiveChebyshev
 from construct.baselines.classical.gaussian_process import GaussianProcess
 from construct.baselines.classical.kernels import KernelRegression, KernelRidge
 from construct.baselines.classical.local_polynomials import LocalPolynomials
@@ -11,6 +12,7 @@ from construct.baselines.classical.sparse_grid import SparseGrid
 
 __all__ = [
     "METHODS",
+    "AdaptiveChebyshev",
     "GaussianProcess",
     "GlobalPolynomial",
     "KernelRegression",
@@ -30,4 +32,5 @@ METHODS: tuple[type[Method], ...] = (
     GlobalPolynomial,
     LocalPolynomials,
     SparseGrid,
+    AdaptiveChebyshev,
 )

@@ -18,7 +18,8 @@ class NetworkFormula:
     """`T = rest + sum_n rho_n terms[n]` in the quantities of `quantities`; `error` bounds |computed - T|.
 
     weights: numbers of the partition weights rho_n, in the order of their tokens; none in a ridge network, whose rest
-    is a sum of functions of one linear form each, nor where the output is the same for all inputs.
+    is a sum of functions of one linear form each, nor in a lattice network, where windows multiply them, nor where the
+    output is the same for all inputs.
     """
 
     quantities: Quantities
@@ -26,6 +27,11 @@ class NetworkFormula:
     terms: tuple[Polynomial, ...]
     rest: Polynomial
     error: arb
+
+    @property
+    def windowed(self) -> bool:
+        """Whether some of it is multiplied by windows."""
+        return "window" in self.quantities.kinds(self.rest)
 
 
 def formula_of(names: Quantities, out: Register) -> NetworkFormula:
@@ -56,17 +62,23 @@ def formula_of(names: Quantities, out: Register) -> NetworkFormula:
 
 
 def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
-    """Whether every term is a power of one clipped or named form, or of a map of one, or an input times a number."""
-    for m in polynomial.terms:
+    """Whether every term is a power of one clipped or named form, or of a map of one, or an input times a number; one
+    window may multiply it."""
+    for term in polynomial.terms:
+        m = tuple(i for i in term if names.table[i].kind != "window")
         kinds = {names.table[i].kind for i in m}
-        if len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
+        if (
+            len(term) > len(m) + 1
+            or len(set(m)) > 1
+            or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1))
+        ):
             return False
     return True
 
 
 def _unexpected(found: str) -> InputError:
     expected = (
-        "a compact network, a telescoping partition of unity times polynomials of the chart coordinates, or a ridge "
-        "network"
+        "a compact network, a telescoping partition of unity times polynomials of the chart coordinates, or a ridge or "
+        "lattice network"
     )
     return invalid("net", expected, got=found)

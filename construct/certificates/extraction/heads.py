@@ -29,11 +29,13 @@ def attend(state: State, block: BlockWeights, only: int | None = None) -> None:
     parts: Contributions = defaultdict(list)
     acting = candidates(block, state.low, state.high, state.arithmetic.unit, only)
     _name_forms(state, block, acting)
-    heard = Counter(target for _, target, _ in acting)
+    written = [np.flatnonzero(value.any(axis=1)).tolist() for value in block.value]
+    heard = Counter((target, row) for head, target, _ in acting for row in written[head])
     updates: dict[tuple[int, int], Register] = {}
     for head, target, source in acting:
-        if heard[target] == 1 and target == source and (found := _mapped(state, block, head, target)):
-            updates[target, found[0]] = found[1]
+        alone = target == source and len(written[head]) == 1 and heard[target, written[head][0]] == 1
+        if alone and (found := _mapped(state, block, head, target, written[head][0])):
+            updates[target, written[head][0]] = found
         else:
             _act(state, block.query[head], block.key[head], block.value[head], target, source, parts)
     for (token, row), contributions in parts.items():
@@ -43,18 +45,16 @@ def attend(state: State, block: BlockWeights, only: int | None = None) -> None:
     state.tidy(updates)
 
 
-def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[int, Register] | None:
-    """The row and the register that a token gets by hearing itself, where that is T3 or T2 of a named quantity.
+def _mapped(state: State, block: BlockWeights, head: int, token: int, row: int) -> Register | None:
+    """The register of a row that hears this head of its own token alone, where that is T3 or T2 of a named quantity.
 
     The register a is within e of the quantity. `a + relu(1 - a^2)(-4 a)` and `a + relu(1 - a)(-2 a - 1)` are T3 and T2
     up to 1 and a beyond, and have the Lipschitz constants 9 and 4 (1 + e) there; what the block itself rounds is that
     of a number in [-1, 1], times (1 + e)^3 for one beyond.
     """
-    rows = np.flatnonzero(block.value[head].any(axis=1))
-    row = int(rows[0])
     register = state.registers[token][row]
     quantity = named_in_unit(state.names, register.polynomial)
-    if len(rows) != 1 or quantity is None or not register.error <= SMALL:
+    if quantity is None or not register.error <= SMALL:
         return None
     between = state.names.shared(Quantity("free", arb(-1), arb(1)))
     unit = Polynomial.of(between)
@@ -69,7 +69,7 @@ def _mapped(state: State, block: BlockWeights, head: int, token: int) -> tuple[i
     beyond = 1 + register.error
     slope = arb(9) if degree == 3 else 4 * beyond
     error = local.error * beyond**3 + slope * register.error
-    return row, Register(Polynomial.of(chebyshev_map(state.names, quantity, degree)), error)
+    return Register(Polynomial.of(chebyshev_map(state.names, quantity, degree)), error)
 
 
 def _name_forms(state: State, block: BlockWeights, acting: Sequence[tuple[int, int, int]]) -> None:

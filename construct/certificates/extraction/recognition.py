@@ -1,4 +1,4 @@
-"""What a feed-forward network made of a register: a clipped value, a partition weight, or neither."""
+"""What a feed-forward network made of a register: a clipped value, a window, a partition weight, or neither."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from construct.certificates.extraction.relus import NEARLY, is_relu
 from construct.certificates.polynomials import Monomial, Polynomial, Quantity
 
 ROUNDED = 2.0**-20
+MOST_RELUS = 256  # inside a window
 
 
 class Recognition:
-    """Names for clips and partition weights, and the slopes of the cut-offs that were met so far."""
+    """Names for clips, windows and partition weights, and the slopes of the cut-offs that were met so far."""
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self.arithmetic, self.names = arithmetic, arithmetic.names
         self.slopes: dict[Monomial, fmpq] = {}
 
     def named(self, after: Register, before: Register) -> Register | None:
-        """A register without ReLUs as it is, a clip or a partition weight by its name; None for anything else."""
+        """A register without ReLUs as it is, a clip, window or partition weight by its name; None for anything else."""
         table = self.names.table
         if not any(table[i].kind == "relu" for m in after.polynomial.terms for i in m):
             return after
-        quantity = self._as_clip(after.polynomial, before.polynomial) or self._as_weight(after.polynomial)
+        quantity = self._as_clip(after.polynomial, before.polynomial)
+        if quantity is None and self.arithmetic.sharp:
+            quantity = self._as_window(after.polynomial)
+        quantity = quantity or self._as_weight(after.polynomial)
         if quantity is None:
             return None
         error = after.error
@@ -77,6 +81,26 @@ class Recognition:
             else:
                 low = low.max(-bound)
         return Quantity("clip", low, high, (before,))
+
+    def _as_window(self, polynomial: Polynomial) -> Quantity | None:
+        """A piecewise affine function of the input in [0, 1], made of ReLUs of affine functions and of such ReLUs.
+
+        Which one it is, a hat or another, is for those who bound it to say.
+        """
+        low, high = self.names.range(polynomial)
+        if not (low >= 0 and high <= 1):
+            return None
+        seen, work = set[int](), [polynomial]
+        while work:
+            part = work.pop()
+            if part.degree > 1 or not self.names.kinds(part) <= {"relu", "input", "linear"}:
+                return None
+            inner = {i for i in part.quantities() if self.names.table[i].kind == "relu"} - seen
+            seen |= inner
+            if len(seen) > MOST_RELUS:
+                return None
+            work += [self.names.table[i].definition[0] for i in inner]
+        return Quantity("window", low, high, (polynomial,))
 
     def _as_weight(self, polynomial: Polynomial) -> Quantity | None:
         """`relu(y) - relu(y')` with y >= y' (or relu(y) = y >= 0)."""
