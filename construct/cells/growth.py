@@ -122,9 +122,11 @@ class Growth:
         self, tolerance: float, levels: int, marks: list[Tensor], most: int, enough: float, base: Grown | None = None
     ) -> Grown:
         """Tokens with which every cell is within the tolerance, times `STRICTER` for every mark, points u (n, r), that
-        it holds; at most `levels` levels, and about `most` numbers stored. `base`: what `base(enough)` gave, if it is
-        known.""" grown = self.base(enough) if base is None else base.copy() cloud, bad = self.thrower.sample(FIRST,
-        2), None for level in range(1, levels + 1):
+        it holds; at most `levels` levels, and about `most` numbers stored. `base`: what `base(enough)` gave, if known.
+        """
+        grown = self.base(enough) if base is None else base.copy()
+        cloud, bad = self.thrower.sample(FIRST, 2), None
+        for level in range(1, levels + 1):
             factor = 2.0 ** (level - 1)
             cloud, cells, places = self._filled(cloud, factor, bad)
             if not len(cells):
