@@ -40,7 +40,8 @@ bad cells make the next level; all others are good, as their parents are. Let `D
 - A cell has 2^(r+1) - 1 children. So cells with tokens are at most those of level 1, and 2^(r+1) - 1 times the bad ones
   of all levels with rho > rho_min. At `rho = rho_min 2^j` the second part of t(rho) makes `eps^(-d'/beta) 2^(j (beta
   (d-d')/(q+1-beta) - d'))`: a geometric sum, whose ends are `eps^(-d'/beta)` and, at t = 1, `eps^(-d/(q+1))`: N is of
-  the order of their sum, with a factor log(1/eps) where both are equal. For d' = 0 they are not: there is no logarithm.
+  the order of their sum, with a factor log(1/eps) where both are equal. The first part makes a multiple of rho^-d' a
+  level: no more than that, and for d' = 0 a bounded number, O(log 1/eps) in all, which the other sum is above.
 
 *Coefficients.* `monomial_cost`: what sum |c| makes one monomial of degree <= q of a cell's u. With `|d^a f(c)| <= G`
 (Theorem B) Taylor polynomials have coefficients in u with the sum `<= G e^(2 d sqrt(r) h)`, as those of `z_i = h sum_j
@@ -48,10 +49,15 @@ V_ji (u_j - c_j)` have at most `2 sqrt(r) h`. In C, with `|d^a f(c)| <= G t^(bet
 descendant's star, centre in the star of the cell, is at most `3 sqrt(r) rho <= 3/2 kappa t`: `G max(1, t^beta) e^(3 d
 kappa/2)`, twice that with what is inherited.
 
+With q growing like log(1/eps) a point singularity of an analytic f takes N = O(log(1/eps)^(r+1)), and ^(d+1) where M is
+algebraic, since a cell takes the dimension of the polynomials of degree p on Y; no function here says so, as analytic
+bounds of all derivatives are needed and `monomial_cost` grows exponentially.
+
 *Outside of it:* tolerances theta eps with a fit of all coefficients, marks that lower the tolerance of some cells (a
 child then may have less than its parents' mean), fewer than K tokens a cell, tokens in bad cells, and goodness looked
 at on samples: what `construct.cells` does. Not covered either: m < r windows, where a star may hold several sheets of
-Y, and r > d + 1 coordinates only through 5^r and K. Where a projection is read its r D numbers are codes.
+Y. Where a projection is read its r D numbers are codes; in C the codes depend on f, `r + m + 2` integers a token of
+O(log 1/eps) bits.
 """
 
 from __future__ import annotations
@@ -69,7 +75,7 @@ from construct.validation import integer, invalid, positive_integer, positive_re
 
 LARGEST_WEIGHT = 8.0
 """Of the fixed ones: 2 C of a gate on the numbers of tokens, with the constant 4 that compilation takes for 2."""
-MOST_LEVELS = 4000
+MOST_OCTAVES = 900  # of 1/rho^d: float64 holds 2^1023
 
 
 @dataclass(frozen=True)
@@ -210,12 +216,13 @@ def adaptive_cells(
     """Cells with tokens, at most, Theorem C; first: spacing of level 1, by default rho_0. The sum over the levels.
 
     Raises:
-        InputError: a singular set of dimension d or more, or so small an epsilon that there are thousands of levels.
+        InputError: a singular set of dimension d or more, or so small an epsilon that there are hundreds of levels.
     """
     if not singularity.dim < geometry.dim:
         raise invalid("singularity", f"a set of a dimension below {geometry.dim}", singularity.dim)
     first = geometry.largest if first is None else positive_real(first, "first")
-    levels = list(_spacings(first, good_spacing(geometry, singularity, epsilon)))
+    most = MOST_OCTAVES // geometry.dim
+    levels = list(_spacings(first, good_spacing(geometry, singularity, epsilon), most))
     bad = sum(bad_cells(geometry, singularity, epsilon, spacing) for spacing in levels)
     return lattice_cells(geometry, first) + _floor((2 ** (geometry.coordinates + 1) - 1) * bad)
 
@@ -348,13 +355,13 @@ def _floor(count: float) -> int:
     return math.floor(count * (1 + 1e-12))
 
 
-def _spacings(first: float, last: float) -> Iterator[float]:
-    """first, first/2, .. above last."""
-    for level in range(MOST_LEVELS):
+def _spacings(first: float, last: float, most: int) -> Iterator[float]:
+    """first, first/2, .. above last, at most so many."""
+    for level in range(most):
         if first * 0.5**level <= last:
             return
         yield first * 0.5**level
-    raise invalid("epsilon", f"one for at most {MOST_LEVELS} levels", last)
+    raise invalid("epsilon", f"one for at most {most} levels", got=f"one for cells of {last:.3g}")
 
 
 Polynomial = dict[tuple[int, ...], Fraction]

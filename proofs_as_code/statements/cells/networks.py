@@ -40,7 +40,7 @@ from flint import fmpq, fmpz_poly
 from hypothesis import strategies as st
 
 from construct.cells.approximator import CellApproximator, CellBasis
-from construct.cells.program import cell_nonzeros, cell_program
+from construct.cells.program import cell_dense, cell_nonzeros, cell_program
 from construct.manifolds import Sphere
 from construct.program.compile import Program, Stage
 from construct.program.heads import B
@@ -243,6 +243,7 @@ def check_counts(net: CellNet, change: Callable[[CellNet, dict[str, int]], dict[
     weights, counts = sizes_of(program.compile(approximator.manifold.box.numpy())), vars(program.counts)
     off = {name: max(abs(value - counts[name]), abs(value - weights[name])) for name, value in stated.items()}
     off["planned"] = abs(cell_nonzeros(approximator) - counts["nonzero_parameters"])
+    off["planned, dense"] = abs(cell_dense(approximator) - counts["parameters"])
     worst = max(off, key=lambda name: off[name])
     where: dict[str, Any] = vars(net) | {"quantity": worst}
     return verdict(0, off[worst], kind="exact", points=2 * len(off), dtype="integers", worst_point=where)

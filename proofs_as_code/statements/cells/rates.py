@@ -68,7 +68,7 @@ def grown_cells(target: Target, epsilon: float) -> int:
     cells = _box(-low, 1, side)
     while len(cells):
         across = math.sqrt(side) * spacing
-        t = target.distance(cells * spacing, finest)
+        t = target.distance(cells.astype(np.float64) * spacing, finest)
         with np.errstate(divide="ignore"):
             error = s.bound * t ** (s.smoothness - s.order - 1) * across ** (s.order + 1)
         taylor = (across <= s.cone * t) & (error <= epsilon)
@@ -85,7 +85,7 @@ def _box(first: int, last: int, dim: int) -> Int:
 
 
 def circle_cells(spacing: float) -> int:
-    """Stars of R^2 that meet the unit circle."""
+    """Stars of R^2 whose inside meets the unit circle."""
     radius = 1 / spacing
     rows = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
     inner = np.sqrt(np.maximum(0, (radius - 1.5) ** 2 - rows**2))
@@ -102,7 +102,7 @@ def circle_cells(spacing: float) -> int:
     inside = (np.abs(cells).max(axis=1) <= 1) & (cells[:, 0] * cells[:, 1] >= 0)  # 0 is in the star
     nearest[inside] = 0.0
     farthest = np.linalg.norm(corners, axis=2).max(axis=1)
-    return int(((nearest <= radius) & (radius <= farthest)).sum())
+    return int(((nearest < radius) & (radius < farthest)).sum())
 
 
 def cube_cells(dim: int, spacing: float) -> int:

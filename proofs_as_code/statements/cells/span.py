@@ -60,22 +60,22 @@ def atoms_of(space: Space, order: int | None = None) -> list[object]:
     return [1 + mapped(form, space.degree) for form in forms_over(vectors)]
 
 
-def check_polynomials(space: Space, modulus: fmpq_poly | None = None, order: int | None = None) -> Verdict:
-    """Rank of a cell's atoms against C(p + r, r); modulus: of delta, if another; order: of the lattice, if another."""
+def check_polynomials(space: Space, modulus: fmpq_poly | None = None) -> Verdict:
+    """Rank of a cell's atoms against C(p + r, r); modulus: of delta, if another."""
     shift = rational.rational(shift_of(space.degree))
-    atoms = atoms_of(space, order)
+    atoms = atoms_of(space)
     rank = rank_of(atoms, modulus or fmpq_poly([-shift, 1]))  # type: ignore[arg-type]
     return deficiency(space.size, rank, len(atoms), vars(space) | {"delta": str(modulus or shift)})
 
 
-def check_order(space: Space, order: int) -> Verdict:
-    """C(q + r, r) atoms against all polynomials of degree q: the dimension that these add to them."""
+def check_order(space: Space, order: int, whole: bool = True) -> Verdict:
+    """What the polynomials of degree q add to the span of a cell's atoms; not whole: the lattice is of order q."""
+    q = min(order, space.degree)
     shift = rational.rational(shift_of(space.degree))
-    atoms = atoms_of(space, order)
-    modulus = fmpq_poly([-shift, 1])
-    monomials = _monomials(space.dim, min(order, space.degree))
-    both = rank_of(atoms + monomials, modulus)  # type: ignore[operator, arg-type]
-    return deficiency(rank_of(atoms, modulus), both, len(atoms), vars(space) | {"q": order})  # type: ignore[arg-type]
+    atoms, modulus = atoms_of(space, None if whole else q), fmpq_poly([-shift, 1])
+    alone = rank_of(atoms, modulus)  # type: ignore[arg-type]
+    both = rank_of(atoms + _monomials(space.dim, q), modulus)  # type: ignore[arg-type]
+    return deficiency(alone, both, len(atoms), vars(space) | {"q": q})
 
 
 def _monomials(dim: int, degree: int) -> list[object]:
@@ -182,7 +182,7 @@ STATEMENTS: tuple[Statement, ...] = (
         source="ours",
         claim="K = C(p+r, r) atoms 1 + T_p(delta + v s <alpha, u>), |alpha|_1 <= p, s = floor(R/p), span all "
         "polynomials of degree p, constants among them, with the library's delta and v",
-        latex=r"The $K=\binom{p+r}{r}$ atoms $1+T_p(\delta+vs\langle\alpha,u\rangle)$, $|\alpha|_1\le p$, $"
+        latex=r"The $K=\binom{p+r}{r}$ atoms $1+T_p(\delta+vs\langle\alpha,u\rangle)$, $|\alpha|_1\le p$, "
         r"$s=\lfloor R/p\rfloor$, span all polynomials of degree $p$.",
         hypotheses={"space": SPACE},
         check=check_polynomials,
@@ -215,13 +215,13 @@ STATEMENTS: tuple[Statement, ...] = (
         source="ours",
         claim="the atoms of a cell span all polynomials of degree q <= p; C(q+r, r) of them do not, where q < p",
         latex=r"The $\binom{p+r}{r}$ atoms of a cell span the polynomials of degree $q\le p$.",
-        hypotheses={"space": SMALL, "order": Hypothesis("the lattice of order p", st.just(4))},
-        check=lambda space, order: check_order(space, max(order, space.degree)),
+        hypotheses={"space": SMALL, "order": Hypothesis("1 <= q <= p", st.integers(1, 4))},
+        check=check_order,
         twins=(
             Twin(
                 "C(q+r, r) atoms",
                 "the lattice has the order p: q < p",
-                check_order,
+                partial(check_order, whole=False),
                 {"space": spaces((1, 3), (2, 3), (1, 4), (2, 4)), "order": Hypothesis("q = 1 or 2", st.integers(1, 2))},
             ),
         ),

@@ -24,9 +24,9 @@ if derivatives of order j along any line are at most `C_j t^(beta-j)`. With `(be
 - |x|^beta: `|c + s v|^beta = sum_j s^j C_j^(-beta/2)(-x)` at |c| = 1, |v| = 1, x = <c, v>, with Gegenbauer's
   polynomials, `C_j = j!` times the sum of the absolute coefficients of C_j^(-beta/2), which bounds it on [-1, 1].
 
-(M): `vol(t < s)` is the sum of min(gap, 2s) (min(gap, s) at the end that is not in S). Cantor: for 3^-k <= s < 3^(1-k)
-at most `2^k (3^-k + 2s) <= 3 2^k s <= 6 s^(1-d')`. All 1/k: `2s (s^(-1/2) + 1) + 2 s^(1/2) <= 6 s^(1/2)` for s <= 1,
-the first about the points beyond s^(1/2), the second up to the first of them that is not.
+(M): `vol(t < s)` is the sum of min(gap, 2s) over the gaps. Cantor, 3^-k <= s < 3^(1-k): 2^k intervals of length 3^-k
+hold the set, so at most `2^k (3^-k + 2s) <= 3 s 2^k <= 6 s^(1-d')`, since `2^k = 3^(k d') < (3/s)^d'`. All 1/k, s <= 1:
+`2s s^(-1/2)` about those above s^(1/2), and `s^(1/2) + s` for all others: at most `4 s^(1/2)`.
 """
 
 from __future__ import annotations

@@ -247,8 +247,8 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement(
         name="cells.theorem.adaptive",
         source="ours",
-        claim="Theorem C's algorithm on |x|^beta: the library's approximator is within eps, with no more cells than the "
-        "bound and sum |c| of a cell within its bound",
+        claim="Theorem C's algorithm on |x|^beta: the library's approximator is within eps, with no more cells than "
+        "the bound and sum |c| of a cell within its bound",
         latex=r"Theorem C carried out for $|x|^\beta$: error at most $\varepsilon$, cells and $\sum|c|$ at most their "
         r"bounds.",
         hypotheses={
