@@ -28,7 +28,7 @@ from proofs_as_code.verifier.ridgecells import RidgeCells
 from proofs_as_code.verifier.schema import Certificate
 
 MOST_PARTS = 128  # of a cell, one for each choice of signs; about a vertex of a lattice in three windows there are 2^6
-Plane = frozenset[tuple[tuple[int, ...], fmpq]]  # a form with the leading coefficient 1
+Plane = tuple[tuple[tuple[int, ...], int, int], ...]  # a form with the leading coefficient 1: p and q of each
 
 
 class Circuit(NamedTuple):
@@ -56,9 +56,10 @@ class Signs:
         if form.keys() <= {()}:
             return 1 if form.get((), fmpq(0)) > 0 else -1
         leading = form[min(m for m in form if m)]
-        plane = frozenset((m, c / leading) for m, c in form.items())
+        normal = {m: c / leading for m, c in form.items()}
+        plane = tuple((m, int(c.p), int(c.q)) for m, c in sorted(normal.items()))
         if plane not in self.known:
-            self.known[plane] = self.side(dict(plane))
+            self.known[plane] = self.side(normal)
         side = self.known[plane] or chosen.get(plane, 0)
         if not side:
             raise OpenPlane(plane)
@@ -90,8 +91,7 @@ class WindowCells(RidgeCells):
         self.order_of = {name: [*(network.inner(unknowns[name].of[0]) or ()), name] for name in self.names}
         needed = {i for order in self.order_of.values() for i in order}
         self.circuits = {i: self.circuit(unknowns[i].of[0]) for i in needed}
-        self.coarse, ends = Jets(len(proof.manifold.lower), 1), self.starts
-        self.degrees = list(pairwise(ends))
+        self.coarse, self.degrees = Jets(len(proof.manifold.lower), 1), list(pairwise(self.starts))
         self.node_looks = sum(map(self.coarse.looks, self.formula))
         self.window_looks = max((len(order) for order in self.order_of.values()), default=0) * (self.k + 4) << 11
 
