@@ -288,7 +288,9 @@ class _Hinges:
         """The same for some forms, (n, B) each."""
         linear, constant = (part[list(forms)] for part in self.bounds.windows.balls())
         at = linear @ self.y.transposed() + constant[:, None]
-        turned = Balls(*(part[:, :, 1 : self.end].transpose(1, 0, 2) for part in (self.delta.middle, self.delta.radius)))
+        turned = Balls(
+            *(part[:, :, 1 : self.end].transpose(1, 0, 2) for part in (self.delta.middle, self.delta.radius))
+        )
         cells, terms = turned.shape[1:]
         flat = Balls(turned.middle.reshape(-1, cells * terms), turned.radius.reshape(-1, cells * terms))
         product = linear @ flat
@@ -339,4 +341,3 @@ def _spread(part: Balls, columns: Int, size: int) -> Balls:
     out = Balls.exact(np.zeros((len(part.middle), size)))
     out.middle[:, columns], out.radius[:, columns] = part.middle, part.radius
     return out
-

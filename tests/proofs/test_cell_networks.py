@@ -63,7 +63,7 @@ def genuine(circle: Genuine, tmp_path_factory: pytest.TempPathFactory) -> list[G
     ]
 
 
-def test_genuine_ones_are_verified_and_true(genuine: list[Genuine], check: Check) -> None:  # noqa: F811
+def test_genuine_ones_are_verified_and_true(genuine: list[Genuine], check: Check) -> None:
     for one in genuine:
         network, certificate = written(one.tensors, one.document)
         report = check(network, certificate, digests=True)
@@ -73,7 +73,7 @@ def test_genuine_ones_are_verified_and_true(genuine: list[Genuine], check: Check
 
 
 @pytest.mark.parametrize("name", FALSE)
-def test_false_certificates_are_refused(circle: Genuine, check: Check, name: str) -> None:  # noqa: F811
+def test_false_certificates_are_refused(circle: Genuine, check: Check, name: str) -> None:
     document = copy.deepcopy(circle.document)
     FALSE[name](document)
     document["measured"]["sup"] = min(document["measured"]["sup"], document["bound"])
@@ -81,7 +81,7 @@ def test_false_certificates_are_refused(circle: Genuine, check: Check, name: str
     assert not report.holds and ": expected " in report.reason
 
 
-def test_other_true_claims_are_accepted(circle: Genuine, check: Check) -> None:  # noqa: F811
+def test_other_true_claims_are_accepted(circle: Genuine, check: Check) -> None:
     """A larger bound, a part of the circle, and a tree with a leaf less, which is halved until it is small enough."""
     tree = circle.document["tree"]
     place = tree.index("0..")
@@ -97,7 +97,7 @@ def test_other_true_claims_are_accepted(circle: Genuine, check: Check) -> None: 
         assert report.holds, report.reason
 
 
-def test_weights_that_break_the_claim_are_refused(circle: Genuine, check: Check) -> None:  # noqa: F811
+def test_weights_that_break_the_claim_are_refused(circle: Genuine, check: Check) -> None:
     """One weight changed at a time, by a share that matters or not: accepted only if true."""
     rng, seen = np.random.default_rng(4), [0, 0]
     names = [n for n, a in circle.tensors.items() if a.dtype.kind == "f" and np.any(a)]
@@ -112,7 +112,7 @@ def test_weights_that_break_the_claim_are_refused(circle: Genuine, check: Check)
     assert min(seen) > 3
 
 
-def test_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check) -> None:  # noqa: F811
+def test_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check) -> None:
     seen = [0, 0]
     for number, forged in enumerate(forgeries(genuine, np.random.default_rng(21), 60)):
         report = check(forged.network, forged.certificate, forged.digests)
@@ -123,7 +123,7 @@ def test_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_many_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check, seed: int) -> None:  # noqa: F811
+def test_many_forgeries_are_refused_or_true(genuine: list[Genuine], check: Check, seed: int) -> None:
     for number, forged in enumerate(forgeries(genuine, np.random.default_rng(200 + seed), 600)):
         report = check(forged.network, forged.certificate, forged.digests)
         assert not report.holds or judge(forged.network, forged.certificate), (seed, number, forged.kind)
@@ -138,7 +138,7 @@ LIMITS = [
 @pytest.mark.parametrize(("module", "limit", "value", "reason"), LIMITS, ids=[entry[1] for entry in LIMITS])
 def test_what_is_too_much_is_refused(
     circle: Genuine,
-    check: Check,  # noqa: F811
+    check: Check,
     monkeypatch: pytest.MonkeyPatch,
     module: Any,
     limit: str,
