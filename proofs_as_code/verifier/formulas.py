@@ -4,7 +4,7 @@
 
 with s_n and w_n sums of slope relu(quadratic in y); or T = constant + sum_t weight_t G(l_t), l_t an affine form of y
 that may be clipped, G a chain of polynomials; or that with windows, T = sum_n w_n (constant_n + sum_t weight_t G(l_t)),
-w_n in [0, 1] made of affine forms of y and ReLUs, or 1. Whatever does not fit raises.
+w_n in [0, 1] made of affine forms of y and ReLUs, or y_k, or 1. Whatever does not fit raises.
 """
 
 from __future__ import annotations
@@ -76,9 +76,12 @@ def ridges(network: Arithmetic, out: Poly) -> tuple[dict[int, fmpq], list[Ridge]
     powers: dict[tuple[int, int], dict[int, fmpq]] = {}
     constants, forms = {NONE: fmpq(0)}, dict[int, dict[tuple[int, ...], fmpq]]()
     for term, c in out.items():
-        windows = [i for i in term if network.unknowns[i].kind == "window"]
-        require(len(windows) <= 1, "network", "an output with one window in a term", "products of windows")
-        window, m = max(windows, default=NONE), tuple(i for i in term if i not in windows)
+        kinds = [network.unknowns[i].kind for i in term]
+        factors = [i for i, kind in zip(term, kinds, strict=True) if kind == "window"]
+        if not factors and set(kinds) != {"y"}:  # where a window is affine in the whole box, it is y that multiplies
+            factors = [i for i, kind in zip(term, kinds, strict=True) if kind == "y"]
+        require(len(factors) <= 1, "network", "an output with one window in a term", "products of windows")
+        window, m = max(factors, default=NONE), tuple(i for i in term if i not in factors)
         require(len(set(m)) <= 1, "network", "an output that is a sum of functions of one linear form each", "products")
         if len(m) == 1 and network.unknowns[m[0]].kind == "y":
             forms.setdefault(window, {})[m] = c

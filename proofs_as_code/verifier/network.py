@@ -202,8 +202,8 @@ class Network(Arithmetic):
             token[:] = [self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in pairs]
 
     def named(self, before: Poly, after: Poly, error: float) -> Value:
-        """Knows clip(before + constant, -1, 1), relu(y) - relu(y - w), y = 2 - before, w >= 0, and what is in [0, 1] and
-        piecewise affine; else keeps the range only."""
+        """Knows clip(before + constant, -1, 1), relu(y) - relu(y - w), y = 2 - before, w >= 0, and what is piecewise
+        affine and in [0, 1]; else keeps the range only."""
         kinds, y = self.kinds(after), number(2) - before
         clip, upper = self.clip(before, after), self.relu((y, 0.0))
         if "relu" in kinds and clip:

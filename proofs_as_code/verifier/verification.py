@@ -8,8 +8,8 @@ rows of a score added in order, other sums in any.
 1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, or T = constant + sum_t weight_t G(l_t), and bounds the
    error
    of its evaluation.
-2. Ridge functions G(l_t): `ridgecells`, times windows: `windowcells`. Else, on a cell of the box where every s_n is the sum of the w before it, |T -
-   f| <= max |P_n - f| + relu(1 - sum w) |f|.
+2. Ridge functions G(l_t): `ridgecells`, times windows: `windowcells`. Else, on a cell of the box where every s_n is the
+   sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
    P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
    g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `jets`.
 3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
