@@ -18,6 +18,7 @@ from itertools import islice
 from torch import Tensor
 
 from construct.atlas import Atlas, atlas_for, candidate_atlases, least_charts
+from construct.compact.adaptive import AdaptiveSearch, note_of
 from construct.compact.basis import LARGEST_DEGREE
 from construct.compact.counting import (
     COEFFICIENTS_PER_HEAD,
@@ -30,11 +31,13 @@ from construct.compact.counting import (
 )
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
 from construct.compact.program import compact_program
+from construct.errors import EpsilonNotReached, TimeoutReached
 from construct.history import History
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
 from construct.obstacle import HOPELESS, predicted
 from construct.planning import REFINEMENTS, Search, growth, over_budget, slow_decay
 from construct.problem import Problem, Sizes
+from construct.targets import length_scale_of
 from construct.validation import invalid
 
 HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
@@ -47,6 +50,8 @@ SPLINE_ATLASES = 3
 GROWTH = 1.5
 NO_SETTLING = 3  # rounds in a row in which no candidate was settled
 DEFAULT_DEGREE = 8  # by hand
+SHARP = 0.05  # of the largest chart: a target with a shorter length scale wants charts of several sizes
+UNEVEN = 100.0  # times the median of the errors of the charts: one that is so much larger wants them, too
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,14 @@ def sizes_of(atlas: Atlas, space: LocalSpace) -> Sizes:
     return Sizes(atlas.count, space.cells, space.degree)
 
 
-def plan(problem: Problem, budget: int) -> Plan:
-    """The cheapest plan whose measured error is at most epsilon.
+def plan(problem: Problem, budget: int, *, adaptive: bool = True) -> Plan:
+    """The cheapest plan whose measured error is at most epsilon; `adaptive`: charts may differ in size.
 
     Raises:
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no candidate reaches it; both carry the best error found.
     """
-    return CompactPlanner(problem, Search(problem, "the compact construction", budget)).plan()
+    return CompactPlanner(problem, Search(problem, "the compact construction", budget), adaptive).plan()
 
 
 def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
@@ -126,12 +131,18 @@ def _check_by_hand(sizes: Sizes, dim: int, budget: int) -> None:
 
 @dataclass
 class CompactPlanner:
-    """The search for one problem."""
+    """The search for one problem.
+
+    Charts of several sizes are tried first where the target is rough or has a short length scale, and otherwise after
+    those of one size, where the errors of these differed much.
+    """
 
     problem: Problem
     search: Search
+    adaptive: bool = True
     outlook: Outlook = field(init=False)
     missed: int = field(default=0, init=False)  # atlases in a row that no degree fitted
+    uneven: bool = field(default=False, init=False)  # whether the errors of charts were seen to differ much
 
     def __post_init__(self) -> None:
         self.outlook = Outlook(self.search, self.highest_degree, self.order)
@@ -152,10 +163,48 @@ class CompactPlanner:
     def plan(self) -> Plan:
         if self._dear_already():
             raise self.search.failure()
-        rough = self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
-        rounds = iter([self.spline_candidates()]) if rough else self.polynomial_rounds()
-        approximator = self.search.cheapest(rounds, self.settle)
-        return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space)))
+        found: PiecewiseApproximator | None = None
+        if self.adaptive and (self.rough or self._sharp()):
+            found = self._adapted()
+        try:
+            rounds = iter([self.spline_candidates()]) if self.rough else self.polynomial_rounds()
+            even = self.search.cheapest(rounds, self.settle)
+        except EpsilonNotReached as error:
+            if isinstance(error, TimeoutReached):
+                raise
+            if found is None and self.adaptive and self.uneven:
+                found = self._adapted()
+            if found is None:
+                raise
+            return self._plan(found)
+        numbers = compact_program(even).counts.stored_numbers
+        if found is None and self.adaptive and self.uneven:
+            self.search.dearest = numbers
+            found = self._adapted()
+        better = found is not None and compact_program(found).counts.stored_numbers < numbers
+        return self._plan(found if found is not None and better else even)
+
+    def _plan(self, approximator: PiecewiseApproximator) -> Plan:
+        note = "" if approximator.atlas.even else note_of(approximator)
+        return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space), note))
+
+    @property
+    def rough(self) -> bool:
+        return self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
+
+    def _sharp(self) -> bool:
+        """Whether the target says that it has features much smaller than a chart."""
+        manifold, scale = self.problem.manifold, length_scale_of(self.problem.target)
+        largest = min(manifold.chart_radius_bound, 2.0 * float(manifold.half_widths.norm()))
+        return scale is not None and scale < SHARP * largest
+
+    def _adapted(self) -> PiecewiseApproximator | None:
+        """The cheapest approximator on charts of several sizes; dearer ones are of no use from then on."""
+        found = AdaptiveSearch(self.search).cheapest()
+        if found is None:
+            return None
+        self.search.dearest = found[1]
+        return found[0]
 
     def _dear_already(self) -> bool:
         """Whether M takes so many charts that a smaller network is known, whatever their degree."""
@@ -279,7 +328,10 @@ class CompactPlanner:
         sizes, count = Sizes(atlas.count, 1, degrees[-1]), PolynomialSpace(self.problem.manifold.dim, degrees[-1]).count
         with self.search.timed(f"{sizes}", atlas.count * float(count) ** 3 * len(degrees)):
             found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
-        self.outlook.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
+        residual = found.fits[-1].residual
+        self.outlook.worst = atlas.centres[int(residual.argmax())]
+        largest = float(residual.max())
+        self.uneven |= largest > self.epsilon and largest > UNEVEN * float(residual.median())
         return found
 
     def _record(
