@@ -21,14 +21,15 @@ from construct.atlas import Atlas
 from construct.atlas.cover import spread
 from construct.compact.counting import counted_sample
 from construct.compact.program import compact_program
-from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, fit, fitting_nodes, least_squares
+from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, fit, fitting_nodes, least_square_fit
+from construct.manifolds import Manifold
 from construct.measurement import derived_seed
 from construct.planning import Search
 from construct.problem import Problem, Sizes
 from construct.progress import tick
 from construct.targets import evaluate_target
 
-COLLAR = 1.05  # radius over core radius
+COLLAR = 0.125  # of r^2, at most, is r^2 - core^2
 LARGEST = 0.98  # of the chart radius bound
 SMALLEST = 1e-6  # of the size of M: below, the cut-offs are rounding
 SAMPLES = 20_000  # points that say what is still to be covered
@@ -116,7 +117,7 @@ class AdaptiveCover:
         if self.patient and self.balls:
             places = (self.prefix < 1).nonzero()[:, 0]
         chosen = places[:: max(1, len(places) // STARTS)]
-        near = torch.cdist(self.points[chosen], self.points[places]) < self.largest / COLLAR
+        near = torch.cdist(self.points[chosen], self.points[places]) < core_of(self.largest)
         return self.points[chosen[int(near.sum(dim=1).argmax())]]
 
     def _settle(self, start: Tensor) -> bool:
@@ -174,7 +175,7 @@ class AdaptiveCover:
             return None
         ball = self._ball(centre, radius)
         z = ball.chart_coordinates(x)[:, 0]
-        coefficients, residual = least_squares(self.space, z, values)
+        coefficients, residual = least_square_fit(self.space, z, values)
         worst = x[int(residual.argmax())]
         if float(residual.max()) > self.goal:
             if float(residual.max()) > MOST_HOPE * self.goal:
@@ -212,13 +213,11 @@ class AdaptiveCover:
         return x, torch.cat([evaluate_target(self.problem.target, own), self.values[inside]])
 
     def _ball(self, centre: Tensor, radius: float) -> Atlas:
-        radii = torch.tensor([radius], dtype=torch.float64)
-        return Atlas.of_balls(self.problem.manifold, centre[None], radii / COLLAR, radii)
+        return balls_about(self.problem.manifold, centre[None], [radius])
 
     def _blend(self) -> PiecewiseApproximator:
         centres = torch.stack([ball.centre for ball in self.balls])
-        radii = torch.tensor([ball.radius for ball in self.balls], dtype=torch.float64)
-        atlas = Atlas.of_balls(self.problem.manifold, centres, radii / COLLAR, radii)
+        atlas = balls_about(self.problem.manifold, centres, [ball.radius for ball in self.balls])
         coefficients, residual = [], []
         for n, ball in enumerate(self.balls):
             tick()
@@ -238,8 +237,19 @@ class AdaptiveCover:
 
 def cut_off(x: Tensor, centre: Tensor, radius: float) -> Tensor:
     """w (P,) of a ball at points (P, D)."""
-    outer, core = radius**2, (radius / COLLAR) ** 2
+    outer, core = radius**2, core_of(radius) ** 2
     return ((outer - (x - centre).square().sum(dim=1)) / (outer - core)).clamp_min(0.0)
+
+
+def core_of(radius: float) -> float:
+    """The core radius for which r^2 - core^2 is a power of two: the network's `lift` is exact then, in any format."""
+    return math.sqrt(radius**2 - 2.0 ** math.floor(math.log2(COLLAR * radius**2)))
+
+
+def balls_about(manifold: Manifold, centres: Tensor, radii: list[float]) -> Atlas:
+    """The atlas of balls of those radii (n,) around centres (n, D)."""
+    cores = torch.tensor([core_of(radius) for radius in radii], dtype=torch.float64)
+    return Atlas.of_balls(manifold, centres, cores, torch.tensor(radii, dtype=torch.float64))
 
 
 def base_of(values: Tensor, goal: float) -> float:
@@ -255,7 +265,7 @@ def base_of(values: Tensor, goal: float) -> float:
     return float((ordered[first] + ordered[first + most - 1]) / 2)
 
 
-def looked_at(problem: Problem) -> Tensor:
+def points_of(problem: Problem) -> Tensor:
     """Points (m, D) of M: a sample, the net that claims look at, where it is not huge, and what is watched."""
     manifold, cover = problem.manifold, problem.cover
     parts = [manifold.sample(SAMPLES, derived_seed(problem.seed, "planning")), problem.watched]
@@ -282,7 +292,7 @@ class AdaptiveSearch:
     def cheapest(self) -> tuple[PiecewiseApproximator, int] | None:
         """The adaptive approximator with the fewest stored numbers that was found, and how many."""
         dim, best = self.problem.manifold.dim, None
-        points = looked_at(self.problem)
+        points = points_of(self.problem)
         values = evaluate_target(self.problem.target, points)
         if self.search.dearest is not None:
             self.dearest = min(self.dearest, self.search.dearest)
@@ -328,13 +338,14 @@ class AdaptiveSearch:
         if self.dearest == math.inf:
             return MOST_BALLS
         manifold = self.problem.manifold
-        radii = torch.full((2,), 0.1 * min(manifold.chart_radius_bound, 2.0 * float(manifold.half_widths.norm())))
+        radius = 0.1 * min(manifold.chart_radius_bound, 2.0 * float(manifold.half_widths.norm()))
         far = int((points - points[0]).square().sum(dim=1).argmax())
         centres, one = torch.stack([points[0], points[far]]), space.constant(1.0)[None]
         costs = []
         for count in (1, 2):
-            atlas = Atlas.of_balls(manifold, centres[:count], radii[:count].double() / COLLAR, radii[:count].double())
-            sample = counted_sample(atlas, space, one.expand(count, -1))
+            sample = counted_sample(
+                balls_about(manifold, centres[:count], [radius] * count), space, one.expand(count, -1)
+            )
             costs.append(compact_program(sample).counts.stored_numbers)
         return min(MOST_BALLS, math.ceil((self.dearest - costs[0]) / (costs[1] - costs[0])))
 

@@ -11,6 +11,7 @@ from construct.atlas import Atlas
 from construct.boxes import CentredBox, centred
 
 BOX_MARGIN = 2.0  # admissible inputs: twice the half-widths of M, around the centre of its box
+POWER = 1e-12  # how near to a power of two a number is taken to be one: r^2 - core^2 is rounded
 HULL_MARGIN = 1 + 1e-9  # for the rounding of the hull coordinates' bounds
 
 
@@ -54,16 +55,20 @@ class ChartGeometry:
         """Where the cut-offs begin: token R_n holds lift_n (r_n^2 - dist^2), and w_n = slope relu of it.
 
         1 where all collars are equal. Else `unit / (r_n^2 - core_n^2)` (n,), unit a power of two above all collars: at
-        least 1, so that the clip after the squares turns it into 1.
+        least 1, so that the clip after the squares turns it into 1. That is exact where it is a power of two itself.
         """
         collar = np.asarray(self.collar)
-        return 1.0 if collar.ndim == 0 else 1.0 / self.slope / collar
+        if collar.ndim == 0:
+            return 1.0
+        lift = 1.0 / self.slope / collar
+        near = np.exp2(np.round(np.log2(lift)))
+        return np.maximum(np.where(np.abs(lift - near) <= POWER * near, near, lift), 1.0)
 
     @property
     def slope(self) -> float:
         """Of all cut-offs."""
         collar = np.asarray(self.collar)
-        return float(1.0 / collar if collar.ndim == 0 else 2.0 ** -np.ceil(np.log2(collar.max())))
+        return float(1.0 / collar if collar.ndim == 0 else 2.0 ** -np.ceil(np.log2(collar.max() * (1 - POWER))))
 
     @property
     def collar(self) -> Float | float:

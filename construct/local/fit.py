@@ -153,7 +153,7 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
     return best, best_sup
 
 
-def least_squares(space: LocalSpace, z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def least_square_fit(space: LocalSpace, z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """The least-squares fit on the nodes z (q, d) of one chart: coefficients (c,) and residuals (q,)."""
     basis = space.evaluate(z.clamp(-1.0, 1.0))
     ridge = RIDGE * len(z) ** 0.5 * torch.eye(space.count, dtype=z.dtype)
