@@ -188,9 +188,9 @@ def ambient_neighbours(centres: Tensor, radii: Tensor) -> Tensor:
 def needed_pairs(neighbours: Tensor, centres: Tensor, core_radii: Tensor, radii: Tensor) -> Tensor:
     """The pairs m < n (q, 2) of neighbours (p, 2) without which min(1, s_n) would be another number.
 
-    Where w_m > 0 in a ball that lies in the core of m' < n, w_m' is at least 1 already, and m may be left out of s_n: so
-    of balls about one point, each in the core of the next, only the last before n is needed. m' itself stays, or lies
-    in the core of another. `INSIDE` leaves room, so that a cell that meets ball m lies in the core of m'.
+    Where ball m lies in the core of m' < n, w_m' is at least 1 wherever w_m > 0, and m may be left out of s_n: of balls
+    about one point, each in the core of the next, only the last before n is needed. m' itself stays, or lies in the
+    core of another. `INSIDE` leaves room, so that a small cell that meets ball m lies in the core of m'.
     """
     if INSIDE * float(core_radii.max()) <= float(radii.min()):
         return neighbours

@@ -3,7 +3,8 @@
 On a cell C of the box of u, with x = frame y(u) + offset:
 
     sum_n rho_n = 1 and rho_n >= 0     where the prefix sums s_n telescope over the charts that can be active on C and
-                                       sum_n w_n >= 1; a deficit delta is that of the base c, T = c + sum_n rho_n (P_n - c)
+                                       sum_n w_n >= 1; a deficit delta goes to the base c of
+                                       T = c + sum_n rho_n (P_n - c)
     |T - f| <= max over charts that can be active on C of sup_C |P_n(z_n) - f|, and with a deficit at most the larger of
                that and sup |c - f|, or that and delta sup |c - f| together
 

@@ -68,7 +68,6 @@ class AdaptiveCover:
         goal: sup error that the fits may have.
         points, values: (m, D) and (m,), the target where it is looked at; every ball adds points near its rim.
         most: charts, and no more.
-        patient: whether places that the base would do for are covered as well, in the hope for a better base.
         prefix: (m,) sums of the cut-offs of all balls at the points.
     """
 
@@ -78,7 +77,6 @@ class AdaptiveCover:
     points: Tensor
     values: Tensor
     most: int
-    patient: bool = False
     balls: list[LocalBall] = field(default_factory=list, init=False)
     prefix: Tensor = field(init=False)
 
@@ -110,11 +108,14 @@ class AdaptiveCover:
         return (((self.values - self.base).abs() > self.goal) & (self.prefix < 1)).nonzero()[:, 0]
 
     def _start(self) -> Tensor | None:
-        """The point (D,) that is to be covered next, None: there is none."""
+        """The point (D,) that is to be covered next, None: there is none.
+
+        First one that needs it; later any whose ball covers much, since the base for what is then left may do better.
+        """
         places = self._left()
         if not len(places):
             return None
-        if self.patient and self.balls:
+        if self.balls:
             places = (self.prefix < 1).nonzero()[:, 0]
         chosen = places[:: max(1, len(places) // STARTS)]
         near = torch.cdist(self.points[chosen], self.points[places]) < core_of(self.largest)
@@ -297,15 +298,12 @@ class AdaptiveSearch:
         if self.search.dearest is not None:
             self.dearest = min(self.dearest, self.search.dearest)
         for degree in DEGREES.get(dim, DEGREES_BEYOND):
-            for patient in (True, False):
-                found = self._of(PolynomialSpace(dim, degree), patient, points, values)
-                if found is not None:
-                    best, self.dearest = found, found[1]
+            found = self._of(PolynomialSpace(dim, degree), points, values)
+            if found is not None:
+                best, self.dearest = found, found[1]
         return best
 
-    def _of(
-        self, space: LocalSpace, patient: bool, points: Tensor, values: Tensor
-    ) -> tuple[PiecewiseApproximator, int] | None:
+    def _of(self, space: LocalSpace, points: Tensor, values: Tensor) -> tuple[PiecewiseApproximator, int] | None:
         """Of one space; where the error between the points is too large it is looked for closer, and a little less is
         aimed at."""
         goal, problem = AIM * self.search.goal, self.problem
@@ -314,7 +312,7 @@ class AdaptiveSearch:
             if most < 1:
                 return None
             problem.progress(f"charts of several sizes, {space.text}", None)
-            found = AdaptiveCover(problem, space, goal, points, values, most, patient).approximator()
+            found = AdaptiveCover(problem, space, goal, points, values, most).approximator()
             if found is None:
                 return None
             found = replace(found, coefficients=space.trimmed(found.coefficients, TRIM * problem.wanted))

@@ -93,6 +93,8 @@ def chart_geometry(atlas: Atlas, *, project: bool) -> ChartGeometry:
         hull = atlas.manifold.frame.numpy()
         centres, frames = centres @ hull, np.einsum("Dk,nDd->nkd", hull, frames)
     radius: Float | float
+    core: Float | float
+    scale: Float | float
     if atlas.even:
         radius, core, scale = atlas.radius, atlas.core_radius, atlas.scale
     else:

@@ -3,7 +3,7 @@
 Candidates are pairs of an atlas (few large charts first) and a local space: polynomials of one total degree, or
 continuous piecewise-linear splines where the target is rough. A candidate is judged by its fit on the nodes; the
 cheapest ones are then blended and their error searched for on the manifold. What a candidate costs is counted from its
-program, exactly.
+program, exactly. Charts of several sizes (`adaptive`) are searched for where those of one size are dear.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ from itertools import islice
 
 from torch import Tensor
 
-from construct.atlas import Atlas, atlas_for, candidate_atlases, least_charts
+from construct.atlas import Atlas, candidate_atlases, least_charts
 from construct.compact.adaptive import AdaptiveSearch, note_of
-from construct.compact.basis import LARGEST_DEGREE
 from construct.compact.counting import (
-    COEFFICIENTS_PER_HEAD,
     DENSE_PER_HEAD,
     NUMBERS_PER_CHART,
     counted_sample,
-    dense_parameters,
     least_parameters,
     nonzeros,
 )
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
+from construct.compact.plan import Plan, by_hand, sizes_of
 from construct.compact.program import compact_program
 from construct.errors import EpsilonNotReached, TimeoutReached
-from construct.history import History
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
 from construct.obstacle import HOPELESS, predicted
-from construct.planning import REFINEMENTS, Search, growth, over_budget, slow_decay
+from construct.planning import REFINEMENTS, Search, growth, slow_decay
 from construct.problem import Problem, Sizes
 from construct.targets import length_scale_of
-from construct.validation import invalid
+
+__all__ = ["TRIM", "Candidate", "CompactPlanner", "Plan", "by_hand", "plan", "sizes_of"]
 
 HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
 HIGHEST_DEGREE_BEYOND = 4
@@ -49,7 +47,6 @@ MOST_REFINEMENTS = 8
 SPLINE_ATLASES = 3
 GROWTH = 1.5
 NO_SETTLING = 3  # rounds in a row in which no candidate was settled
-DEFAULT_DEGREE = 8  # by hand
 SHARP = 0.05  # of the largest chart: a target with a shorter length scale wants charts of several sizes
 UNEVEN = 100.0  # times the median of the errors of the charts: one that is so much larger wants them, too
 
@@ -72,19 +69,6 @@ class Candidate:
         return sizes_of(self.atlas, self.space)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The blended approximator that was chosen, and how."""
-
-    approximator: PiecewiseApproximator
-    history: History
-
-
-def sizes_of(atlas: Atlas, space: LocalSpace) -> Sizes:
-    """Charts, cells and degree of a pair."""
-    return Sizes(atlas.count, space.cells, space.degree)
-
-
 def plan(problem: Problem, budget: int, *, adaptive: bool = True) -> Plan:
     """The cheapest plan whose measured error is at most epsilon; `adaptive`: charts may differ in size.
 
@@ -93,40 +77,6 @@ def plan(problem: Problem, budget: int, *, adaptive: bool = True) -> Plan:
         EpsilonNotReached: no candidate reaches it; both carry the best error found.
     """
     return CompactPlanner(problem, Search(problem, "the compact construction", budget), adaptive).plan()
-
-
-def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
-    """The approximator of sizes given by hand; nothing is searched.
-
-    Raises:
-        InputError: a degree other than 1 with cells > 1.
-        BudgetExceeded: the network would have more than `budget` dense parameters.
-    """
-    dim = problem.manifold.dim
-    _check_by_hand(sizes, dim, budget)
-    space: LocalSpace
-    if sizes.cells is not None and sizes.cells > 1:
-        if sizes.degree not in (None, 1):
-            raise invalid("degree", f"1 in the compact construction with cells = {sizes.cells}", sizes.degree)
-        space = SplineSpace(dim, sizes.cells)
-    else:
-        space = PolynomialSpace(dim, DEFAULT_DEGREE if sizes.degree is None else sizes.degree)
-    atlas = atlas_for(problem.manifold, charts=sizes.charts)
-    parameters = dense_parameters(atlas, space, budget)
-    if parameters > budget:
-        raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
-    return Plan(fit_charts(problem.target, atlas, space), History())
-
-
-def _check_by_hand(sizes: Sizes, dim: int, budget: int) -> None:
-    """Refuse what no network can have, before an atlas is sought or a space is spanned."""
-    if sizes.degree is not None and sizes.degree > LARGEST_DEGREE:
-        raise invalid("degree", f"at most {LARGEST_DEGREE} for the compact construction", sizes.degree)
-    if sizes.cells is not None:
-        numbers = (sizes.charts or 1) * (sizes.cells + 1) ** dim
-        least = DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
-        if least > budget:
-            raise over_budget(least, f"{sizes} at least", budget)
 
 
 @dataclass
