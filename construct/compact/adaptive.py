@@ -43,6 +43,7 @@ STEP = 2**0.5  # of radii
 MOST_HOPE = 6.0  # times the goal, of a least-squares fit: no minimax fit is so much better
 STARTS = 64  # uncovered points of which that is taken whose ball covers most
 LEAST_REST = 0.05  # of M, for a base
+ALMOST = 2.0**-10  # of the error, for a base that is almost 0
 DEGREES = {1: (8, 5, 12, 3, 16), 2: (2, 4, 1, 6), 3: (2, 3, 1)}
 DEGREES_BEYOND = (2, 1)
 MOST_BALLS = 60
@@ -100,8 +101,7 @@ class AdaptiveCover:
     @property
     def base(self) -> float:
         """The best constant beyond the balls that there are."""
-        open_values = self.values[self.prefix < 1]
-        return base_of(open_values, self.goal) if len(open_values) else 0.0
+        return base_of(self.values[self.prefix < 1], self.goal)
 
     def _left(self) -> Tensor:
         """Numbers of the points that are neither covered nor within reach of the base."""
@@ -254,16 +254,19 @@ def balls_about(manifold: Manifold, centres: Tensor, radii: list[float]) -> Atla
 
 
 def base_of(values: Tensor, goal: float) -> float:
-    """The constant that is within `goal` of the target on the largest part of M; 0 where it is as good, or the part
-    small."""
+    """The constant that is within `goal` of the target on the largest part of M; (almost) 0 where it is as good, or the
+    part small. Never 0, which would say that the balls cover M."""
+    near_zero = goal * ALMOST
+    if not len(values):
+        return near_zero
     ordered = values.sort().values
     ends = torch.searchsorted(ordered, ordered + 2 * goal, right=True)
     count = ends - torch.arange(len(ordered))
     first = int(count.argmax())
     most = int(count[first])
-    if most < LEAST_REST * len(values) or int((values.abs() <= goal).sum()) >= 0.98 * most:
-        return 0.0
-    return float((ordered[first] + ordered[first + most - 1]) / 2)
+    if most < LEAST_REST * len(values) or int(((values - near_zero).abs() <= goal).sum()) >= 0.98 * most:
+        return near_zero
+    return float((ordered[first] + ordered[first + most - 1]) / 2) or near_zero
 
 
 def points_of(problem: Problem) -> Tensor:

@@ -52,7 +52,7 @@ class PiecewiseApproximator:
         atlas, space: where the local approximators live.
         coefficients: (n, c), finite.
         residual: (n,) sup residual of each chart on its fitting nodes, or None when unknown.
-        base: finite; 0 where the cores cover M.
+        base: finite; 0 says that the cores cover M, and that is what a certificate asks for then.
     """
 
     atlas: Atlas

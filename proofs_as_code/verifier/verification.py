@@ -120,7 +120,8 @@ class Cells:
             return on, worst
         low, high = jets.bounds(f[0], f[1], self.weights)  # the rest of the partition is the base's
         off = (high - self.base).max(self.base - low)
-        return on, (worst + (1 - total).max(ZERO) * off).min(worst.max(off))
+        both = worst + (1 - total).max(ZERO) * off
+        return on, both if self.base == 0 else both.min(worst.max(off))
 
     def where(self, g: list[Jet], b: list[Jet]) -> arb:
         """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
