@@ -192,7 +192,7 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
             plan: Planned = (
                 _ridge_planner(problem, search, choices).plan()
                 if construction == "ridge"
-                else CompactPlanner(problem, search).plan()
+                else CompactPlanner(problem, search, not choices.single).plan()
             )
         except EpsilonNotReached as error:
             missed.append(error)
@@ -229,7 +229,10 @@ def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> 
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:
         return planner.by_hand(problem, choices.sizes, choices.budget)
-    return planner.plan(problem, choices.budget)
+    if construction == "compact":  # the cut-offs of small charts need exact gates, and float64
+        exact = choices.position_code == "integer" and not choices.single
+        return compact_planner.plan(problem, choices.budget, adaptive=exact)
+    return paper_planner.plan(problem, choices.budget)
 
 
 def _demoted(trial: Trial) -> Trial:

@@ -65,9 +65,9 @@ class Network(Arithmetic):
             self.feed_forward([[array.tolist() for array in layer] for layer in layers], wanted)
         out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
-        self.charts = partition(self, out) if "rho" in self.kinds(out) else []
+        base, self.charts = partition(self, out) if "rho" in self.kinds(out) else (fmpq(0), [])
         self.constants, self.ridges = ridges(self, Poly() if self.charts else out)
-        self.constant = self.constants.pop(NONE)
+        self.constant = self.constants.pop(NONE) + base
 
     def look(self, numbers: int) -> None:
         """Count the numbers that were looked at, and the terms that were multiplied."""

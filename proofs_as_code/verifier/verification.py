@@ -54,7 +54,7 @@ class Cells:
         manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
         self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
         self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
-        self.look = network.look
+        self.look, self.base = network.look, arb(network.constant)
         self.looks = [sum(map(self.jets.looks, steps)) for steps in (self.formula, [self.target])]
         forms_in_all = len(proof.manifold.frame) + 4 * len(network.charts)
         size = (k + 1) * (k + 2) // 2 * forms_in_all
@@ -117,8 +117,12 @@ class Cells:
         worst = ZERO
         for n in active:
             worst = worst.max(self.chart(self.charts[n], cut[n], sides, f))  # NaN stays NaN
-        low, high = jets.bounds(f[0], f[1], self.weights)
-        return on, worst + ((1 - total).max(ZERO) * high.max(-low) if not total >= 1 else 0)
+        if total >= 1:
+            return on, worst
+        low, high = jets.bounds(f[0], f[1], self.weights)  # the rest of the partition is the base's
+        off = (high - self.base).max(self.base - low)
+        both = worst + (1 - total).max(ZERO) * off
+        return on, both if self.base == 0 else both.min(worst.max(off))
 
     def where(self, g: list[Jet], b: list[Jet]) -> arb:
         """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""
