@@ -14,7 +14,7 @@ from construct.cells.kuhn import members
 from construct.cells.program import cell_dense, cell_nonzeros, cell_numbers, cell_program
 from construct.errors import InputError, PrecisionError
 from construct.program.cells import CellCode
-from construct.program.ffn import cell_window, window_numbers
+from construct.program.gadgets import cell_window, window_numbers
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.ridge.maps import chain
 from construct.ridge.program import ridge_box

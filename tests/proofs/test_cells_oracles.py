@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import eval_gegenbauer
 
-from construct.cells.kuhn import hat
+from construct.cells.kuhn import kuhn_hat
 from construct.cells.program import cell_program
 from proofs_as_code.statements.cells import hat as hats
 from proofs_as_code.statements.cells import inheritance, networks, rates, targets, theorem
@@ -166,7 +166,7 @@ def test_stars_of_the_circle(spacing):
     z = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1) / spacing)
     radius = math.ceil(1 / spacing) + 2
     held = sum(
-        bool((hat(z - torch.tensor(n, dtype=torch.float64)) > 0).any())
+        bool((kuhn_hat(z - torch.tensor(n, dtype=torch.float64)) > 0).any())
         for n in itertools.product(range(-radius, radius + 1), repeat=2)
         if abs(math.hypot(*n) - 1 / spacing) <= 1.5
     )
@@ -177,7 +177,7 @@ def test_stars_of_cubes():
     for dim, spacing in ((1, 0.3), (2, 0.5), (2, 0.3)):
         grid = torch.cartesian_prod(*[torch.linspace(0, 1, 101, dtype=torch.float64)] * dim).reshape(-1, dim) / spacing
         cells = itertools.product(range(-3, 8), repeat=dim)
-        held = sum(bool((hat(grid - torch.tensor(n, dtype=torch.float64)) > 0).any()) for n in cells)
+        held = sum(bool((kuhn_hat(grid - torch.tensor(n, dtype=torch.float64)) > 0).any()) for n in cells)
         assert held == rates.cube_cells(dim, spacing)
 
 
