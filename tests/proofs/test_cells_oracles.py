@@ -20,7 +20,7 @@ from proofs_as_code.statements.ridge.networks import evaluated
 
 def test_gauge_and_hat_are_the_library_s():
     points = [[fmpq(i, 8), fmpq(j, 8), fmpq(k, 8)] for i, j, k in itertools.product(range(-10, 11, 3), repeat=3)]
-    assert hats.values_of(hat, points) == [hats.psi(point) for point in points]
+    assert hats.values_of(kuhn_hat, points) == [hats.psi(point) for point in points]
 
 
 def test_barycentric_coordinates_of_a_plane_point():
