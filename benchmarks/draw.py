@@ -42,6 +42,7 @@ STYLE: dict[str, tuple[str, str, str]] = {
     "nearest_neighbours": ("tab:gray", "x", "nearest neighbours"),
     "global_polynomial": ("tab:brown", "P", "global polynomial"),
     "local_polynomials": ("goldenrod", "P", "local polynomials, no network"),
+    "adaptive_chebyshev": ("sienna", "P", "adaptive Chebyshev tree"),
     "sparse_grid": ("darkkhaki", "P", "sparse grid"),
     "transformer": ("black", "o", "transformer, two heads"),
     "relu yarotsky": ("tab:red", "s", "ReLU, three squares"),

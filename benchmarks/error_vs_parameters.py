@@ -110,6 +110,7 @@ def classical(manifold: str, kind: str) -> Sizes:
         "rbf": points(20, 50, 100, 300, 1000),
         "nearest_neighbours": points(1000, 10_000),
         "global_polynomial": [{"degree": p} for p in degrees],
+        "adaptive_chebyshev": constructive(manifold, kind)["compact"],
     }
     if manifold == CUBE:
         sizes["sparse_grid"] = points(100, 1000, 4000)

@@ -171,7 +171,8 @@ def an_expression(genuine: Genuine, rng: Random) -> Document:
     """A part of the target or of a component of the manifold is another expression."""
     document = copy.deepcopy(genuine.document)
     parents: list[tuple[Any, Any, int]] = [(document, "target", len(document["manifold"]["frame"]))]
-    parents += [(document["manifold"]["formula"], k, len(document["manifold"]["lower"])) for k in range(2)]
+    formula, dimension = document["manifold"]["formula"], len(document["manifold"]["lower"])
+    parents += [(formula, k, dimension) for k in range(min(2, len(formula)))]
     parent, key, variables = parents[rng.integers(len(parents))]
     path = draw([(), *(p for p in places(parent[key]) if isinstance(at(parent[key], p), list))], rng)
     holder, last = (parent, key) if not path else (at(parent[key], path[:-1]), path[-1])

@@ -14,7 +14,6 @@ import torch
 from construct.arrays import Float
 from construct.cells import planner as cell_planner
 from construct.cells.approximator import CellApproximator
-from construct.cells.planner import CellPlanner
 from construct.cells.program import cell_numbers, cell_program
 from construct.certificates.weights import weights_digest
 from construct.compact import planner as compact_planner
@@ -53,7 +52,6 @@ Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
 BOUNDS = ("measured", "rigorous")
 CERTIFIED: tuple[Construction, ...] = ("ridge", "compact")  # of which an error can be proved
-FEW_TRIALS = 3  # shapes of lattice networks that are tried where a ridge network is known
 MOST_PROVED = 3  # coordinates of a ridge network of which errors are proved in minutes
 
 
@@ -144,10 +142,7 @@ class Choices:
         by_hand = self.sizes.charts is not None or self.sizes.cells is not None
         if by_hand or self.position_code != "integer":
             return ("compact",)
-        if self.sizes:
-            return ("ridge",)
-        plain = self.bound == "rigorous" or self.narrow  # cells take more than five rows
-        return ("ridge", "compact") if plain else ("ridge", "lattice", "compact")
+        return ("ridge",) if self.sizes else ("ridge", "compact")
 
 
 def _known_width(value: object) -> EmbeddingDim | None:
@@ -189,21 +184,16 @@ def _planned(problem: Problem, choices: Choices) -> Planned:
     if len(candidates) == 1:
         return _plan_of(candidates[0], problem, choices)
     found: tuple[int, Approximator] | None = None
-    missed, trials, slow = list[EpsilonNotReached](), list[Trial](), True
+    missed, trials = list[EpsilonNotReached](), list[Trial]()
     for construction in candidates:
         dearest = None if found is None else found[0]
         search = Search(problem, f"the {construction} construction", choices.budget, dearest=dearest)
         try:
-            if construction == "ridge":
-                planner = _ridge_planner(problem, search, choices)
-                plan: Planned = planner.plan()
-                slow = planner.slow
-            elif construction == "lattice":
-                if not slow:
-                    continue
-                plan = _cell_planner(problem, search, choices).plan(FEW_TRIALS if found is not None else None)
-            else:
-                plan = CompactPlanner(problem, search).plan()
+            plan: Planned = (
+                _ridge_planner(problem, search, choices).plan()
+                if construction == "ridge"
+                else CompactPlanner(problem, search, not choices.single).plan()
+            )
         except EpsilonNotReached as error:
             missed.append(error)
             trials += search.history.noted(construction)
@@ -230,14 +220,6 @@ def _ridge_planner(problem: Problem, search: Search, choices: Choices) -> RidgeP
         raise EpsilonNotReached(f"{error}; no ridge network was fitted", math.inf) from None
 
 
-def _cell_planner(problem: Problem, search: Search, choices: Choices) -> CellPlanner:
-    """As `_ridge_planner`."""
-    try:
-        return CellPlanner(problem, search, choices.single)
-    except InputError as error:
-        raise EpsilonNotReached(f"{error}; no lattice network was fitted", math.inf) from None
-
-
 def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> Planned:
     if construction == "lattice":
         return cell_planner.plan(problem, choices.budget, single=choices.single)
@@ -247,7 +229,10 @@ def _plan_of(construction: Construction, problem: Problem, choices: Choices) -> 
     planner = compact_planner if construction == "compact" else paper_planner
     if choices.sizes:
         return planner.by_hand(problem, choices.sizes, choices.budget)
-    return planner.plan(problem, choices.budget)
+    if construction == "compact":  # the cut-offs of small charts need exact gates, and float64
+        exact = choices.position_code == "integer" and not choices.single
+        return compact_planner.plan(problem, choices.budget, adaptive=exact)
+    return paper_planner.plan(problem, choices.budget)
 
 
 def _demoted(trial: Trial) -> Trial:

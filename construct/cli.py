@@ -144,7 +144,7 @@ def approximate_command(
         list[str] | None, typer.Option(help="Manifold argument key=number, or translation=[5,-3].")
     ] = None,
     construction: Annotated[
-        str | None, typer.Option(help="ridge, compact or paper; by default the smaller of ridge and compact.")
+        str | None, typer.Option(help="ridge, lattice, compact or paper; by default the smaller of ridge and compact.")
     ] = None,
     embedding_dim: Annotated[str | None, typer.Option(help="Of ridge: 5 or free; by default the smaller.")] = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Ridge: choose the directions for the target.")] = False,

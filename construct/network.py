@@ -365,13 +365,19 @@ class Network(Owner):
         elif o is not None:
             lines.append(f"  on        {unknown_manifold(o.elsewhere)}")
         if o is not None:
-            s = o.sizes
-            lines.append(f"  local     {s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}")
+            lines.append(f"  local     {self._local(o)}")
         try:
             lines += self._weights_lines()
         except InputError as error:
             lines.append(f"  weights   none that can be evaluated: {error}")
         return "\n".join(lines)
+
+    def _local(self, origin: Origin) -> str:
+        """Charts, cells and degree in words."""
+        s = origin.sizes
+        if origin.construction == "lattice":
+            return f"{s.cells} cells of several sizes, degree {s.degree}"
+        return f"{s.charts} charts, {s.cells} cells per coordinate, degree {s.degree}"
 
     def _weights_lines(self) -> list[str]:
         a = self.architecture

@@ -29,7 +29,7 @@ class Origin:
     """Where a network came from.
 
     Attributes:
-        construction: "ridge", "compact" or "paper".
+        construction: "ridge", "lattice", "compact" or "paper".
         source: what it does, stage by stage; None: unknown, as the weights were changed after they were compiled.
         sizes: charts, cells and degree of its approximator.
         coefficients, nonzero_coefficients: numbers of the approximator that depend on the target.

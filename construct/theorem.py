@@ -74,11 +74,12 @@ def approximate(
         epsilon: sup error asked for. The measured error of the network returned is at most epsilon, on points that
             planning has not seen. May be left out when sizes are given by hand.
         smoothness: Hölder exponent beta > 0 of a target that is not smooth (below 1 allowed); None: smooth.
-        construction: "ridge" (ours: Chebyshev polynomials of integer linear forms, one chart), "compact" (ours: a
-            telescoping partition of unity, one polynomial or spline a chart) or "paper" (Havrilla and Liao lemma by
-            lemma). None: of ridge and compact the one with the fewest stored numbers (`architecture.stored_numbers`);
-            `net.origin.history` says which and why. With `charts`, `cells` or the trigonometric code that is compact,
-            with `degree` alone ridge.
+        construction: "ridge" (ours: Chebyshev polynomials of integer linear forms, one chart), "lattice" (ours: the
+            same on the cells of lattices of several sizes, chosen for the target: for kinks, cusps and narrow
+            features), "compact" (ours: a telescoping partition of unity, one polynomial or spline a chart) or "paper"
+            (Havrilla and Liao lemma by lemma). None: of ridge and compact the one with the fewest stored numbers
+            (`architecture.stored_numbers`); `net.origin.history` says which and why. With `charts`, `cells` or the
+            trigonometric code that is compact, with `degree` alone ridge.
         embedding_dim: of ridge networks. "free" or None: the width of the fewest stored numbers, k + 4 for k
             coordinates that M spans; the others have the 5 of the theorem.
         sparse: choose the directions of a ridge network for the target, by orthogonal least squares: fewer, and a

@@ -59,6 +59,20 @@ class Atlas:
         )
         return cls(Cover(manifold, centres, core_radii, radii), ChartCoordinates(manifold, centres, frames, scales))
 
+    @classmethod
+    def of_balls(cls, manifold: Manifold, centres: Tensor, core_radii: Tensor, radii: Tensor) -> Atlas:
+        """The atlas of balls around centres (n, D) with radii of their own (n,), in the order of the partition.
+
+        The frames are the manifold's tangent bases, the scales its closed bounds of tangent images, or the radii. That
+        the cores cover M is for who chooses them; where they do not, the partition sums to less than 1.
+        """
+        frames = manifold.tangent_basis(centres)
+        scales = radii.clone()
+        for n, radius in enumerate(radii.tolist()):
+            bound = manifold.tangent_bound(centres[n : n + 1], frames[n : n + 1], radius)
+            scales[n] = radius if bound is None else min(radius, bound)
+        return cls(Cover(manifold, centres, core_radii, radii), ChartCoordinates(manifold, centres, frames, scales))
+
     # -- values common to all charts -------------------------------------------------------------------------
 
     @cached_property
@@ -102,6 +116,17 @@ class Atlas:
     def neighbours(self) -> Tensor:
         """(p, 2) pairs m < n of balls that meet."""
         return self.cover.neighbours
+
+    @property
+    def prefix_pairs(self) -> Tensor:
+        """See `Cover.prefix_pairs`."""
+        return self.cover.prefix_pairs
+
+    @property
+    def even(self) -> bool:
+        """Whether all charts have one radius, one core radius and one scale."""
+        values = (self.cover.radii, self.cover.core_radii, self.coordinates.scales)
+        return all(bool((v == v[0]).all()) for v in values)
 
     @property
     def most_earlier_neighbours(self) -> int:

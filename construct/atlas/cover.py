@@ -13,6 +13,8 @@ from construct.atlas.checks import check_centres, check_points, check_tensor
 from construct.manifolds import Manifold
 from construct.validation import invalid, positive_integer
 
+INSIDE = 0.98  # of the radius of a core, for a ball that lies in it
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cover:
@@ -55,6 +57,15 @@ class Cover:
     def count(self) -> int:
         """Number of balls n."""
         return len(self.centres)
+
+    @cached_property
+    def prefix_pairs(self) -> Tensor:
+        """(q, 2) pairs m < n of which w_m has to be in the prefix sum s_n; see `needed_pairs`."""
+        return needed_pairs(self.neighbours, self.centres, self.core_radii, self.radii)
+
+    def covers(self, x: Tensor) -> Tensor:
+        """Whether each of the points x (P, D) lies in a core, so that the partition sums to 1 there: (P,) bool."""
+        return (self.squared_distance(x) <= squares(self.core_radii)).any(dim=-1)
 
     @property
     def most_earlier_neighbours(self) -> int:
@@ -172,3 +183,19 @@ def ambient_neighbours(centres: Tensor, radii: Tensor) -> Tensor:
     table = table[(sums >= widest) | (gaps < sums * (1.0 + 1e-12))]  # of the widest balls the tree has decided
     order = (table[:, 0] * len(centres) + table[:, 1]).argsort()
     return table[order]
+
+
+def needed_pairs(neighbours: Tensor, centres: Tensor, core_radii: Tensor, radii: Tensor) -> Tensor:
+    """The pairs m < n (q, 2) of neighbours (p, 2) without which min(1, s_n) would be another number.
+
+    Where ball m lies in the core of m' < n, w_m' is at least 1 wherever w_m > 0, and m may be left out of s_n: of balls
+    about one point, each in the core of the next, only the last before n is needed. m' itself stays, or lies in the
+    core of another. `INSIDE` leaves room, so that a small cell that meets ball m lies in the core of m'.
+    """
+    if INSIDE * float(core_radii.max()) <= float(radii.min()):
+        return neighbours
+    gaps = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+    inside = gaps + radii.unsqueeze(1) <= INSIDE * core_radii  # [m, m']: ball m in the core of m'
+    numbers = torch.arange(len(centres))
+    first = torch.where(inside, numbers, len(centres)).amin(dim=1)  # the first m' that holds ball m
+    return neighbours[first[neighbours[:, 0]] >= neighbours[:, 1]]

@@ -99,6 +99,12 @@ class RidgeSparse(Ridge):
     options: ClassVar[Settings] = {"sparse": True}
 
 
+class Lattice(Constructed):
+    name = "lattice"
+    description = "our transformer: such polynomials on cells of several sizes, chosen for the target"
+    construction = "lattice"
+
+
 class Compact(Constructed):
     name = "compact"
     description = "our transformer: telescoping partition, one polynomial or spline per chart, cubic heads"

@@ -81,15 +81,15 @@ class CellPlanner:
             got = f"{self.problem.manifold!r}, which spans {self.coordinates.count}"
             raise invalid("manifold", expected, got=got)
 
-    def plan(self, trials: int | None = None) -> CellPlan:
-        """The smallest network that a shape leads to, of so many shapes that are tried.
+    def plan(self) -> CellPlan:
+        """The smallest network that one of at most `TRIALS` shapes leads to.
 
         Raises:
             BudgetExceeded, EpsilonNotReached: none reaches epsilon.
         """
         best: CellApproximator | None = None
         numbers, chosen, tried = None, None, set[Variant]()
-        for _ in range(TRIALS if trials is None else trials):
+        for _ in range(TRIALS):
             variant = next((v for v in self._variants(chosen) if v not in tried), None)
             if variant is None:
                 break

@@ -3,8 +3,10 @@
 On a cell C of the box of u, with x = frame y(u) + offset:
 
     sum_n rho_n = 1 and rho_n >= 0     where the prefix sums s_n telescope over the charts that can be active on C and
-                                       sum_n w_n >= 1; a deficit is charged with sup |f|
-    |T - f| <= max over charts that can be active on C of sup_C |P_n(z_n) - f|
+                                       sum_n w_n >= 1; a deficit delta goes to the base c of
+                                       T = c + sum_n rho_n (P_n - c), and c = 0 says that there should be none
+    |T - f| <= max over charts that can be active on C of sup_C |P_n(z_n) - f|, and with a deficit that and
+               delta sup |c - f| together, or, with c != 0, the larger of that and sup |c - f|
 
 A chart cannot be active where b_n <= 0 on C, or where the charts in its own prefix sum already have the weight 1: so in
 the core of a ball only the first chart counts. z_n is clipped to [-1, 1]; where C reaches beyond, points with b_n > 0
@@ -112,6 +114,7 @@ class CellBounds:
         self.network, self.target, self.formula = charts, target, formula
         self.frame = [[arb(v) for v in row] for row in frame]
         self.offset = [arb(v) for v in offset or [0.0] * len(self.frame)]
+        self.rests = not charts.base.is_zero()  # without a base the cores are to cover M
         self.orphans = set(range(len(charts.cutoffs))) - {chart.cutoff for chart in charts.charts}  # never looked at
         self.space = JetSpace(formula.dim, order or ORDERS.get(formula.dim, 3))
         self.low_space = JetSpace(formula.dim, min(CUTOFF_ORDER, self.space.order))
@@ -137,7 +140,7 @@ class CellBounds:
         cutoffs = self._open(y, near)
         unknown = Bound(math.inf, 0.0, axis, tuple(cutoffs))
         partition = self._partition(cutoffs)
-        if partition is None or not partition.deficit < 1:
+        if partition is None or not (self.rests or partition.deficit < 1):
             return unknown
         coordinates = {n: coordinates_on(self.space, self.network.charts[n], y) for n in partition.active}
         if any(z.spread[0].rad() > WIDEST for n in partition.active for z in coordinates[n]):
@@ -172,14 +175,18 @@ class CellBounds:
         return found
 
     def _partition(self, cutoffs: dict[int, OpenCutoff]) -> Partition | None:
-        """The charts that can be active; None if their prefix sums do not telescope, or there are none or too many."""
+        """The charts that can be active; None if their prefix sums do not telescope, or there are too many, or none
+        where there is no base."""
         telescoped: dict[int, fmpq] = {}  # slopes of the cut-offs of `active`: what the next prefix sum must have
         active, at_centre = [], []
         prefix, centre_prefix = ZERO, ZERO
         present = {self.network.charts[n].cutoff for n in cutoffs} | self.orphans
+        least = {self.network.charts[n].cutoff: cutoff.range.lower().max(ZERO) for n, cutoff in cutoffs.items()}
         for n, cutoff in cutoffs.items():
             chart = self.network.charts[n]
             inside = {c: s for c, s in chart.before.items() if c in present}
+            if sum((arb(s) * least[c] for c, s in inside.items() if c in least), ZERO) >= 1:
+                continue
             if prefix.lower() >= 1:  # off, if its own prefix sum is no smaller
                 if not all(c in inside and inside[c] >= s for c, s in telescoped.items()):
                     return None
@@ -193,7 +200,7 @@ class CellBounds:
             telescoped[chart.cutoff] = telescoped.get(chart.cutoff, fmpq(0)) + chart.exact_slope
             prefix += chart.slope * cutoff.range.lower().max(ZERO)
             centre_prefix += chart.slope * middle.max(ZERO)
-        if not active or len(active) > MOST_ACTIVE:
+        if not (active or self.rests) or len(active) > MOST_ACTIVE:
             return None
         return Partition(tuple(active), frozenset(at_centre), (1 - prefix.lower()).max(ZERO))
 
@@ -218,7 +225,11 @@ class CellBounds:
             if n in partition.at_centre and at_centre.is_finite():
                 seen = max(seen, float(at_centre.abs_lower()))
         if partition.deficit > 0:
-            worst += partition.deficit * lagrange_range(self.space, f.centre, f.spread, y.half).abs_upper()
+            off = (lagrange_range(self.space, f.centre, f.spread, y.half) - self.network.base).abs_upper()
+            both = worst + partition.deficit * off
+            worst = both.min(worst.max(off)) if self.rests else both
+            if not cutoffs and f.centre[0].is_finite():
+                seen = float((f.centre[0] - self.network.base).abs_lower())
         return worst, seen
 
     def _target(self, points: list[Jet]) -> Jet:

@@ -62,17 +62,17 @@ def certify(
     """Prove a bound of `sup_M |net - target|`, the network's own rounding included.
 
     The function of the network is read from its weights by exact rational arithmetic: a telescoping partition of unity
-    times one polynomial (or spline) per chart, or a sum of ridge functions, with windows or without. On every cell of a subdivision of the
-    parameter box, |P_n - f| is bounded by Taylor's theorem with an enclosed remainder, all in ball arithmetic
-    (python-flint; for ridge functions float64 with radii).
+    times one polynomial (or spline) per chart, or a sum of ridge functions, with or without windows. On every cell of
+    a subdivision of the parameter box, |P_n - f| is bounded by Taylor's theorem with an enclosed remainder, all in ball
+    arithmetic (python-flint; for ridge functions float64 with radii).
 
     Networks with a trigonometric code are proved here only, what their gates let through as a part of the error: the
     independent verifier takes exact gates alone, those of integer codes, and refuses their certificates, which say so
     (`Certificate.unverifiable`).
 
     Args:
-        net: a network of the compact, the ridge or the lattice construction, in float64 or float32; weights may have been read from
-            a file.
+        net: a network of the compact, the ridge or the lattice construction, in float64 or float32; weights may have
+            been read from a file.
         target: an `Expression`, or a built-in target, whose expression is used.
         manifold: one with a `formula()`: all named ones, and a `ParametricManifold` with `formula`.
         kind: "rigorous"; for a measured error see `construct.measure`.

@@ -7,7 +7,7 @@ compared with, the chart coordinates z(y) (linear, clipped) and the polynomial P
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -67,11 +67,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class NetworkCharts:
-    """A network on a manifold, ready to be enclosed: T = sum_n rho_n P_n, off by at most `error`."""
+    """A network on a manifold, ready to be enclosed: T = base + sum_n rho_n (P_n - base), off by at most `error`."""
 
     cutoffs: tuple[Quadratic, ...]
     charts: tuple[Chart, ...]
     error: arb
+    base: arb = field(default_factory=lambda: arb(0))
 
 
 def charts_of(formula: NetworkFormula, frame: Tensor, offset: Tensor | None = None) -> NetworkCharts:
@@ -96,15 +97,17 @@ class OnManifold:
         self._places: dict[int, int] = {}
 
     def charts(self) -> NetworkCharts:
-        if self.formula.rest:
-            raise _unexpected("a part outside the partition of unity")
+        if not self.formula.rest.is_constant:
+            raise _unexpected("a part outside the partition of unity that is no constant")
+        base = self.formula.rest.value()
         charts = tuple(
-            self._chart(weight, terms) for weight, terms in zip(self.formula.weights, self.formula.terms, strict=True)
+            self._chart(weight, terms + Polynomial.constant(base))
+            for weight, terms in zip(self.formula.weights, self.formula.terms, strict=True)
         )
         owned = {chart.cutoff for chart in charts}
         if any(not owned.issuperset(chart.before) for chart in charts):
             raise _unexpected("a partition weight that is reduced by a cut-off of no chart")
-        return NetworkCharts(tuple(self.cutoffs), charts, self.formula.error)
+        return NetworkCharts(tuple(self.cutoffs), charts, self.formula.error, arb(base))
 
     def _chart(self, weight: int, terms: Polynomial) -> Chart:
         tick()

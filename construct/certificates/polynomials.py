@@ -151,8 +151,8 @@ def total(parts: Iterable[Polynomial]) -> Polynomial:
 
 @dataclass
 class Quantity:
-    """kind: "input", "relu", "clip", "rho", "linear", "map", "window" or "free"; low, high: its range; definition: what it
-    is the value of ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho":
+    """kind: "input", "relu", "clip", "rho", "linear", "map", "window" or "free"; low, high: its range; definition: what
+    it is the value of ("relu": of relu(definition[0]); "clip": definition[0] clipped to the range; "rho":
     relu(definition[0]) - relu(definition[1]); "linear", "map", "window": definition[0] itself; "input": x_label plus
     the constant definition[0], if any)."""
 

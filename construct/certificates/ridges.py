@@ -18,7 +18,7 @@ from torch import Tensor
 from construct.arrays import Float
 from construct.certificates.ballarrays import Balls
 from construct.certificates.charts import OnManifold
-from construct.certificates.extraction import NetworkFormula
+from construct.certificates.extraction import NetworkFormula, parted
 from construct.certificates.polynomials import Polynomial, Quantity
 from construct.errors import InputError
 from construct.progress import tick
@@ -100,13 +100,9 @@ class RidgeSums:
         parts: dict[tuple[int, int | None], dict[int, fmpq]] = {}  # coefficients by power, by quantity and window
         inputs: dict[int | None, dict[tuple[int, ...], fmpq]] = {}
         for term, c in formula.rest.terms.items():
-            windows = [i for i in term if self.table[i].kind == "window"]
-            m = tuple(i for i in term if i not in windows)
+            window, m = parted(formula.quantities, term)
             if len(set(m)) > 1:
                 raise _unexpected("a product of different linear forms")
-            if len(windows) > 1:
-                raise _unexpected("a product of windows")
-            window = windows[0] if windows else None
             if not m:
                 self.constants[window] = c
             elif self.table[m[0]].kind == "input":
@@ -116,8 +112,9 @@ class RidgeSums:
         for window, terms in inputs.items():  # what no map and no clip has touched is one form
             form = Quantity("linear", arb(0), arb(0), (Polynomial(terms),))
             self.members.setdefault(((fmpq(0), fmpq(1)),), []).append((form, fmpq(1), window))
-        for (name, window), powers in sorted(parts.items(), key=lambda item: (item[0][0], item[0][1] or -1)):
+        for name, window in sorted(parts, key=lambda pair: (pair[0], -1 if pair[1] is None else pair[1])):
             tick()
+            powers = parts[name, window]
             base, chain = self._chain(name)
             weight = powers.get(1, fmpq(0))
             if max(powers) > 1 or not chain:

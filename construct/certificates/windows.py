@@ -61,7 +61,11 @@ class Windows:
         self._known: dict[tuple[int, tuple[int, ...]], int] = {}
         self._interned((*none, fmpq(0)))
         self._interned((*none, fmpq(1)))
-        self.outputs = [self._circuit(self.table[name].definition[0]) for name in names]
+        self.signed = [self.table[name].kind == "input" for name in names]  # what is no window, but multiplies
+        self.outputs = [
+            self._circuit(Polynomial.of(name) if signed else self.table[name].definition[0])
+            for name, signed in zip(names, self.signed, strict=True)
+        ]
         self._needed = [self._below(circuit) for circuit in self.outputs]
         self.own = [self._interned(circuit[0]) for circuit in (*self.circuits, *self.outputs)]  # without their ReLUs
 
@@ -84,13 +88,15 @@ class Windows:
         return self._resolved(-window, self.outputs[window - 1], fired)
 
     def highest(self, window: int, ends: Callable[[int], tuple[Float, Float]]) -> Float:
-        """Upper bounds of a window other than 0, where `ends` gives those of forms: arrays of one shape."""
+        """Upper bounds of a window other than 0, where `ends` gives those of forms: arrays of one shape. Infinite of an
+        input in its place, which may be negative."""
         ranges: dict[int, tuple[Float, Float]] = {}
         for relu in self._needed[window - 1]:
             low, high = self._ends(self.circuits[relu], ends(self.own[relu]), ranges)
             ranges[relu] = np.maximum(low, 0.0), np.maximum(high, 0.0)
         place = len(self.circuits) + window - 1
-        return self._ends(self.outputs[window - 1], ends(self.own[place]), ranges)[1]
+        high = self._ends(self.outputs[window - 1], ends(self.own[place]), ranges)[1]
+        return np.full_like(high, np.inf) if self.signed[window - 1] else high
 
     def balls(self) -> tuple[Balls, Balls]:
         """linear and constant of all forms that are known by now."""

@@ -3,7 +3,7 @@
 Candidates are pairs of an atlas (few large charts first) and a local space: polynomials of one total degree, or
 continuous piecewise-linear splines where the target is rough. A candidate is judged by its fit on the nodes; the
 cheapest ones are then blended and their error searched for on the manifold. What a candidate costs is counted from its
-program, exactly.
+program, exactly. Charts of several sizes (`adaptive`) are searched for where those of one size are dear.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from itertools import islice
 
 from torch import Tensor
 
-from construct.atlas import Atlas, atlas_for, candidate_atlases, least_charts
-from construct.compact.basis import LARGEST_DEGREE
+from construct.atlas import Atlas, candidate_atlases, least_charts
+from construct.compact.adaptive import AdaptiveSearch, note_of
 from construct.compact.counting import (
-    COEFFICIENTS_PER_HEAD,
     DENSE_PER_HEAD,
     NUMBERS_PER_CHART,
     counted_sample,
-    dense_parameters,
     least_parameters,
     nonzeros,
 )
 from construct.compact.outlook import MOST_CELLS, MOST_CHARTS, MOST_COEFFICIENTS, SWEEP_LAWSON, Outlook
+from construct.compact.plan import Plan, by_hand, sizes_of
 from construct.compact.program import compact_program
-from construct.history import History
+from construct.errors import EpsilonNotReached, TimeoutReached
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, SplineSpace, Sweep, fit_charts, sweep
 from construct.obstacle import HOPELESS, predicted
-from construct.planning import REFINEMENTS, Search, growth, over_budget, slow_decay
+from construct.planning import REFINEMENTS, Search, growth, slow_decay
 from construct.problem import Problem, Sizes
-from construct.validation import invalid
+from construct.targets import length_scale_of
+
+__all__ = ["TRIM", "Candidate", "CompactPlanner", "Plan", "by_hand", "plan", "sizes_of"]
 
 HIGHEST_DEGREE = {1: 24, 2: 18, 3: 12, 4: 8, 5: 6, 6: 5}
 HIGHEST_DEGREE_BEYOND = 4
@@ -46,7 +47,8 @@ MOST_REFINEMENTS = 8
 SPLINE_ATLASES = 3
 GROWTH = 1.5
 NO_SETTLING = 3  # rounds in a row in which no candidate was settled
-DEFAULT_DEGREE = 8  # by hand
+SHARP = 0.05  # of the largest chart: a target with a shorter length scale wants charts of several sizes
+UNEVEN = 100.0  # times the median of the errors of the charts: one that is so much larger wants them, too
 
 
 @dataclass(frozen=True)
@@ -67,71 +69,30 @@ class Candidate:
         return sizes_of(self.atlas, self.space)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The blended approximator that was chosen, and how."""
-
-    approximator: PiecewiseApproximator
-    history: History
-
-
-def sizes_of(atlas: Atlas, space: LocalSpace) -> Sizes:
-    """Charts, cells and degree of a pair."""
-    return Sizes(atlas.count, space.cells, space.degree)
-
-
-def plan(problem: Problem, budget: int) -> Plan:
-    """The cheapest plan whose measured error is at most epsilon.
+def plan(problem: Problem, budget: int, *, adaptive: bool = True) -> Plan:
+    """The cheapest plan whose measured error is at most epsilon; `adaptive`: charts may differ in size.
 
     Raises:
         BudgetExceeded: what would reach epsilon has more than `budget` dense parameters.
         EpsilonNotReached: no candidate reaches it; both carry the best error found.
     """
-    return CompactPlanner(problem, Search(problem, "the compact construction", budget)).plan()
-
-
-def by_hand(problem: Problem, sizes: Sizes, budget: int) -> Plan:
-    """The approximator of sizes given by hand; nothing is searched.
-
-    Raises:
-        InputError: a degree other than 1 with cells > 1.
-        BudgetExceeded: the network would have more than `budget` dense parameters.
-    """
-    dim = problem.manifold.dim
-    _check_by_hand(sizes, dim, budget)
-    space: LocalSpace
-    if sizes.cells is not None and sizes.cells > 1:
-        if sizes.degree not in (None, 1):
-            raise invalid("degree", f"1 in the compact construction with cells = {sizes.cells}", sizes.degree)
-        space = SplineSpace(dim, sizes.cells)
-    else:
-        space = PolynomialSpace(dim, DEFAULT_DEGREE if sizes.degree is None else sizes.degree)
-    atlas = atlas_for(problem.manifold, charts=sizes.charts)
-    parameters = dense_parameters(atlas, space, budget)
-    if parameters > budget:
-        raise over_budget(parameters, f"{sizes_of(atlas, space)}", budget)
-    return Plan(fit_charts(problem.target, atlas, space), History())
-
-
-def _check_by_hand(sizes: Sizes, dim: int, budget: int) -> None:
-    """Refuse what no network can have, before an atlas is sought or a space is spanned."""
-    if sizes.degree is not None and sizes.degree > LARGEST_DEGREE:
-        raise invalid("degree", f"at most {LARGEST_DEGREE} for the compact construction", sizes.degree)
-    if sizes.cells is not None:
-        numbers = (sizes.charts or 1) * (sizes.cells + 1) ** dim
-        least = DENSE_PER_HEAD * math.ceil(numbers / COEFFICIENTS_PER_HEAD)
-        if least > budget:
-            raise over_budget(least, f"{sizes} at least", budget)
+    return CompactPlanner(problem, Search(problem, "the compact construction", budget), adaptive).plan()
 
 
 @dataclass
 class CompactPlanner:
-    """The search for one problem."""
+    """The search for one problem.
+
+    Charts of several sizes are tried first where the target is rough or has a short length scale, and otherwise after
+    those of one size, where the errors of these differed much.
+    """
 
     problem: Problem
     search: Search
+    adaptive: bool = True
     outlook: Outlook = field(init=False)
     missed: int = field(default=0, init=False)  # atlases in a row that no degree fitted
+    uneven: bool = field(default=False, init=False)  # whether the errors of charts were seen to differ much
 
     def __post_init__(self) -> None:
         self.outlook = Outlook(self.search, self.highest_degree, self.order)
@@ -152,10 +113,48 @@ class CompactPlanner:
     def plan(self) -> Plan:
         if self._dear_already():
             raise self.search.failure()
-        rough = self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
-        rounds = iter([self.spline_candidates()]) if rough else self.polynomial_rounds()
-        approximator = self.search.cheapest(rounds, self.settle)
-        return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space)))
+        found: PiecewiseApproximator | None = None
+        if self.adaptive and (self.rough or self._sharp()):
+            found = self._adapted()
+        try:
+            rounds = iter([self.spline_candidates()]) if self.rough else self.polynomial_rounds()
+            even = self.search.cheapest(rounds, self.settle)
+        except EpsilonNotReached as error:
+            if isinstance(error, TimeoutReached):
+                raise
+            if found is None and self.adaptive and self.uneven:
+                found = self._adapted()
+            if found is None:
+                raise
+            return self._plan(found)
+        numbers = compact_program(even).counts.stored_numbers
+        if found is None and self.adaptive and self.uneven:
+            self.search.dearest = numbers
+            found = self._adapted()
+        better = found is not None and compact_program(found).counts.stored_numbers < numbers
+        return self._plan(found if found is not None and better else even)
+
+    def _plan(self, approximator: PiecewiseApproximator) -> Plan:
+        note = "" if approximator.atlas.even else note_of(approximator)
+        return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space), note))
+
+    @property
+    def rough(self) -> bool:
+        return self.problem.smoothness is not None and self.problem.smoothness < SPLINE_BELOW
+
+    def _sharp(self) -> bool:
+        """Whether the target says that it has features much smaller than a chart."""
+        manifold, scale = self.problem.manifold, length_scale_of(self.problem.target)
+        largest = min(manifold.chart_radius_bound, 2.0 * float(manifold.half_widths.norm()))
+        return scale is not None and scale < SHARP * largest
+
+    def _adapted(self) -> PiecewiseApproximator | None:
+        """The cheapest approximator on charts of several sizes; dearer ones are of no use from then on."""
+        found = AdaptiveSearch(self.search).cheapest()
+        if found is None:
+            return None
+        self.search.dearest = found[1]
+        return found[0]
 
     def _dear_already(self) -> bool:
         """Whether M takes so many charts that a smaller network is known, whatever their degree."""
@@ -279,7 +278,10 @@ class CompactPlanner:
         sizes, count = Sizes(atlas.count, 1, degrees[-1]), PolynomialSpace(self.problem.manifold.dim, degrees[-1]).count
         with self.search.timed(f"{sizes}", atlas.count * float(count) ** 3 * len(degrees)):
             found = sweep(self.problem.target, atlas, degrees, lawson=SWEEP_LAWSON)
-        self.outlook.worst = atlas.centres[int(found.fits[-1].residual.argmax())]
+        residual = found.fits[-1].residual
+        self.outlook.worst = atlas.centres[int(residual.argmax())]
+        largest = float(residual.max())
+        self.uneven |= largest > self.epsilon and largest > UNEVEN * float(residual.median())
         return found
 
     def _record(

@@ -1,12 +1,15 @@
 """The compact construction as a program: telescoping partition, one polynomial or spline per chart, meet in the middle.
 
     projection   Y.a = U^T x                                         (only where it saves parameters)
-    charts       A.a = z;  R.b = r^2 - dist^2;            FFN: clip a to [-1, 1]
+    charts       A.a = z;  R.b = lift (r^2 - dist^2);     FFN: clip a to [-1, 1]
     partition    A = (T3, T2), B.a = z;  R.a = 1 + s;     FFN: R.a = rho
     basis        the other atoms;  G.a = rho
     products     G.a *= 1 + kappa F(z_left), X likewise
     coefficients the last of these; G.b = sum c Phi(z_right);        FFN: a <= 0 but on G
     read-out     out.b = sum relu(a) b
+
+With radii of their own the charts take the same heads and blocks: `lift`, what R.a begins with, carries their slopes. A
+base, the constant beyond all balls, is the initial out.b, and the coefficients are those of P - base.
 
 L = 4 + (most atoms in a factor) blocks, one more with projection: 5 for d <= 2 and degree <= 8, whatever epsilon.
 """
@@ -39,30 +42,34 @@ def compact_program(approximator: PiecewiseApproximator, position_code: str = "i
     Raises:
         InputError: a space that the network has no basis of, or a degree above 24.
     """
-    atlas, space, coefficients = approximator.atlas, approximator.space, approximator.coefficients.numpy()
-    direct = _cheapest(chart_geometry(atlas, project=False), space, coefficients, position_code)
+    atlas, space, base = approximator.atlas, approximator.space, approximator.base
+    above = approximator.coefficients - space.constant(base) if base else approximator.coefficients
+    coefficients = above.numpy()
+    direct = _cheapest(chart_geometry(atlas, project=False), space, coefficients, position_code, base)
     manifold = atlas.manifold
     if manifold.frame.shape[1] == manifold.ambient:
         return direct
-    projected = _cheapest(chart_geometry(atlas, project=True), space, coefficients, position_code)
+    projected = _cheapest(chart_geometry(atlas, project=True), space, coefficients, position_code, base)
     pays = projected.counts.nonzero_parameters < PROJECT_BELOW * direct.counts.nonzero_parameters
     return projected if pays else direct
 
 
-def _cheapest(geometry: ChartGeometry, space: LocalSpace, coefficients: Float, position_code: str) -> Program:
+def _cheapest(
+    geometry: ChartGeometry, space: LocalSpace, coefficients: Float, position_code: str, base: float
+) -> Program:
     """Over the network's bases of the space: the fewest blocks, then the fewest non-zeros."""
     programs = []
     for basis in network_bases(space):
         layout = CompactLayout(geometry, basis.product, position_code)
-        programs.append(program_of(layout, basis.convert(coefficients)))
+        programs.append(program_of(layout, basis.convert(coefficients), base))
     if len(programs) == 1:
         return programs[0]
     return min(programs, key=lambda p: (p.counts.blocks, p.counts.nonzero_parameters))
 
 
-def program_of(layout: CompactLayout, coefficients: Float) -> Program:
-    """The program of a layout and the network's own coefficients (n, left, right)."""
-    stages = CompactStages(layout, coefficients)
+def program_of(layout: CompactLayout, coefficients: Float, base: float = 0.0) -> Program:
+    """The program of a layout and the network's own coefficients (n, left, right), above the base."""
+    stages = CompactStages(layout, coefficients, base)
     return Program(layout.tokens, stages.registers(), tuple(stages.all()))
 
 
@@ -72,6 +79,7 @@ class CompactStages:
 
     layout: CompactLayout
     coefficients: Float
+    base: float = 0.0
 
     @property
     def geometry(self) -> ChartGeometry:
@@ -81,16 +89,19 @@ class CompactStages:
         return self.layout.tokens.tokens(group)
 
     def registers(self) -> dict[tuple[str, str], Float | float]:
-        """A.b = 1, R.a = 1, R.b = r^2 - |c|^2 - |box|^2, G.b = the constant coefficients; x.a = -origin, if not 0.
+        """A.b = 1, R.a = lift, R.b = lift (r^2 - |c|^2 - |box|^2), G.b = the constant coefficients; x.a = -origin and
+        out.b = base, if not 0.
 
-        The self-gated head of stage *partition* sends b to -b wherever a = 0, so the constants of G start negated.
+        The self-gated head of stage *partition* sends b to -b wherever a = 0, so the constants of G and the base start
+        negated.
         """
         g = self.geometry
         offset = g.radius**2 - (g.centres**2).sum(axis=1) - (g.box**2).sum()
         sign = -1.0 if self.layout.powers else 1.0
         start: dict[tuple[str, str], Float | float] = {("x", A): -g.origin} if np.any(g.origin) else {}
         start |= {("A", B): 1.0} if self.layout.powers else {}
-        return start | {("R", A): 1.0, ("R", B): offset, ("G", B): sign * self.coefficients[:, :, 0]}
+        start |= {("out", B): sign * self.base} if self.base else {}
+        return start | {("R", A): g.lift, ("R", B): g.lift * offset, ("G", B): sign * self.coefficients[:, :, 0]}
 
     def all(self) -> Iterator[Stage]:
         if self.geometry.hull is not None:
@@ -111,14 +122,15 @@ class CompactStages:
         return Stage("projection", (read(self.tokens("Y")[k], self.tokens("x")[j], {(A, A): hull[j, k]}),))
 
     def charts(self) -> Stage:
-        """A.a = z = V^T (y - c)/scale on both twins, R.b = r^2 - |y - c|^2.
+        """A.a = z = V^T (y - c)/scale on both twins, R.b = lift (r^2 - |y - c|^2).
 
-        `sum_j (B_j^2 - y_j^2)` comes from k broadcast heads `relu(a_t (y_j + B_j)) (B_j - y_j)`, open to every token
-        with `a = 1`, which are the R; what the input tokens hear is never read again. `2 c_j y_j` are linear reads.
+        `a sum_j (B_j^2 - y_j^2)` comes from k broadcast heads `relu(a_t (y_j + B_j)) (B_j - y_j)`, open to every token
+        with `a = lift > 0`, which are the R; what the input tokens hear is never read again. `2 lift c_j y_j` are
+        linear reads.
         """
         g = self.geometry
         y = self.tokens("x" if g.hull is None else "Y")
-        frames = g.frames / g.scale  # (n, k, d)
+        frames = g.scaled_frames  # (n, k, d)
         shift = -np.einsum("nkd,nk->nd", frames, g.centres)
         n, k, d = frames.shape
         chart, j, i = (axis.ravel() for axis in np.meshgrid(np.arange(n), np.arange(k), np.arange(d), indexing="ij"))
@@ -131,9 +143,10 @@ class CompactStages:
             (A, ONE): np.broadcast_to(constant[used], both.shape),
         }
         far, near = np.nonzero(g.centres)
+        lift = np.broadcast_to(g.lift, len(g.centres))
         rules = (
             read(both, y[j[used]], entries, share=True),
-            read(self.tokens("R")[far], y[near], {(B, A): 2 * g.centres[far, near]}),
+            read(self.tokens("R")[far], y[near], {(B, A): 2 * lift[far] * g.centres[far, near]}),
             act(EVERY, y, {(A, A): 1.0, (A, ONE): g.box}, {(B, A): -1.0, (B, ONE): g.box}),
         )
         return Stage("charts", rules, Ffn("clip"))
@@ -141,7 +154,7 @@ class CompactStages:
     def partition(self) -> Stage:
         """A = (T3, T2) by `relu(1 - a a) (-4 a, -2 b)`;  R.a = 1 + sum of earlier neighbours' w, then rho."""
         g, r = self.geometry, self.tokens("R")
-        slope = 1.0 / (g.radius**2 - g.core**2)
+        slope = g.slope
         rules: list[Rule] = []
         if self.layout.powers:
             rules.append(act(EVERY, EVERY, POWERS_FORM, POWERS_VALUE, same=("t",)))

@@ -1,7 +1,7 @@
 """Local approximators on the charts, their fits, and the blended reference."""
 
 from construct.local.charts import Sweep, fit_charts, node_values, sweep
-from construct.local.fit import fit, least_residuals, prefix_fits
+from construct.local.fit import fit, least_residuals, least_square_fit, prefix_fits
 from construct.local.nodes import Nodes, fitting_nodes
 from construct.local.piecewise import ErrorBound, PiecewiseApproximator
 from construct.local.polynomials import PolynomialSpace, multi_indices
@@ -23,6 +23,7 @@ __all__ = [
     "fit_charts",
     "fitting_nodes",
     "least_residuals",
+    "least_square_fit",
     "multi_indices",
     "node_values",
     "prefix_fits",

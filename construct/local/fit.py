@@ -153,6 +153,16 @@ def minimax(q: Tensor, f: Tensor, present: Tensor, *, steps: int) -> tuple[Tenso
     return best, best_sup
 
 
+def least_square_fit(space: LocalSpace, z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The least-squares fit on the nodes z (q, d) of one chart: coefficients (c,) and residuals (q,)."""
+    basis = space.evaluate(z.clamp(-1.0, 1.0))
+    ridge = RIDGE * len(z) ** 0.5 * torch.eye(space.count, dtype=z.dtype)
+    orthonormal, triangle = torch.linalg.qr(torch.cat((basis, ridge)))
+    right = orthonormal[: len(z)].mT @ values
+    coefficients = torch.linalg.solve_triangular(triangle, right.unsqueeze(-1), upper=True).squeeze(-1)
+    return coefficients, (values - basis @ coefficients).abs()
+
+
 def least_residuals(
     space: LocalSpace, z: Tensor, values: Tensor, mask: Tensor, *, steps: int = LEAST_STEPS
 ) -> tuple[Tensor, Tensor]:

@@ -48,10 +48,31 @@ def fitting_nodes(atlas: Atlas, space: LocalSpace, *, density: float = 1.0) -> N
     Raises:
         InputError: the dimensions of space and atlas differ, density not positive, or a chart gets no node.
     """
-    manifold = atlas.manifold
-    if space.dim != manifold.dim:
-        raise invalid("space", f"the dimension {manifold.dim} of the atlas", space.dim)
+    if space.dim != atlas.manifold.dim:
+        raise invalid("space", f"the dimension {atlas.manifold.dim} of the atlas", space.dim)
     density = positive_real(density, "density")
+    return _even_nodes(atlas, space, density) if atlas.even else _uneven_nodes(atlas, space, density)
+
+
+def _uneven_nodes(atlas: Atlas, space: LocalSpace, density: float) -> Nodes:
+    """Those of every chart for itself, as many of each as the most that one has."""
+    cover, charts, parts = atlas.cover, atlas.coordinates, list[Nodes]()
+    for n, (core, radius, scale) in enumerate(
+        zip(cover.core_radii.tolist(), cover.radii.tolist(), charts.scales.tolist(), strict=True)
+    ):
+        own = slice(n, n + 1)
+        one = Atlas.uniform(atlas.manifold, atlas.centres[own], atlas.frames[own], core, radius, scale)
+        parts.append(_even_nodes(one, space, density))
+    most = max(part.mask.shape[1] for part in parts)
+    x, z, mask = (
+        torch.cat([torch.cat([v, v.new_zeros(1, most - v.shape[1], *v.shape[2:])], dim=1) for v in values])
+        for values in zip(*((part.x, part.z, part.mask) for part in parts), strict=True)
+    )
+    return Nodes(x, z, mask)
+
+
+def _even_nodes(atlas: Atlas, space: LocalSpace, density: float) -> Nodes:
+    manifold = atlas.manifold
     plain = canonical_form(manifold)
     centres, frames = atlas.hull_centres, atlas.hull_frames
     if atlas.count == 1 and plain.fills_cube(centres[0], frames[0], atlas.scale):

@@ -4,6 +4,7 @@ network.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -43,19 +44,22 @@ class ErrorBound(float):
 class PiecewiseApproximator:
     """T(x) = sum_n rho_n(x) P_n(clamp(z_n(x), -1, 1)), with the telescoping partition rho of the atlas.
 
-    On M, |T - f| <= max_n sup_(U_n) |P_n - f|, whatever the overlaps. Off M it is finite, and 0 outside the
-    balls.
+    Where the balls leave room, a last chart takes the rest of the partition, whose function is the constant `base`: T =
+    base + sum_n rho_n (P_n - base). On M, |T - f| <= max_n sup |P_n - f| over the points of U_n where rho_n > 0, and
+    |base - f| where no core is, whatever the overlaps. Off M it is finite, and `base` outside the balls.
 
     Attributes:
         atlas, space: where the local approximators live.
         coefficients: (n, c), finite.
         residual: (n,) sup residual of each chart on its fitting nodes, or None when unknown.
+        base: finite; 0 says that the cores cover M, and that is what a certificate asks for then.
     """
 
     atlas: Atlas
     space: LocalSpace
     coefficients: Tensor
     residual: Tensor | None = None
+    base: float = 0.0
     _tree: cKDTree = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +69,8 @@ class PiecewiseApproximator:
         if not bool(torch.isfinite(self.coefficients).all()):
             bad = int((~torch.isfinite(self.coefficients)).sum())
             raise invalid("coefficients", "finite entries", got=f"{bad} that are NaN or infinite")
+        if not math.isfinite(self.base):
+            raise invalid("base", "a finite number", self.base)
         if self.space.dim != self.atlas.manifold.dim:
             raise invalid("space", f"the dimension {self.atlas.manifold.dim} of the atlas", self.space.dim)
         object.__setattr__(self, "_tree", cKDTree(self.atlas.hull_centres.numpy()))
@@ -111,7 +117,10 @@ class PiecewiseApproximator:
             z = (y[point[part]] - atlas.hull_centres[n]) @ atlas.hull_frames[n] / scales[n]
             terms[part] = self.space.combine(z.clamp(-1.0, 1.0), self.coefficients[n])
             start += number
-        return x.new_zeros(len(x)).index_add_(0, point, rho * terms)
+        found = x.new_zeros(len(x)).index_add_(0, point, rho * terms)
+        if self.base == 0.0:
+            return found
+        return found + self.base * (1.0 - x.new_zeros(len(x)).index_add_(0, point, rho))
 
     def _dense_pairs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rho = self.atlas.partition(x)

@@ -101,6 +101,12 @@ class PolynomialSpace(LocalSpace):
         """The polynomial with these coefficients at z: (..., m, dim), (..., c) -> (..., m)."""
         return (self.evaluate(z) @ coefficients.unsqueeze(-1)).squeeze(-1)
 
+    def constant(self, value: float) -> Tensor:
+        """The value times T_0."""
+        coefficients = torch.zeros(self.count, dtype=torch.float64)
+        coefficients[0] = value
+        return coefficients
+
     def trimmed(self, coefficients: Tensor, tolerance: float) -> Tensor:
         """Coefficients (n, c) with the smallest of every row set to 0 while their absolute sum is at most `tolerance`.
 

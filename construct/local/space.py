@@ -103,6 +103,10 @@ class LocalSpace(ABC):
         """
 
     @abstractmethod
+    def constant(self, value: float) -> Tensor:
+        """Coefficients (c,) of a constant function."""
+
+    @abstractmethod
     def trimmed(self, coefficients: Tensor, tolerance: float) -> Tensor:
         """Coefficients (n, c) with as many zeros as change no value by more than `tolerance`, where the basis allows
         to say so; otherwise as they are."""

@@ -112,6 +112,10 @@ class SplineSpace(LocalSpace):
         picked = coefficients.gather(-1, index.flatten(-2)).reshape(index.shape)
         return (picked * value).sum(-1)
 
+    def constant(self, value: float) -> Tensor:
+        """The value at every node."""
+        return torch.full((self.count,), value, dtype=torch.float64)
+
     def trimmed(self, coefficients: Tensor, tolerance: float) -> Tensor:
         """The coefficients themselves: they are values at nodes, and a 0 costs as much as another number."""
         return coefficients

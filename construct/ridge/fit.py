@@ -7,7 +7,7 @@ that lowers the error most at every step (Chen, Cowan and Grant 1991); of somewh
 left out again, one by one, whose loss raises it least (`eliminated`).
 
 Coefficients: least squares, for all beginnings of that order at once, then Lawson's reweighting (weights times the
-error at every step) towards the smallest largest error, on fresh points, `POINTS` for each coefficient: on the points
+error at every step) towards the smallest largest error, on fresh points, as many as `points_for` says: on the points
 that chose the directions a fit looks better than it is. The normal equations are those of atoms made nearly
 orthonormal by the triangle of a small part of the points, so that they lose no accuracy.
 """
@@ -31,11 +31,12 @@ from construct.ridge.sampling import Sample
 from construct.validation import invalid
 
 POINTS, LEAST_POINTS = 40, 4000  # a coefficient; at least
+MANY, POINTS_MANY = 1000, 16  # beyond so many coefficients, fewer points for each
 CUT = 1e-9  # of the first pivot: beyond, a direction is a combination of those before
 LAWSON_STEPS = {100: 40, 300: 20, 1000: 8}  # up to that many coefficients
 FEW_STEPS = 4
 TREND = 3  # steps by which the gain of those to come is judged
-ENTRIES = 2**26  # of the atoms on the points of a fit, which are kept up to that many
+ENTRIES, WINDOW = 2**28, 2**22  # of the atoms on the points of a fit: kept up to that many; at once
 SMALL = 1e-14
 DAMPING = 1e-5  # of the size of an atom: what is added where directions are left out again
 
@@ -70,6 +71,12 @@ def choose(basis: RidgeBasis, sample: Sample) -> Chosen:
     tick()
     largest = max(float(diagonal[0]), np.finfo(np.float64).tiny) if len(diagonal) else 1.0
     return Chosen(order[: len(diagonal)].astype(np.int64), diagonal / largest)
+
+
+def points_for(count: int, times: float = 1.0) -> int:
+    """How many points a fit with so many directions is made on, a few `times` as many where those were not enough."""
+    each = max(POINTS * min(count + 1, MANY), POINTS_MANY * (count + 1))
+    return math.ceil(max(LEAST_POINTS, times * each))
 
 
 def adapted(basis: RidgeBasis, sample: Sample, most: int, enough: float = 0.0, spanning: Int | None = None) -> Chosen:
@@ -177,7 +184,7 @@ class Fitting:
         return self.basis.subset(self.order), torch.from_numpy(ranks)
 
     def _windows(self) -> Iterator[slice]:
-        step = max(1024, ENTRIES // 16 // (len(self.order) + 1))
+        step = max(1024, WINDOW // (len(self.order) + 1))
         for start in range(0, len(self.sample), step):
             tick()
             yield slice(start, min(start + step, len(self.sample)))
@@ -187,7 +194,10 @@ class Fitting:
         """The nearly orthonormal atoms on all points, where they are few enough."""
         if len(self.sample) * (len(self.order) + 1) > ENTRIES:
             return None
-        return torch.cat([self._solved(window) for window in self._windows()])
+        kept = torch.empty(len(self.sample), len(self.order) + 1, dtype=torch.float64)
+        for window in self._windows():
+            kept[window] = self._solved(window)
+        return kept
 
     def _solved(self, window: slice) -> Tensor:
         return torch.linalg.solve_triangular(self._triangle, self._atoms(window), upper=True, left=False)

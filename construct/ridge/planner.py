@@ -21,7 +21,7 @@ from construct.planning import Search, over_budget
 from construct.problem import Problem
 from construct.ridge.approximator import RidgeApproximator
 from construct.ridge.candidates import GAIN, MOST_COEFFICIENTS, Candidate, Candidates, note_of, sizes_of
-from construct.ridge.fit import LEAST_POINTS, POINTS, Fitting
+from construct.ridge.fit import LEAST_POINTS, Fitting, points_for
 from construct.ridge.layouts import dense_parameters, least_numbers, needed_numbers
 from construct.ridge.maps import DEGREES, LARGEST_DEGREE
 from construct.ridge.sampling import at
@@ -114,12 +114,6 @@ class RidgePlanner:
             return RidgePlan(found, self.search.chosen(sizes_of(found), note_of(found.basis)))
         raise self.search.failure()
 
-    @property
-    def slow(self) -> bool:
-        """Whether the error fell by less than a factor of 2 from one degree to the next, on the whole."""
-        errors = [float(candidate.errors[-1]) for candidate in self.candidates.tried.values()]
-        return len(errors) < 2 or errors[-1] > errors[0] * 0.5 ** (len(errors) - 1)
-
     def by_hand(self, degree: int) -> RidgePlan:
         """See `plan`."""
         if degree > LARGEST_DEGREE:
@@ -202,9 +196,9 @@ class RidgePlanner:
 
     def _measured(self, candidate: Candidate, count: int) -> RidgeApproximator | None:
         """A minimax fit with the first directions of a candidate, where its measured error is within epsilon."""
-        goal, points = self.search.goal, POINTS
+        goal, times = self.search.goal, 1.0
         for _ in range(REFITS):
-            found = self._fitted(candidate, count, AIM * goal, points)
+            found = self._fitted(candidate, count, AIM * goal, times)
             assert found.residual is not None
             sizes, note = sizes_of(found), note_of(found.basis)
             numbers, parameters = needed_numbers(found), dense_parameters(found)
@@ -221,7 +215,7 @@ class RidgePlanner:
                                make=partial(_same, found))  # fmt: skip
             if error <= goal:
                 return found
-            points *= 2
+            times *= 2
         return None
 
     def _polished(self, found: RidgeApproximator) -> RidgeApproximator:
@@ -230,7 +224,7 @@ class RidgePlanner:
         if not 0 < count <= MANY:
             return found
         candidate = Candidate(found.basis, np.arange(count), np.zeros(count + 1), False)
-        better = self._fitted(candidate, count, points=2 * POINTS)
+        better = self._fitted(candidate, count, times=2)
         numbers, parameters, note = needed_numbers(better), dense_parameters(better), note_of(better.basis)
         if numbers > needed_numbers(found) or self._large(better):
             return found
@@ -242,8 +236,8 @@ class RidgePlanner:
                            make=partial(_same, better))  # fmt: skip
         return better
 
-    def _fitted(self, candidate: Candidate, count: int, goal: float = 0.0, points: int = POINTS) -> RidgeApproximator:
-        sample = self.candidates.points(2, max(LEAST_POINTS, points * (count + 1)))
+    def _fitted(self, candidate: Candidate, count: int, goal: float = 0.0, times: float = 1.0) -> RidgeApproximator:
+        sample = self.candidates.points(2, points_for(count, times))
         if self._worst:
             sample = sample.joined(at(self.problem, self.candidates.coordinates, torch.stack(self._worst)))
         work = float(len(sample)) * (count + 1) ** 2

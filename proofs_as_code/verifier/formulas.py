@@ -1,10 +1,10 @@
 """What the output of a network is: a partition of unity with local functions, or a sum of ridge functions.
 
-    T = sum_n rho_n P_n(z_n),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
+    T = c + sum_n rho_n (P_n(z_n) - c),    rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),    z_n clipped to [-1, 1],
 
 with s_n and w_n sums of slope relu(quadratic in y); or T = constant + sum_t weight_t G(l_t), l_t an affine form of y
 that may be clipped, G a chain of polynomials; or that with windows, T = sum_n w_n (constant_n + sum_t weight_t G(l_t)),
-w_n in [0, 1] made of affine forms of y and ReLUs, or 1. Whatever does not fit raises.
+w_n in [0, 1] made of affine forms of y and ReLUs, or y_k, or 1. Whatever does not fit raises.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class Ridge(NamedTuple):
     window: int = NONE
 
 
-def partition(network: Arithmetic, out: Poly) -> list[Chart]:
-    """T = sum rho P, term by term of the output."""
-    charts, seen = [], 0
+def partition(network: Arithmetic, out: Poly) -> tuple[fmpq, list[Chart]]:
+    """c and the P of T = c + sum rho (P - c), term by term of the output."""
+    base = out.get((), fmpq(0))
+    charts, seen = [], int(base != 0)
     for i, (kind, _, _, of) in enumerate(network.unknowns):
         if kind == "rho":
             s, w = number(1) - of[0], of[0] - of[1]
@@ -52,6 +53,8 @@ def partition(network: Arithmetic, out: Poly) -> list[Chart]:
             require(cuts, "network", "partition weights that are differences of sums of cut-offs")
             terms = {tuple(j for j in m if j != i): c for m, c in out.items() if m.count(i) == 1}
             seen += len(terms)
+            if base != 0:
+                terms[()] = terms.get((), fmpq(0)) + base
             knots = {j: network.unknowns[j].of[0] for m in terms for j in m if network.unknowns[j].kind == "relu"}
             z = sorted({j for m in (*terms, *(m for p in knots.values() for m in p)) for j in m if j not in knots})
             own = all(network.unknowns[j].kind == "clip" for j in z)
@@ -68,7 +71,7 @@ def partition(network: Arithmetic, out: Poly) -> list[Chart]:
     require(seen == len(out) > 0, "network", "an output that is a sum of partition weights times local functions")
     chained = all(set(chart.before) <= owned for chart in charts)
     require(chained, "network", "prefix sums of the cut-offs of charts", "another cut-off in one")
-    return charts
+    return base, charts
 
 
 def ridges(network: Arithmetic, out: Poly) -> tuple[dict[int, fmpq], list[Ridge]]:
@@ -76,9 +79,12 @@ def ridges(network: Arithmetic, out: Poly) -> tuple[dict[int, fmpq], list[Ridge]
     powers: dict[tuple[int, int], dict[int, fmpq]] = {}
     constants, forms = {NONE: fmpq(0)}, dict[int, dict[tuple[int, ...], fmpq]]()
     for term, c in out.items():
-        windows = [i for i in term if network.unknowns[i].kind == "window"]
-        require(len(windows) <= 1, "network", "an output with one window in a term", "products of windows")
-        window, m = max(windows, default=NONE), tuple(i for i in term if i not in windows)
+        kinds = [network.unknowns[i].kind for i in term]
+        factors = [i for i, kind in zip(term, kinds, strict=True) if kind == "window"]
+        if not factors and set(kinds) != {"y"}:  # where a window is affine in the whole box, it is y that multiplies
+            factors = [i for i, kind in zip(term, kinds, strict=True) if kind == "y"]
+        require(len(factors) <= 1, "network", "an output with one window in a term", "products of windows")
+        window, m = max(factors, default=NONE), tuple(i for i in term if i not in factors)
         require(len(set(m)) <= 1, "network", "an output that is a sum of functions of one linear form each", "products")
         if len(m) == 1 and network.unknowns[m[0]].kind == "y":
             forms.setdefault(window, {})[m] = c

@@ -12,8 +12,8 @@ from proofs_as_code.verifier.near import Array, Near, convolved, joined, plus, r
 
 
 class Group:
-    """Ridge functions with the same G: weights (n,), forms lambda (n, k), constants (n,), ends of clips (n,), numbers of
-    windows (n,)."""
+    """Ridge functions with the same G: weights (n,), forms lambda (n, k), constants (n,), ends of clips (n,), and
+    numbers of windows (n,)."""
 
     def __init__(self, chain: tuple[Polynomial, ...], members: list[Ridge], k: int) -> None:
         n, self.windows = len(members), np.array([member.window for member in members])

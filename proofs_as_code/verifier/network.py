@@ -65,9 +65,9 @@ class Network(Arithmetic):
             self.feed_forward([[array.tolist() for array in layer] for layer in layers], wanted)
         out, error = self.state[place][row]
         self.error = error * (1 + 1e-9)
-        self.charts = partition(self, out) if "rho" in self.kinds(out) else []
+        base, self.charts = partition(self, out) if "rho" in self.kinds(out) else (fmpq(0), [])
         self.constants, self.ridges = ridges(self, Poly() if self.charts else out)
-        self.constant = self.constants.pop(NONE)
+        self.constant = self.constants.pop(NONE) + base
 
     def look(self, numbers: int) -> None:
         """Count the numbers that were looked at, and the terms that were multiplied."""
@@ -202,8 +202,8 @@ class Network(Arithmetic):
             token[:] = [self.named(a[0], *self.add([a, b])) if any(b) else a for a, b in pairs]
 
     def named(self, before: Poly, after: Poly, error: float) -> Value:
-        """Knows clip(before + constant, -1, 1), relu(y) - relu(y - w), y = 2 - before, w >= 0, and what is in [0, 1] and
-        piecewise affine; else keeps the range only."""
+        """Knows clip(before + constant, -1, 1), relu(y) - relu(y - w), y = 2 - before, w >= 0, and what is piecewise
+        affine and in [0, 1]; else keeps the range only."""
         kinds, y = self.kinds(after), number(2) - before
         clip, upper = self.clip(before, after), self.relu((y, 0.0))
         if "relu" in kinds and clip:

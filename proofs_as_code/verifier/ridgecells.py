@@ -173,8 +173,8 @@ class RidgeCells:
     def expanded(
         self, y: Near, d: Near, rho: Array, constant: Near, windows: Array | None = None
     ) -> tuple[Near, Array]:
-        """A constant and the ridge functions: coefficients (cells, S), and bounds of what is left (cells,). On one cell,
-        for n windows, those of each: n constants, (n, S) and (n,)."""
+        """A constant and the ridge functions: coefficients (cells, S), and bounds of what is left (cells,). On one
+        cell, for n windows, those of each: n constants, (n, S) and (n,)."""
         at, n, size = y.at(slice(None), slice(None), 0), len(rho if windows is None else windows), self.jets.size
         value, sums, lost = Near(np.zeros((n, size)), np.zeros((n, size))), list[Near](), np.zeros(n)
         value.value[:, 0], value.off[:, 0] = constant.value, constant.off

@@ -8,8 +8,8 @@ rows of a score added in order, other sums in any.
 1. `network` finds T = sum_n rho_n P_n(z_n) from the weights, or T = constant + sum_t weight_t G(l_t), and bounds the
    error
    of its evaluation.
-2. Ridge functions G(l_t): `ridgecells`, times windows: `windowcells`. Else, on a cell of the box where every s_n is the sum of the w before it, |T -
-   f| <= max |P_n - f| + relu(1 - sum w) |f|.
+2. Ridge functions G(l_t): `ridgecells`, times windows: `windowcells`. Else, on a cell of the box where every s_n is the
+   sum of the w before it, |T - f| <= max |P_n - f| + relu(1 - sum w) |f|.
    P_n counts only where its cut-off b_n > 0: there g <= g + lambda b_n for every lambda >= 0, which is used for
    g = +-(P_n - f) and for the excess of z_n over its clip. The functions are enclosed by `jets`.
 3. The tree of the certificate divides the box: an axis, or a point for a leaf, in preorder. A leaf that does not pass
@@ -54,7 +54,7 @@ class Cells:
         manifold, self.box, self.charts = proof.manifold, proof.box, network.charts
         self.formula, self.target, self.unknowns = manifold.formula, proof.target, network.unknowns
         self.jets, k, self.middle = Jets(len(manifold.lower), proof.order), len(self.box), network.middle
-        self.look = network.look
+        self.look, self.base = network.look, arb(network.constant)
         self.looks = [sum(map(self.jets.looks, steps)) for steps in (self.formula, [self.target])]
         forms_in_all = len(proof.manifold.frame) + 4 * len(network.charts)
         size = (k + 1) * (k + 2) // 2 * forms_in_all
@@ -117,8 +117,12 @@ class Cells:
         worst = ZERO
         for n in active:
             worst = worst.max(self.chart(self.charts[n], cut[n], sides, f))  # NaN stays NaN
-        low, high = jets.bounds(f[0], f[1], self.weights)
-        return on, worst + ((1 - total).max(ZERO) * high.max(-low) if not total >= 1 else 0)
+        if total >= 1:
+            return on, worst
+        low, high = jets.bounds(f[0], f[1], self.weights)  # the rest of the partition is the base's
+        off = (high - self.base).max(self.base - low)
+        both = worst + (1 - total).max(ZERO) * off
+        return on, both if self.base == 0 else both.min(worst.max(off))
 
     def where(self, g: list[Jet], b: list[Jet]) -> arb:
         """An upper bound of g where b > 0: the one of g + lambda b, with the lambda that makes the slope smallest."""

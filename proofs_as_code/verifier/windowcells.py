@@ -2,11 +2,11 @@
 
 A window is made of affine forms of y and ReLUs. A form in it vanishes on a *plane*; forms that are multiples of each
 other have one. On a cell that no plane meets all windows are affine. On another one they are, wherever the signs of the
-forms are given: for each choice of signs T is, on the part of the cell that has them, sum_n A_n R_n with affine A_n. The
-largest bound of these sums over the whole cell is one of T.
+forms are given: for each choice of signs T is, on the part of the cell that has them, sum_n A_n R_n with affine A_n.
+The largest bound of these sums over the whole cell is one of T.
 
-R_n is expanded by `ridgecells`: coefficients of s, up to degree m, and a bound of what is left. A_n is such an expansion
-of degree 1 in y. Their product up to degree m is multiplied out; terms beyond it are at most sums of products of
+R_n is expanded by `ridgecells`: coefficients of s, up to degree m, and a bound of what is left. A_n is an expansion of
+degree 1 in y. Their product up to degree m is multiplied out; terms beyond it are at most sums of products of
 absolute values, and so is what comes from what was left.
 """
 
@@ -28,7 +28,7 @@ from proofs_as_code.verifier.ridgecells import RidgeCells
 from proofs_as_code.verifier.schema import Certificate
 
 MOST_PARTS = 128  # of a cell, one for each choice of signs; about a vertex of a lattice in three windows there are 2^6
-Plane = frozenset[tuple[tuple[int, ...], fmpq]]  # a form with the leading coefficient 1
+Plane = tuple[tuple[tuple[int, ...], int, int], ...]  # a form with the leading coefficient 1: p and q of each
 
 
 class Circuit(NamedTuple):
@@ -56,9 +56,10 @@ class Signs:
         if form.keys() <= {()}:
             return 1 if form.get((), fmpq(0)) > 0 else -1
         leading = form[min(m for m in form if m)]
-        plane = frozenset((m, c / leading) for m, c in form.items())
+        normal = {m: c / leading for m, c in form.items()}
+        plane = tuple((m, int(c.p), int(c.q)) for m, c in sorted(normal.items()))
         if plane not in self.known:
-            self.known[plane] = self.side(dict(plane))
+            self.known[plane] = self.side(normal)
         side = self.known[plane] or chosen.get(plane, 0)
         if not side:
             raise OpenPlane(plane)
@@ -87,11 +88,10 @@ class WindowCells(RidgeCells):
         self.k, self.look, unknowns = len(proof.box), network.look, network.unknowns
         self.names = sorted({ridge.window for ridge in network.ridges if ridge.window != NONE} | set(network.constants))
         self.constants = {NONE: network.constant, **network.constants}
-        self.order_of = {name: [*(network.inner(unknowns[name].of[0]) or ()), name] for name in self.names}
-        needed = {i for order in self.order_of.values() for i in order}
-        self.circuits = {i: self.circuit(unknowns[i].of[0]) for i in needed}
-        self.coarse, ends = Jets(len(proof.manifold.lower), 1), self.starts
-        self.degrees = list(pairwise(ends))
+        forms = {i: unknown.of[0] if unknown.of else Poly({(i,): fmpq(1)}) for i, unknown in enumerate(unknowns)}
+        self.order_of = {name: [*(network.inner(forms[name]) or ()), name] for name in self.names}
+        self.circuits = {i: self.circuit(forms[i]) for order in self.order_of.values() for i in order}
+        self.coarse, self.degrees = Jets(len(proof.manifold.lower), 1), list(pairwise(self.starts))
         self.node_looks = sum(map(self.coarse.looks, self.formula))
         self.window_looks = max((len(order) for order in self.order_of.values()), default=0) * (self.k + 4) << 11
 
@@ -103,7 +103,9 @@ class WindowCells(RidgeCells):
     # -- windows -------------------------------------------------------------------------------------------------------
 
     def may_be_positive(self, name: int, y: list[arb]) -> bool:
-        """Whether a window may be positive for y in these intervals."""
+        """Whether a window may be positive for y in these intervals; one of the y is no window, and may be negative."""
+        if name < self.k:
+            return True
         values: dict[int, arb] = {}
         for i in self.order_of[name]:
             circuit = self.circuits[i]
@@ -135,6 +137,7 @@ class WindowCells(RidgeCells):
             forms = list(forms)
             try:
                 for name in near[len(forms) :]:
+                    self.look(self.window_looks)
                     forms.append(self.form_of(name, signs, chosen))
                 found.append(forms)
             except OpenPlane as plane:
@@ -172,7 +175,6 @@ class WindowCells(RidgeCells):
         """A bound of |T - f|; infinite or NaN where there is none."""
         y, rests, f, spread, inside = self.points([(lower, upper, 0)])
         signs = Signs(y.at(0), rests[0], self.even)
-        self.look(MOST_PARTS * self.window_looks)
         parts = self.parts(near, signs) if inside[0] else None
         if parts is None:
             return math.inf

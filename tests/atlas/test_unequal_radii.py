@@ -155,3 +155,59 @@ def test_guards() -> None:
     with pytest.raises(InputError, match=r"inner_radius: expected between core_radius = .* in chart 3"):
         inner = torch.where(torch.arange(7) == 3, radii, 0.5 * (cores + radii))
         cover.smooth_partition(centres, 1, inner)
+
+
+def nested(name: str, seed: int) -> Cover:
+    """Balls of very different radii, some about one point."""
+    manifold = MANIFOLDS[name]
+    centres = manifold.sample(12, seed)
+    centres[1:5] = centres[0]
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(12))
+    radii = (0.8 * manifold.chart_radius_bound * 10.0 ** (-3 * uniform(seed + 1, 12)))[order]
+    return Cover(manifold, centres[order], radii * (0.9 + 0.09 * uniform(seed + 2, 12)), radii)
+
+
+@drawn
+@settings(max_examples=15, deadline=None)
+def test_prefix_pairs_make_the_same_partition(name: str, seed: int) -> None:
+    """rho_n with the cut-offs of the prefix pairs alone, against that with all earlier ones, in all of R^D."""
+    cover = nested(name, seed)
+    kept = {tuple(pair) for pair in cover.prefix_pairs.tolist()}
+    assert kept <= {tuple(pair) for pair in cover.neighbours.tolist()}
+    generator = torch.Generator().manual_seed(seed)
+    x = cover.centres.repeat(40, 1)
+    x = x + 10 ** (-4 * torch.rand(len(x), 1, generator=generator, dtype=torch.float64)) * torch.randn(
+        x.shape, generator=generator, dtype=torch.float64
+    )
+    for point in x[:: max(1, len(x) // 120)]:
+        w = weights(cover, point)
+        for n in range(cover.count):
+            sums = w[:n].sum(), sum(w[m] for m in range(n) if (m, n) in kept)
+            full, some = (min(1.0, s + w[n]) - min(1.0, s) for s in sums)
+            assert abs(full - some) < 1e-12
+
+
+def test_of_balls_about_one_point_only_the_last_is_in_a_prefix() -> None:
+    circle = Circle()
+    radii = torch.tensor([0.01, 0.1, 0.5, 1.2], dtype=torch.float64)
+    cover = Cover(circle, circle.sample(1, 0).repeat(4, 1), 0.95 * radii, radii)
+    assert len(cover.neighbours) == 6
+    assert cover.prefix_pairs.tolist() == [[0, 1], [1, 2], [2, 3]]
+    even = Cover(circle, circle.sample(9, 0), torch.full((9,), 0.4).double(), torch.full((9,), 0.5).double())
+    assert cover.neighbours is not cover.prefix_pairs and even.prefix_pairs is even.neighbours
+
+
+@pytest.mark.parametrize("name", list(MANIFOLDS))
+def test_an_atlas_of_balls(name: str) -> None:
+    manifold, (centres, core) = MANIFOLDS[name], CENTRES[name]
+    radii = core * 1.02 + 0.3 * (manifold.chart_radius_bound - core) * uniform(3, len(centres))
+    atlas = Atlas.of_balls(manifold, centres, radii / 1.02, radii)
+    assert not atlas.even and torch.equal(atlas.cover.radii, radii)
+    x = manifold.sample(500, 4)
+    assert bool(atlas.cover.covers(x).all()) and not bool(atlas.cover.covers(3 * x).any())
+    inside = atlas.squared_distance(x) <= radii**2
+    assert float(atlas.chart_coordinates(x).abs().amax(-1)[inside].max()) <= 1 + 1e-12
+    one = Atlas.of_balls(manifold, centres[:1], radii[:1] / 1.02, radii[:1])
+    assert one.even and one.radius == float(radii[0])
+    hole = atlas.cover.covers(x) & ~one.cover.covers(x)
+    assert bool(hole.any())

@@ -121,7 +121,7 @@ def test_bad_arguments_are_refused(method: type[Method], size: dict[str, int], s
 
 
 def test_ladders_grow_and_names_differ() -> None:
-    assert len({method.name for method in METHODS}) == len(METHODS) == 8
+    assert len({method.name for method in METHODS}) == len(METHODS) == 9
     for method in METHODS:
         ladder = method().ladder(Sphere(2))
         assert len(ladder) >= 9
@@ -129,6 +129,8 @@ def test_ladders_grow_and_names_differ() -> None:
             sizes = [entry["points"] for entry in ladder]
         elif "charts" in ladder[0]:
             sizes = [entry["charts"] * (math.comb(entry["degree"] + 2, 2) + 9) for entry in ladder]
+        elif "epsilon" in ladder[0]:
+            sizes = [-entry["epsilon"] for entry in ladder]
         else:
             sizes = [entry["degree"] for entry in ladder]
         assert sizes == sorted(sizes)

@@ -43,7 +43,9 @@ def window_bounds(drawn: CellApproximator, target: Expression, order: int, net: 
     return WindowBounds(found, target.restricted(manifold.ambient), manifold.formula(), frame, order, offset)
 
 
-def boxes(rng: np.random.Generator, manifold: Manifold, bounds: WindowBounds, many: int = 6) -> list[tuple[Cell, Bound]]:
+def boxes(
+    rng: np.random.Generator, manifold: Manifold, bounds: WindowBounds, many: int = 6
+) -> list[tuple[Cell, Bound]]:
     """Random cells and parts of them, looked at with the windows that were left, and their bounds."""
     cells = [(cell, bounds.everywhere()) for cell in random_boxes(rng, manifold, many)]
     found = list(zip(cells, bounds.bounds(cells), strict=True))
@@ -63,11 +65,7 @@ def test_no_sample_exceeds_a_bound(seed: int, projected: bool) -> None:
     drawn = random_cells(rng, projected=projected)
     target = (exp(x) / 3, sin(3 * x), abs(x), tanh(40 * x), sqrt(abs(x - 0.25)), constant(1) + 0 * x)[rng.integers(6)]
     with ctx.workprec(96):
-        try:
-            bounds = window_bounds(drawn, target, int(rng.integers(1, 7)))
-        except InputError as refused:  # the last window is 0 on the whole box
-            assert "ridge" in str(refused) or "window" in str(refused)
-            return
+        bounds = window_bounds(drawn, target, int(rng.integers(1, 7)))
         found = boxes(rng, drawn.manifold, bounds)
     for cell, bound in found:
         points = on_cell(rng, drawn.manifold, cell)

@@ -130,7 +130,7 @@ def test_random_networks(tmp_path_factory, seed, sparse, dtype):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.booleans(), st.sampled_from([torch.float64, torch.float32]))
 def test_cells_count_one_by_one(tmp_path_factory, seed, projected, dtype):
-    """Directions, centres, cells and levels were chosen, all of them; the number of a token, its square and 1 are given.
+    """Directions, centres, cells and levels were chosen, one by one; a token's number, its square and 1 are given.
 
     Unless a row is, by chance, the squares of another one, which the two counts see both.
     """

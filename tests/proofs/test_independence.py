@@ -58,6 +58,8 @@ def test_all_of_the_verifier_is_looked_at() -> None:
         "schema",
         "network",
         "jets",
+        "ridgecells",
+        "windowcells",
         "verification",
         "statement",
     }

@@ -42,10 +42,10 @@ def test_the_default_is_the_smaller_and_says_so():
 
 
 @pytest.mark.slow
-def test_the_default_is_a_lattice_where_one_polynomial_does_not_do():
+def test_the_default_is_compact_where_one_polynomial_does_not_do():
     net = default(peak, CIRCLE, 5e-2)
-    assert net.origin.construction == "lattice" and both_are_in_the_history(net)
-    assert net.architecture.stored_numbers == stored_numbers(net.approximator) < 300
+    assert net.origin.construction == "compact" and both_are_in_the_history(net)
+    assert net.architecture.stored_numbers == stored_numbers(net.approximator)
 
 
 def both_are_in_the_history(net):
@@ -72,8 +72,8 @@ def choices(construction=None, position_code="integer", sizes=None, bound="measu
 
 
 def test_candidates():
-    assert choices().candidates == ("ridge", "lattice", "compact")
-    assert choices(embedding_dim=5).candidates == ("ridge", "compact")
+    assert choices().candidates == ("ridge", "compact")
+    assert choices("lattice").candidates == ("lattice",)
     assert choices(sizes=Sizes(None, None, 4)).candidates == ("ridge",)
     assert (
         choices(sizes=Sizes(3, None, None)).candidates == choices(sizes=Sizes(None, 3, None)).candidates == ("compact",)

@@ -1,4 +1,4 @@
-"""Classical rivals: kernels, radial functions, neighbours, polynomials, adaptive trees of them and sparse grids, mostly from kept libraries."""
+"""Classical: kernels, radial functions, neighbours, polynomials, trees of them, sparse grids; most of libraries."""
 
 from construct.baselines.base import Method
 from construct.baselines.classical.adaptive_chebyshev import AdaptiveChebyshev

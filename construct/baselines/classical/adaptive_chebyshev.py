@@ -1,4 +1,4 @@
-"""Adaptive Chebyshev polynomials: a tree of boxes, refined where a polynomial is not good enough, or not small enough."""
+"""Adaptive Chebyshev polynomials: boxes are halved where a polynomial is not good enough, or takes too many numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import qr
 from torch import Tensor
 
 from construct.arrays import Float
@@ -26,107 +27,35 @@ from construct.baselines.base import (
     sized,
     tried,
 )
+from construct.baselines.classical.box_points import BoxPoints, BoxSampler
 from construct.baselines.classical.chebyshev_tree import Leaf, LeafBasis, Node, Split, halves, leaves, products
 from construct.baselines.sampling import scattered, stream
 from construct.errors import EpsilonNotReached
 from construct.local.fit import RIDGE, minimax
 from construct.manifolds import Manifold
-from construct.manifolds.canonical import canonical_form
 from construct.measurement import measure
 from construct.measurement.survey import survey
 from construct.planning import Search
 from construct.problem import Problem
 from construct.progress import Progress, silent
 from construct.ridge.coordinates import Coordinates, coordinates_of
-from construct.targets import evaluate_target
 from construct.validation import integer, invalid, message, positive_real
 
 DECADES = 8
 FIRST_POINTS = 4000
-SIZES = {
-    1: (40, 120),
-    2: (60, 200, 700),
-}  # most coefficients of a leaf for d = 1 and d > 1: of the first look .. at all
+SIZES = {1: (40, 120), 2: (60, 200, 700)}  # most coefficients of a leaf for d = 1 and d > 1, one look after another
 HOPEFUL = 1.5  # times the degree that these allow is what the decay of the errors may ask for
 CAPS = (0, 1, 3)
-POINTS_EACH = 5  # of a leaf for each coefficient, half of them to check it
+POINTS_EACH = 5  # of a leaf for each coefficient, half of them at least to check it
+FITTED_EACH = 4  # points for each coefficient at most in a fit
 LAWSON, LAWSON_LARGE, LARGE = 12, 4, 200  # steps; for more than LARGE coefficients
 LEAST_SQUARES_LOSS = 3.0  # how much larger than the smallest possible its largest error is taken to be
 SLOWING = 0.7  # of an earlier rate of decay: slower is none of an analytic function
 CHEAP = 12  # numbers of a leaf that is not split
 WORSE = 1.25  # times the numbers of a leaf, that its halves may take for the split to be looked into
 MOST_NODES, DEEPEST = 20_000, 60
-ROUNDS = 8  # of throwing points into a box
 ROUNDING = 1e-9  # of a side, that points of M may be outside of its box
 STRICTER = (0.9, 0.8, 0.65, 0.5)  # shares of epsilon that are asked of the leaves' points
-
-
-@dataclass(frozen=True, eq=False)
-class BoxPoints:
-    """Points of M in a box: u (n, k) centred coordinates, places (n, c) canonical ones, f (n,) values of the target."""
-
-    u: Float
-    places: Float
-    f: Float
-
-    def __len__(self) -> int:
-        return len(self.f)
-
-    def part(self, rows: Any) -> BoxPoints:
-        """Some of them."""
-        return BoxPoints(self.u[rows], self.places[rows], self.f[rows])
-
-    def within(self, lower: Float, upper: Float) -> BoxPoints:
-        """Those in another box."""
-        return self.part(((self.u >= lower) & (self.u <= upper)).all(axis=1))
-
-    def joined(self, other: BoxPoints) -> BoxPoints:
-        """These and others."""
-        mine, theirs = (self.u, self.places, self.f), (other.u, other.places, other.f)
-        return BoxPoints(*(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
-
-
-@dataclass(frozen=True, eq=False)
-class BoxSampler:
-    """Finds points of M in boxes, by throwing known ones about and projecting them to M."""
-
-    target: Callable[..., Any]
-    manifold: Manifold
-    coordinates: Coordinates
-    generator: np.random.Generator
-
-    def at(self, places: Tensor) -> BoxPoints:
-        """Points given by canonical coordinates (n, c)."""
-        u = self.coordinates.within(self.manifold, places).numpy() / self.coordinates.scale
-        values = evaluate_target(self.target, self.manifold.embed(places))
-        return BoxPoints(u, places.numpy(), values.numpy())
-
-    def filled(self, known_points: BoxPoints, lower: Float, upper: Float, wanted: int) -> BoxPoints:
-        """Those of the known points that are in a box, and more, if `wanted` can be found; none where M is not met."""
-        inside = known_points.within(lower, upper)
-        if not len(inside) and len(known_points):  # thrown from the nearest
-            apart = np.linalg.norm(np.maximum(0, np.maximum(lower - known_points.u, known_points.u - upper)), axis=1)
-            about = known_points.part(np.argsort(apart)[:8])
-        else:
-            about = inside
-        plain = canonical_form(self.manifold)
-        for number in range(ROUNDS):
-            missing = wanted - len(inside)
-            if missing <= 0 or not len(about):
-                break
-            start = about.places[self.generator.integers(0, len(about), 2 * missing + 16)]
-            length = np.linalg.norm(upper - lower) / 2 ** (1 + number % 3)
-            thrown = start + length / math.sqrt(start.shape[1]) * self.generator.standard_normal(start.shape)
-            landed = plain.project(torch.from_numpy(thrown))
-            landed = landed[torch.isfinite(landed).all(dim=1)]
-            u = self.coordinates.within(self.manifold, landed).numpy() / self.coordinates.scale
-            hit = torch.from_numpy(((u >= lower) & (u <= upper)).all(axis=1))
-            if bool(hit.any()):
-                inside = inside.joined(self.at(landed[hit]))
-                about = inside
-            elif not len(inside) and number >= 2:
-                break
-        return inside
 
 
 @dataclass(frozen=True)
@@ -139,8 +68,9 @@ class Prefixes:
     triangle: Tensor
     values: Tensor
 
-    def degree_for(self, tolerance: float) -> float:
-        """The degree that the decay of the errors asks for, infinite where they do not fall."""
+    def degree_for(self, tolerance: float, *, powers: bool) -> float:
+        """The degree that the decay of the errors asks for, infinite where they do not fall, or, unless `powers`, only
+        like a power of the degree."""
         e, last = self.errors, len(self.errors) - 1
         if e[last] <= tolerance:
             return last
@@ -148,10 +78,8 @@ class Prefixes:
         if last < 2 or not e[half] > 1.1 * e[last] > 0:
             return math.inf
         missing, rate = math.log(e[last] / tolerance), math.log(e[half] / e[last]) / (last - half)
-        if quarter > 1 and rate * (half - quarter) < SLOWING * math.log(
-            e[quarter] / e[half]
-        ):  # like a power of the degree
-            return last * math.exp(min(50.0, missing / (rate * last)))
+        if quarter > 1 and rate * (half - quarter) < SLOWING * math.log(e[quarter] / e[half]):
+            return last * math.exp(min(50.0, missing / (rate * last))) if powers else math.inf
         return last + missing / rate
 
     def coefficients(self, count: int) -> tuple[Float, float]:
@@ -248,7 +176,8 @@ class Growing:
                 found = self._fitted(prefixes, points, lower, upper)
                 if found is not None and (best is None or sum(found.stored) < sum(best.stored)):
                     best = found
-                share = prefixes.degree_for(self.tolerance) / basis.degree_within(self.sizes[-1])
+                degree = prefixes.degree_for(self.tolerance, powers=size == self.sizes[0])
+                share = degree / basis.degree_within(self.sizes[-1])
                 if share < HOPEFUL:
                     hopes.append((share, basis))
             if best is not None or not hopes:
@@ -269,7 +198,7 @@ class Growing:
 
         last = len(prefixes.errors) - 1
         low, high = promising[0], next((p for p in promising if prefixes.errors[p] <= self.tolerance), last)
-        best = next((leaf for p in range(high, min(high + 3, last + 1)) if (leaf := tried_leaf(p)) is not None), None)
+        best = next((leaf for p in range(high, min(high + 2, last + 1)) if (leaf := tried_leaf(p)) is not None), None)
         while best is not None and low < best.degree:
             middle = (low + best.degree) // 2
             leaf = tried_leaf(middle)
@@ -290,16 +219,14 @@ def bases(u: Float, dim: int) -> list[LeafBasis]:
     k = u.shape[1]
     if k == dim:
         return [LeafBasis(k)]
-    from scipy.linalg import qr
-
     directions = np.linalg.svd(u - u.mean(axis=0), full_matrices=False)[2][:dim]
     free = tuple(sorted(int(j) for j in qr(directions, mode="economic", pivoting=True)[2][:dim]))
     return [*(LeafBasis(k, cap, free) for cap in CAPS), LeafBasis(k)]
 
 
 def prefix_errors(basis: LeafBasis, points: BoxPoints, lower: Float, upper: Float, most: int) -> Prefixes:
-    """Fits on every other point, with at most `most` products, and at most half as many as there are points."""
-    fitted = points.part(slice(None, None, 2)) if len(points) > 2 else points
+    """Fits on every other point, or fewer, with at most `most` products, and half as many as the fit has points."""
+    fitted = points.part(slice(None, None, max(2, len(points) // (FITTED_EACH * most)))) if len(points) > 2 else points
     degree = basis.degree_within(max(1, min(most, len(fitted) // 2)))
     exponents = basis.exponents(degree)
     matrix = torch.from_numpy(np.ascontiguousarray(products(exponents, lower, upper, fitted.u)))
@@ -319,12 +246,12 @@ def prefix_errors(basis: LeafBasis, points: BoxPoints, lower: Float, upper: Floa
 class AdaptiveChebyshev(Method):
     """A tree of overlapping boxes with a Chebyshev polynomial on each leaf, blended smoothly: asked for an epsilon.
 
-    Aiton and Driscoll 2018, "An adaptive partition of unity method for Chebyshev polynomial interpolation", and 2019 for
-    several variables, where leaves on other domains than boxes are fitted by least squares. Here: the box is that of the
-    coordinates that parametrise the affine hull of M (`coordinates_of`, as the ridge construction reads them); a box is
-    halved along the axis in which its points of M are widest; a leaf is fitted on points of M in its whole box, by least
-    squares and Lawson's reweighting, in the basis (`LeafBasis`) and degree with the fewest numbers that is within
-    epsilon there; and a leaf of more than `CHEAP` numbers is split all the same where its children take fewer.
+    Aiton and Driscoll 2018, "An adaptive partition of unity method for Chebyshev polynomial interpolation", and 2019
+    for several variables, with least squares on leaves that are no boxes. Here: the box is that of the coordinates that
+    parametrise the affine hull of M (`coordinates_of`, as the ridge construction reads them); a box is halved along the
+    axis in which its points of M are widest; a leaf is fitted on points of M in its whole box, by least squares and
+    Lawson's reweighting, in the basis (`LeafBasis`) and degree with the fewest numbers that is within epsilon there; a
+    leaf of more than `CHEAP` numbers is split all the same where its children take fewer.
 
     Settings: {"epsilon": e}, which holds at the points of the leaves; `build` asks for less until the measured error is
     within epsilon.
@@ -337,9 +264,7 @@ class AdaptiveChebyshev(Method):
 
     name = "adaptive_chebyshev"
     family = "classical"
-    description = (
-        "adaptive tree of Chebyshev polynomials with a smooth partition of unity (Aiton and Driscoll 2018; own)"
-    )
+    description = "adaptive tree of Chebyshev polynomials, smoothly blended (Aiton and Driscoll 2018; own)"
 
     def check(self, manifold: Manifold) -> None:
         coordinates_of(manifold, 0)

@@ -1,12 +1,12 @@
 """A bisection tree of boxes that overlap, with a Chebyshev polynomial on each leaf, blended by a partition of unity.
 
-The box [a, b] of a node is halved along one axis into [a, c + h] and [c - h, b], c its middle and h = OVERLAP (b - a) / 2
-(Aiton and Driscoll 2018). In the overlap the two children are blended with the weights s and 1 - s,
+The box [a, b] of a node is halved along one axis into [a, c + h] and [c - h, b], c its middle and h = OVERLAP (b - a) /
+2 (Aiton and Driscoll 2018). In the overlap the two children are blended with the weights s and 1 - s,
 
     s = e(1 - t) / (e(1 - t) + e(t)),   e(t) = exp(-1 / t) for t > 0, 0 else,   t = (u - c + h) / (2 h),
 
-infinitely smooth, so that what is within epsilon on every leaf's box is within epsilon everywhere. All boxes follow from
-that of the root and the axes.
+infinitely smooth. What is within epsilon on every leaf's box is within epsilon everywhere. All boxes follow from that
+of the root and the axes.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Split:
         return values
 
     def work(self, u: Float) -> Int:
-        """Multiply-adds at points (n, k) -> (n,): 2 for the weight, one for each child with a share, and the children."""
+        """Multiply-adds at points (n, k) -> (n,): 2 for the weight, one for each child with a share, and its own."""
         work = np.full(len(u), 2, dtype=np.int64)
         for child, _, active in self._shares(u):
             work[active] += 1 + child.work(u[active])

@@ -25,6 +25,6 @@ act), `relus`, `arithmetic` (registers and rounding), `codes`.
 """
 
 from construct.certificates.extraction.execution import extract
-from construct.certificates.extraction.formula import NetworkFormula
+from construct.certificates.extraction.formula import NetworkFormula, parted
 
-__all__ = ["NetworkFormula", "extract"]
+__all__ = ["NetworkFormula", "extract", "parted"]

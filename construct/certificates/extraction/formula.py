@@ -31,7 +31,20 @@ class NetworkFormula:
     @property
     def windowed(self) -> bool:
         """Whether some of it is multiplied by windows."""
-        return "window" in self.quantities.kinds(self.rest)
+        return any(parted(self.quantities, term)[0] is not None for term in self.rest.terms)
+
+
+def parted(names: Quantities, term: Monomial) -> tuple[int | None, Monomial]:
+    """The window of a term, or the input that multiplies something else (a window that is affine for all inputs is no
+    quantity), and what is left."""
+    windows = [i for i in term if names.table[i].kind == "window"]
+    inputs = [i for i in term if names.table[i].kind == "input"]
+    if not windows and len(inputs) < len(term):
+        windows = inputs
+    if not windows:
+        return None, term
+    place = term.index(windows[0])
+    return windows[0], term[:place] + term[place + 1 :]
 
 
 def formula_of(names: Quantities, out: Register) -> NetworkFormula:
@@ -65,13 +78,9 @@ def _is_ridge(names: Quantities, polynomial: Polynomial) -> bool:
     """Whether every term is a power of one clipped or named form, or of a map of one, or an input times a number; one
     window may multiply it."""
     for term in polynomial.terms:
-        m = tuple(i for i in term if names.table[i].kind != "window")
+        _, m = parted(names, term)
         kinds = {names.table[i].kind for i in m}
-        if (
-            len(term) > len(m) + 1
-            or len(set(m)) > 1
-            or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1))
-        ):
+        if len(set(m)) > 1 or not (kinds <= set(NAMED) or (kinds == {"input"} and len(m) == 1)):
             return False
     return True
 
