@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from construct.cells.approximator import CellBasis, reach_of
 from construct.cells.growth import Grown, Growth, Shape
-from construct.cells.points import Cloud
+from construct.cells.points import Cloud, Thrower
 from construct.manifolds import Sphere
+from construct.problem import Problem
 from construct.ridge.coordinates import Coordinates
 from construct.ridge.maps import shift_of
 
@@ -28,7 +29,8 @@ def parts(seed, r, m, degree):
     for level in range(1, MOST_LEVELS):
         for cell in np.unique(rng.integers(-2, 3, (4, r)), axis=0):
             grown.add(level, cell, rng.integers(-6, 7, (2, r)), rng.normal(size=2))
-    return Growth(None, empty, shape, 0), grown, windows  # no points are thrown here
+    thrower = Thrower(Problem(lambda x: x[:, 0], Sphere(2)), coordinates, 1.0, 0)
+    return Growth(thrower, empty, shape, 0), grown, windows
 
 
 def atom(direction, centre, factor, degree, u):
