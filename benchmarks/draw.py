@@ -19,6 +19,7 @@ STYLE: dict[str, tuple[str, str, str]] = {
     "ridge": ("black", "*", "ridge transformer (ours)"),
     "ridge_5": ("dimgray", "*", "ridge transformer of width 5 (ours)"),
     "ridge_sparse": ("deepskyblue", "*", "ridge transformer, directions for f (ours)"),
+    "lattice": ("black", "v", "lattice transformer (ours)"),
     "compact": ("black", "o", "compact transformer (ours)"),
     "paper": ("tab:blue", "o", "paper's transformer"),
     "chen": ("tab:red", "s", "Chen et al. ReLU"),

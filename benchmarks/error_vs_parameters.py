@@ -61,7 +61,13 @@ def constructive(manifold: str, kind: str) -> Sizes:
     if kind == "rough":
         levels = {"circle": epsilons(0.5, 1, 1.5, 2), "sphere:8": epsilons(0.5, 0.7, 1, 1.3)}.get(manifold)
         levels = levels or epsilons(0.5, 0.7)
-        return {"ridge": levels[:2], "compact": levels, "chen_improved": levels[:2], "chen": levels[:1]}
+        return {
+            "ridge": levels[:2],
+            "lattice": levels,
+            "compact": levels,
+            "chen_improved": levels[:2],
+            "chen": levels[:1],
+        }
     if manifold == "so3":
         levels = epsilons(0.5, 1, 2) if kind == "smooth" else epsilons(0.5, 1)
         return {**ridges(levels), "compact": levels, "chen": epsilons(0.5)}

@@ -15,7 +15,8 @@ from construct.manifolds import Circle, Cube, ParametricManifold
 from construct.network import Network
 from construct.program.codes import EntryRange
 from construct.program.compile import Program
-from construct.program.ffn import Ffn, clip
+from construct.program.ffn import Ffn
+from construct.program.gadgets import clip
 from construct.program.rules import EVERY, Rule, Tokens, Where
 from proofs_as_code.verifier.__main__ import main as verifier_main
 from tests.transformer.networks import circle_network, exp_sin

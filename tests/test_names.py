@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "construct"
 
-ALIKE = {"compact", "paper", "ridge"}
+ALIKE = {"cells", "compact", "paper", "ridge"}
 
 
 def defined(source: str) -> set[str]:

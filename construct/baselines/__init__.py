@@ -12,7 +12,7 @@ from typing import Any
 
 from construct.baselines.base import FAMILIES, Baseline, BaselineCounts, Method, Settings
 from construct.baselines.classical import METHODS as CLASSICAL
-from construct.baselines.ours import Compact, Lattice, Paper, Ridge, Ridge5, RidgeSparse, constructed
+from construct.baselines.ours import Compact, Lattices, Paper, Ridge, Ridge5, RidgeSparse, constructed
 from construct.baselines.relu.chart_method import ChenImproved
 from construct.baselines.relu.chen import Chen
 from construct.baselines.relu.ridge_method import RidgeRelu
@@ -37,7 +37,7 @@ __all__ = [
     "method_names",
 ]
 
-_OURS: tuple[type[Method], ...] = (Ridge, Ridge5, RidgeSparse, Lattice, Compact, Paper)
+_OURS: tuple[type[Method], ...] = (Ridge, Ridge5, RidgeSparse, Lattices, Compact, Paper)
 _CONSTRUCTIVE: tuple[type[Method], ...] = (*_OURS, Yarotsky, Chen, ChenImproved, RidgeRelu, ShallowSpline)
 _METHODS: dict[str, type[Method]] = {method.name: method for method in (*_CONSTRUCTIVE, *TRAINED, *CLASSICAL)}
 

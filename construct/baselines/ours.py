@@ -99,7 +99,7 @@ class RidgeSparse(Ridge):
     options: ClassVar[Settings] = {"sparse": True}
 
 
-class Lattice(Constructed):
+class Lattices(Constructed):
     name = "lattice"
     description = "our transformer: such polynomials on cells of several sizes, chosen for the target"
     construction = "lattice"

@@ -91,7 +91,7 @@ def select(atoms: Float, wanted: Float, enough: float, most: int) -> tuple[list[
     return order, np.array(errors)
 
 
-def minimax(atoms: Float, wanted: Float, steps: int = 12) -> tuple[Float, float]:
+def reweighted(atoms: Float, wanted: Float, steps: int = 12) -> tuple[Float, float]:
     """Coefficients of a dense fit, reweighted towards the smallest largest error, and that error."""
     weights, best, error = np.full(len(wanted), 1 / len(wanted)), np.zeros(atoms.shape[1]), math.inf
     orthonormal, triangle = qr(atoms, mode="economic", check_finite=False)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from construct.arrays import Float, Int
 from construct.cells.approximator import CellBasis, reach_of
-from construct.cells.fit import dictionary, minimax, primitive, select, values
+from construct.cells.fit import dictionary, primitive, reweighted, select, values
 from construct.cells.kuhn import members, parents
 from construct.cells.points import Cloud, Thrower, grouped, keyed
 from construct.progress import tick
@@ -154,7 +154,7 @@ class Growth:
         atoms = values(self.empty.scale * np.asarray(u @ choices.T, dtype=np.float64), self.shape.degree)
         order, _ = select(atoms, cloud.values.numpy(), enough, self.shape.base)
         if order:
-            coefficients, _ = minimax(atoms[:, order], cloud.values.numpy())
+            coefficients, _ = reweighted(atoms[:, order], cloud.values.numpy())
             grown.add(0, np.zeros(r, dtype=np.int64), choices[order], coefficients, self.shape.windows)
         return grown
 
@@ -210,7 +210,7 @@ class Growth:
             order, errors = select(atoms, missing, limit, min(self.shape.most, max(1, len(place) // 3)))
             left, coefficients = (float(errors[-1]) if order else error), None
             if order and limit < left < CLOSE * limit and len(order) >= LEAST_CLOSE:
-                coefficients, left = minimax(atoms[:, order], missing)
+                coefficients, left = reweighted(atoms[:, order], missing)
             if left > limit and not last:
                 bad.append(cell)
                 held.append(place)
@@ -218,7 +218,7 @@ class Growth:
             if not order:
                 continue
             if coefficients is None:
-                coefficients, left = minimax(atoms[:, order], missing)
+                coefficients, left = reweighted(atoms[:, order], missing)
             if bad and bad[-1] is cell and left > HELP * error:
                 continue
             grown.add(level, centre, choices[order], coefficients, self.shape.windows)

@@ -27,7 +27,7 @@ from torch import Tensor
 from construct.arrays import Int
 
 
-def hat(u: Tensor) -> Tensor:
+def kuhn_hat(u: Tensor) -> Tensor:
     """psi, (.., m) -> (..)."""
     zero = u.new_zeros(())
     return (1 - u.amax(dim=-1).maximum(zero) - (-u).amax(dim=-1).maximum(zero)).relu()

@@ -34,7 +34,8 @@ from construct.arrays import Float
 from construct.cells.approximator import CellApproximator, CellBasis
 from construct.program.cells import CellCode
 from construct.program.compile import Program, Stage
-from construct.program.ffn import Ffn, window_numbers
+from construct.program.ffn import Ffn
+from construct.program.gadgets import window_numbers
 from construct.program.heads import A, B
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act

@@ -121,7 +121,7 @@ def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCod
         InputError: a field that is not as `spec` writes it, named below `name`.
     """
     if not isinstance(spec, dict) or spec.get("name") != CellCode.name:
-        return lattice.code_from_spec(spec, tokens, name)
+        return lattice.lattice_code_from_spec(spec, tokens, name)
     found = record(spec, name, ("name", "named", "integers"), ("reals",))
     entries = a_list(found["named"], f"{name}.named", least=1, most=MOST_ENTRIES)
     named = tuple(label(entry, f"{name}.named[{i}]") for i, entry in enumerate(entries))

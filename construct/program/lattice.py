@@ -273,7 +273,7 @@ class DirectionCode(PositionCode):
         return named if self.reals is None else named | {"reals": self.reals.tolist()}
 
 
-def code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
+def lattice_code_from_spec(spec: object, tokens: int, name: str = "code") -> PositionCode:
     """The code that `spec()` described.
 
     Raises:

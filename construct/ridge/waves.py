@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from construct.arrays import Float
-from construct.program.ffn import zigzag_numbers
+from construct.program.gadgets import zigzag_numbers
 from construct.validation import invalid, positive_integer
 
 LONGEST = 2**12

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from construct.cells.kuhn import children, hat, members, parents
+from construct.cells.kuhn import children, kuhn_hat, members, parents
 
 MOST = 4
 
@@ -73,7 +73,7 @@ def nodal(u):
 @settings(max_examples=60)
 @given(points(dyadic(st.integers(-20, 20), 3), most=3))
 def test_the_hat_is_the_nodal_function(u):
-    assert [Fraction(v) for v in hat(u[:4]).tolist()] == [nodal(row) for row in u[:4].tolist()]
+    assert [Fraction(v) for v in kuhn_hat(u[:4]).tolist()] == [nodal(row) for row in u[:4].tolist()]
 
 
 @settings(max_examples=200)
@@ -98,7 +98,7 @@ def test_all_other_hats_are_zero(z):
         held = dict(zip(map(tuple, vertices[0].tolist()), values[0].tolist(), strict=True))
         for offset in itertools.product(range(-2, 4), repeat=len(point)):
             n = point.floor() + torch.tensor(offset)
-            assert float(hat(point - n)) == held.get(tuple(n.long().tolist()), 0.0)
+            assert float(kuhn_hat(point - n)) == held.get(tuple(n.long().tolist()), 0.0)
 
 
 @settings(max_examples=200)
@@ -107,23 +107,23 @@ def test_any_numbers(z):
     """Far away, in nine dimensions, at -0: sum 1 up to rounding, and the values of the hat."""
     vertices, values = members(z)
     assert (values >= 0).all() and (values.sum(dim=1) - 1).abs().max() <= 1e-15 * (z.shape[1] + 1)
-    assert (hat(z[:, None] - vertices) - values).abs().max() <= 1e-15 * (z.shape[1] + 1)
+    assert (kuhn_hat(z[:, None] - vertices) - values).abs().max() <= 1e-15 * (z.shape[1] + 1)
 
 
 @settings(max_examples=100)
 @given(points(EXACT, most=3))
 def test_the_hat_is_symmetric_and_at_most_one(u):
-    assert torch.equal(hat(u), hat(-u)) and torch.equal(hat(u), hat(u.flip(1)))
-    assert ((hat(u) >= 0) & (hat(u) <= 1)).all()
-    assert torch.equal(hat(u) == 1, (u == 0).all(dim=1))
+    assert torch.equal(kuhn_hat(u), kuhn_hat(-u)) and torch.equal(kuhn_hat(u), kuhn_hat(u.flip(1)))
+    assert ((kuhn_hat(u) >= 0) & (kuhn_hat(u) <= 1)).all()
+    assert torch.equal(kuhn_hat(u) == 1, (u == 0).all(dim=1))
 
 
 @settings(max_examples=100)
 @given(points(dyadic(st.integers(-40, 40), 4), most=3))
 def test_refinement(z):
     fine = torch.tensor(list(itertools.product(range(-2, 3), repeat=z.shape[1])), dtype=torch.float64)
-    total = (hat(fine / 2) * hat(2 * z[:, None] - fine)).sum(dim=1)
-    assert torch.equal(total, hat(z))
+    total = (kuhn_hat(fine / 2) * kuhn_hat(2 * z[:, None] - fine)).sum(dim=1)
+    assert torch.equal(total, kuhn_hat(z))
 
 
 @settings(max_examples=100)
@@ -134,7 +134,7 @@ def test_parents_are_the_hats_that_are_not_zero_at_half(k):
     half = torch.from_numpy(k / 2)
     for side in (lower, upper):
         expected = torch.where(torch.from_numpy((lower == upper).all(axis=1)), 1.0, 0.5).double()
-        assert torch.equal(hat(half - torch.from_numpy(side)), expected)
+        assert torch.equal(kuhn_hat(half - torch.from_numpy(side)), expected)
 
 
 @settings(max_examples=100)
@@ -161,9 +161,9 @@ def test_children_are_those_whose_parents_they_have(n):
 def test_a_child_sees_no_more_than_its_parents(z, data):
     m = z.shape[1]
     k = np.array([data.draw(st.lists(st.integers(-3, 3), min_size=m, max_size=m))], dtype=np.int64)
-    own = hat(2 * z - torch.from_numpy(k))
+    own = kuhn_hat(2 * z - torch.from_numpy(k))
     for side in parents(k):
-        assert (hat(z - torch.from_numpy(side)) >= own / 2).all()
+        assert (kuhn_hat(z - torch.from_numpy(side)) >= own / 2).all()
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])

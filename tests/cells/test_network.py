@@ -1,6 +1,7 @@
 """The network of a lattice approximator is its formula on all of R^D, and has the sizes that the formulas say."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from construct.cells.kuhn import members
 from construct.cells.program import cell_dense, cell_nonzeros, cell_numbers, cell_program
 from construct.errors import InputError, PrecisionError
 from construct.program.cells import CellCode
-from construct.program.ffn import cell_window, window_numbers
+from construct.program.gadgets import cell_window, window_numbers
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.ridge.maps import chain
 from construct.ridge.program import ridge_box
@@ -167,7 +168,7 @@ def test_float32_holds_few_levels_and_says_where_it_ends():
 )
 def test_parts_by_hand_that_are_no_basis_are_refused(changed, named):
     basis = drawn(1, "circle", 3).basis
-    parts = {"manifold": basis.manifold, "coordinates": basis.coordinates, "windows": np.array([0, 1]), "degree": 3,
+    parts: dict[str, Any] = {"manifold": basis.manifold, "coordinates": basis.coordinates, "windows": np.array([0, 1]), "degree": 3,
              "spacing": 0.5, "levels": np.array([1]), "centres": np.array([[1, 0]]),
              "directions": np.array([[2, 1]])}  # fmt: skip
     CellBasis(**parts)

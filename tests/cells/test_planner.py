@@ -9,7 +9,7 @@ import torch
 import construct
 from construct import BudgetExceeded, EpsilonNotReached, InputError
 from construct.cells.approximator import CellApproximator
-from construct.cells.fit import dictionary, fit_all, minimax, primitive, select
+from construct.cells.fit import dictionary, fit_all, primitive, reweighted, select
 from construct.cells.points import grouped, keyed
 from construct.errors import TimeoutReached
 from construct.manifolds import Circle, Cube, SpecialOrthogonal3
@@ -120,7 +120,7 @@ def test_least_squares_one_atom_at_a_time_is_least_squares_in_the_end():
 
 def test_minimax_of_a_parabola_by_a_line_is_known():
     x = np.linspace(0, 1, 401)
-    coefficients, error = minimax(np.stack([np.ones_like(x), x], axis=1), x**2, steps=400)
+    coefficients, error = reweighted(np.stack([np.ones_like(x), x], axis=1), x**2, steps=400)
     assert error == pytest.approx(1 / 8, rel=2e-2)  # Chebyshev: the line x - 1/8
     assert coefficients == pytest.approx([-1 / 8, 1], abs=2e-2)
 

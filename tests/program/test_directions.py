@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from construct.errors import InputError, PrecisionError
 from construct.network import Network
+from construct.program.cells import code_from_spec
 from construct.program.codes import EntryRange
 from construct.program.compile import Program, Stage
-from construct.program.ffn import Ffn, shifted_clip
+from construct.program.ffn import Ffn
+from construct.program.gadgets import shifted_clip
 from construct.program.heads import A, B
-from construct.program.lattice import DirectionCode, code_from_spec
+from construct.program.lattice import DirectionCode
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.program.rules import EVERY, Rule, act, read
 from tests.program.oracle import feed_forward

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.errors import InputError
-from construct.program import ffn
+from construct.program import gadgets
 from construct.program.constants import range_constant
 from construct.program.layout import ONE, TokenGroup, TokenLayout
 from construct.transformer.weights import FeedForward
@@ -48,7 +48,7 @@ def test_bump(situation, kind):
     layout, span, hidden, inside, _ = situation
     u = np.abs(3.0 * hidden[:, 0])
     want = np.maximum(1 - u, 0) if kind == "hat" else np.clip(2 - u, 0, 1)
-    check(ffn.bump(layout, span, constant_of(layout, span, 1.0), kind=kind, scale=3.0), hidden, inside, want, 1)
+    check(gadgets.bump(layout, span, constant_of(layout, span, 1.0), kind=kind, scale=3.0), hidden, inside, want, 1)
 
 
 @settings(max_examples=80)
@@ -57,9 +57,9 @@ def test_clip_and_clear(situation):
     layout, span, hidden, inside, size = situation
     a = hidden[:, 0]
     constant = constant_of(layout, span, size)
-    check(ffn.clip(layout, span, constant), hidden, inside, np.clip(a, -1, 1) - a, 0)
-    check(ffn.clear(layout, span, constant), hidden, inside, -a, 0)
-    check(ffn.clip(layout), hidden, np.ones_like(inside), np.clip(a, -1, 1) - a, 0)
+    check(gadgets.clip(layout, span, constant), hidden, inside, np.clip(a, -1, 1) - a, 0)
+    check(gadgets.clear(layout, span, constant), hidden, inside, -a, 0)
+    check(gadgets.clip(layout), hidden, np.ones_like(inside), np.clip(a, -1, 1) - a, 0)
 
 
 @settings(max_examples=80)
@@ -68,7 +68,7 @@ def test_clamp(situation):
     layout, span, hidden, inside, _ = situation
     want = np.clip(0.5 + 2 * hidden[:, 0] - hidden[:, 1], 0, 1)
     check(
-        ffn.clamp(layout, span, constant_of(layout, span, 1.0), argument={"a": 2.0, "b": -1.0, ONE: 0.5}),
+        gadgets.clamp(layout, span, constant_of(layout, span, 1.0), argument={"a": 2.0, "b": -1.0, ONE: 0.5}),
         hidden,
         inside,
         want,
@@ -83,7 +83,9 @@ def test_indicator_ramp(situation, doublings):
     hidden[:, :2] = np.abs(hidden[:, :2])
     width = 2.0 * 2.0**-doublings
     want = np.clip((2.0 - hidden[:, 1]) / width, 0, 1)
-    network = ffn.indicator_ramp(layout, span, constant_of(layout, span, 1.0), radius_squared=2.0, doublings=doublings)
+    network = gadgets.indicator_ramp(
+        layout, span, constant_of(layout, span, 1.0), radius_squared=2.0, doublings=doublings
+    )
     assert network.depth == doublings + 4
     check(network, hidden, inside, want, 0)
     assert max(np.abs(w[:1, :1]).max() for w, _ in network.layers[1:-1]) <= 2
@@ -95,7 +97,7 @@ def test_telescoping_weight(situation):
     layout, span, hidden, inside, size = situation
     s, w = np.abs(hidden[:, 0]) / 10, np.maximum(4.0 * hidden[:, 1], 0)
     hidden[:, 0] = np.where(inside, 1 + s, hidden[:, 0])
-    network = ffn.telescoping_weight(layout, span, constant_of(layout, span, 2 + size), slope=4.0)
+    network = gadgets.telescoping_weight(layout, span, constant_of(layout, span, 2 + size), slope=4.0)
     rho = np.minimum(1, s + w) - np.minimum(1, s)
     check(network, hidden, inside, rho - hidden[:, 0], 0)
 
@@ -105,7 +107,7 @@ def test_telescoping_weight(situation):
 def test_silence_pushes_the_others_below_zero(situation):
     layout, span, hidden, inside, size = situation
     added = (
-        feed_forward(ffn.silence(layout, span, constant_of(layout, span, size)), hidden)
+        feed_forward(gadgets.silence(layout, span, constant_of(layout, span, size)), hidden)
         if not inside.all()
         else np.zeros_like(hidden)
     )
@@ -116,11 +118,11 @@ def test_silence_pushes_the_others_below_zero(situation):
 def test_guards():
     layout = TokenLayout((TokenGroup("t", (4,)),))
     with pytest.raises(InputError, match=r"^kind: expected one of .*, got 'gauss'$"):
-        ffn.bump(layout, (0, 1), 1.0, kind="gauss")
+        gadgets.bump(layout, (0, 1), 1.0, kind="gauss")
     with pytest.raises(InputError, match="at most 5 channels"):
-        ffn.affine_layers(layout, [{"a": 1.0}] * 6, [], {})
+        gadgets.affine_layers(layout, [{"a": 1.0}] * 6, [], {})
     with pytest.raises(InputError, match=r"^range: expected 0 <= first <= last < 4, got 2..9$"):
-        ffn.clear(layout, (2, 9), 1.0)
+        gadgets.clear(layout, (2, 9), 1.0)
     with pytest.raises(InputError, match=r"layers\[0\]"):
         FeedForward(((np.zeros((5, 4)), np.zeros(5)),))
     with pytest.raises(InputError, match="finite"):

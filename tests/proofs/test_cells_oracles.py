@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import eval_gegenbauer
 
-from construct.cells.kuhn import hat
+from construct.cells.kuhn import kuhn_hat
 from construct.cells.program import cell_program
 from proofs_as_code.statements.cells import hat as hats
 from proofs_as_code.statements.cells import inheritance, networks, rates, targets, theorem
@@ -20,7 +20,7 @@ from proofs_as_code.statements.ridge.networks import evaluated
 
 def test_gauge_and_hat_are_the_library_s():
     points = [[fmpq(i, 8), fmpq(j, 8), fmpq(k, 8)] for i, j, k in itertools.product(range(-10, 11, 3), repeat=3)]
-    assert hats.values_of(hat, points) == [hats.psi(point) for point in points]
+    assert hats.values_of(kuhn_hat, points) == [hats.psi(point) for point in points]
 
 
 def test_barycentric_coordinates_of_a_plane_point():
@@ -166,7 +166,7 @@ def test_stars_of_the_circle(spacing):
     z = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1) / spacing)
     radius = math.ceil(1 / spacing) + 2
     held = sum(
-        bool((hat(z - torch.tensor(n, dtype=torch.float64)) > 0).any())
+        bool((kuhn_hat(z - torch.tensor(n, dtype=torch.float64)) > 0).any())
         for n in itertools.product(range(-radius, radius + 1), repeat=2)
         if abs(math.hypot(*n) - 1 / spacing) <= 1.5
     )
@@ -177,7 +177,7 @@ def test_stars_of_cubes():
     for dim, spacing in ((1, 0.3), (2, 0.5), (2, 0.3)):
         grid = torch.cartesian_prod(*[torch.linspace(0, 1, 101, dtype=torch.float64)] * dim).reshape(-1, dim) / spacing
         cells = itertools.product(range(-3, 8), repeat=dim)
-        held = sum(bool((hat(grid - torch.tensor(n, dtype=torch.float64)) > 0).any()) for n in cells)
+        held = sum(bool((kuhn_hat(grid - torch.tensor(n, dtype=torch.float64)) > 0).any()) for n in cells)
         assert held == rates.cube_cells(dim, spacing)
 
 

@@ -16,8 +16,9 @@ from construct.certificates.weights import weights_digest
 from construct.errors import BudgetExceeded, InputError
 from construct.manifolds import Circle, Cube, ParametricManifold
 from construct.network import Network
+from construct.program.cells import code_from_spec
 from construct.program.compile import Program
-from construct.program.lattice import DirectionCode, code_from_spec
+from construct.program.lattice import DirectionCode
 from construct.ridge import projection
 from construct.ridge.approximator import RidgeApproximator, RidgeBasis
 from construct.ridge.coordinates import Coordinates, coordinates_of

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.errors import InputError
-from construct.program import ffn
-from construct.program.ffn import Ffn, ffn_from_json, zigzag_numbers
+from construct.program import gadgets
+from construct.program.ffn import Ffn, ffn_from_json
+from construct.program.gadgets import zigzag_numbers
 from construct.program.lattice import LatticeCode
 from construct.program.layout import TokenGroup, TokenLayout
 from construct.ridge.directions import Directions
@@ -52,7 +53,7 @@ def test_the_gadget_adds_the_next_wave_in_place_of_the_last(doublings, data):
     held = data.draw(st.integers(0, folds - 1))
     positions = np.arange(-length - 3, (length if folds == 1 or held == 1 else 3 * length) + 1)
     layout = TokenLayout((TokenGroup("t", positions.shape),), LatticeCode(len(positions), ("t",), positions[:, None]))
-    network = ffn.zigzag(layout, None, 0.0, doublings=doublings, folds=folds, held=held)
+    network = gadgets.zigzag(layout, None, 0.0, doublings=doublings, folds=folds, held=held)
     added = feed_forward(network, layout.initial_state())
     want = [
         triangle(t, folds, length) - (triangle(t, held, length) if held else 0) if 0 < t < length else Fraction(0)
@@ -104,7 +105,7 @@ def test_other_families_are_refused(arguments, named):
 def test_other_gadgets_are_refused():
     layout = TokenLayout((TokenGroup("t", (8,)),))
     with pytest.raises(InputError, match="span: expected None"):
-        ffn.zigzag(layout, (0, 3), 1.0, doublings=3, folds=1)
+        gadgets.zigzag(layout, (0, 3), 1.0, doublings=3, folds=1)
     for numbers, named in [
         ({"doublings": 3, "folds": 4}, "folds"),
         ({"doublings": 3, "folds": 2, "held": 2}, "held"),
@@ -113,4 +114,4 @@ def test_other_gadgets_are_refused():
         with pytest.raises(InputError, match=f"^{named}: expected"):
             Ffn("zigzag", numbers=numbers).weights(layout, 0.0)
     with pytest.raises(InputError, match="most: expected a number <= 0"):
-        ffn.silence(layout, (0, 3), 1.0, most=1.0)
+        gadgets.silence(layout, (0, 3), 1.0, most=1.0)
