@@ -6,6 +6,17 @@ for one network, from its weights. `theorem`: error and sizes of the paper const
 """
 
 from construct.theory.covering import StepConstants, class_log_lipschitz, log_covering_number, step_constants
+from construct.theory.lattice import (
+    LatticeGeometry,
+    LatticeSizes,
+    Singularity,
+    adaptive_cells,
+    adaptive_exponent,
+    lattice_cells,
+    lattice_sizes,
+    uniform_exponent,
+    uniform_spacing,
+)
 from construct.theory.regression import (
     GeneralizationBound,
     data_exponent,
@@ -28,11 +39,18 @@ from construct.theory.theorem import (
 __all__ = [
     "GeneralizationBound",
     "Geometry",
+    "LatticeGeometry",
+    "LatticeSizes",
     "PaperSizes",
+    "Singularity",
     "StepConstants",
+    "adaptive_cells",
+    "adaptive_exponent",
     "class_log_lipschitz",
     "data_exponent",
     "generalization_bound",
+    "lattice_cells",
+    "lattice_sizes",
     "log_covering_number",
     "model_exponent",
     "network_log_lipschitz",
@@ -44,4 +62,6 @@ __all__ = [
     "paper_sizes",
     "step_constants",
     "taylor_constant",
+    "uniform_exponent",
+    "uniform_spacing",
 ]

@@ -214,13 +214,14 @@ def test_the_approximator_is_the_blend_of_its_cells():
 
     def value(level, cell, x):
         own = theorem.polynomial_of(s, epsilon, cell, 2.0 ** (1 - level))
-        bad = own is None
         if level == 1:
-            return (0.0, True) if own is None else (own(x - cell), False)
+            return (0.0, True) if own is None else (float(own(x - cell)), False)
         parts = [value(level - 1, n, x) for n in (cell // 2, -(-cell // 2))]
         if not any(part[1] for part in parts):  # both parents are good
             return sum(part[0] for part in parts) / 2, False
-        return (sum(part[0] for part in parts) / 2, True) if bad else (own(x * 2 ** (level - 1) - cell), False)
+        if own is None:
+            return sum(part[0] for part in parts) / 2, True
+        return float(own(x * 2 ** (level - 1) - cell)), False
 
     for x in (0.0, 1e-4, -0.003, 0.04, 0.3, -0.77):
         z = x * 2 ** (finest - 1)

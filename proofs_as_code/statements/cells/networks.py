@@ -399,6 +399,6 @@ STATEMENTS: tuple[Statement, ...] = (
                 {"net": Hypothesis("two tokens or more", nets((3,), tokens=9).filter(lambda net: net.tokens > 1))},
             ),
         ),
-        examples=40,
+        examples=25,
     ),
 )
