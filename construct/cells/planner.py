@@ -34,7 +34,7 @@ MOST_COORDINATES = 6
 LEVELS, LEVELS_SINGLE = 30, 8  # at most; of float32: beyond, coordinates times 2^L are known to less than 1e-4
 MOST_NUMBERS, LEAST_NUMBERS = 50_000, 8  # that the tokens of a network store
 RESERVE = 0.95  # of the goal, so that the measurement on other points meets it
-TRIALS = 10
+TRIALS, EFFORT = 10, 25_000  # shapes that are tried, and numbers that all rounds of these store: some 1 ms each
 CONFIRMED, SEARCHES, AGREED = 4, 3, 0.98  # times; searches each, whose errors may be this share of the goal
 
 
@@ -72,6 +72,7 @@ class CellPlanner:
     search: Search
     single: bool = False
     coordinates: Coordinates = field(init=False)
+    effort: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.problem.progress("lattice: coordinates", None)
@@ -91,7 +92,7 @@ class CellPlanner:
         numbers, chosen, tried = None, None, set[Variant]()
         for _ in range(TRIALS):
             variant = next((v for v in self._variants(chosen) if v not in tried), None)
-            if variant is None:
+            if variant is None or (best is not None and self.effort > EFFORT):
                 break
             tried.add(variant)
             found = self._found(variant, numbers)
@@ -133,8 +134,9 @@ class CellPlanner:
             return None
 
         def say(made: CellApproximator, error: float) -> None:
-            kind = "measured" if error <= self.search.goal else "sampled"
-            self.search.record(sizes_of(made), error, kind, parameters=cell_dense(made), cost=cell_numbers(made),
+            kind, numbers = "measured" if error <= self.search.goal else "sampled", cell_numbers(made)
+            self.effort += numbers
+            self.search.record(sizes_of(made), error, kind, parameters=cell_dense(made), cost=numbers,
                                note=str(variant), make=lambda: made)  # fmt: skip
 
         levels = LEVELS_SINGLE if self.single else LEVELS
@@ -151,7 +153,7 @@ class CellPlanner:
         half = float((1 / self.coordinates.scale).max())
         windows = tuple(places)[:MOST_WINDOWS]
         one = self.problem.manifold.dim == 1
-        first = Shape(3, windows, 0.7 * half, 4, 3, 0) if one else Shape(6, windows, 0.8 * half, 12, 2, 2)
+        first = Shape(3, windows, 0.7 * half, 4, 3, 0) if one else Shape(6, windows, 0.5 * half, 12, 2, 2)
         yield Variant(first, 7.0 if one else 4.0)
         if best is None:
             yield Variant(replace(first, most=2, interior=1), 4.0)
@@ -159,11 +161,13 @@ class CellPlanner:
                 yield Variant(replace(first, degree=degree, spacing=spacing * half, most=4), 4.0)
             return
         shape, theta = best.shape, best.theta
-        if len(shape.windows) > 1:
-            for place in places:
-                yield Variant(replace(shape, windows=(place,)), theta)
-        yield Variant(replace(shape, spacing=0.5 * half if shape.spacing > 0.6 * half else 0.8 * half), theta)
+        for place in places if one else ():
+            yield Variant(replace(shape, windows=(place,)), theta)
+        for share in (0.35, 0.5, 0.8):
+            yield Variant(replace(shape, spacing=share * half), theta)
         yield Variant(shape, 7.0 if theta < 7 else 4.0)
+        for place in () if one else places:
+            yield Variant(replace(shape, windows=(place,)), theta)
         yield Variant(replace(shape, base=2 * shape.base), theta)
         yield Variant(replace(shape, most=shape.most + 1), theta)
         if shape.most > 1:

@@ -43,7 +43,7 @@ from construct.baselines.relu.ridge_maps import amplifications, chain_error, cha
 from construct.baselines.relu.sawtooth import MOST_COMPOSITIONS, per_stage
 from construct.baselines.relu.schedule import Form, Schedule, stacked
 from construct.cells.approximator import CellApproximator, CellBasis
-from construct.cells.kuhn import hat
+from construct.cells.kuhn import kuhn_hat
 from construct.measurement import Measurement, measure
 from construct.planning import Search
 from construct.problem import Problem, Sizes
