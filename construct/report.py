@@ -41,7 +41,7 @@ MEANINGS = {
     "chosen_entries": "those of them that no formula of the token's number gives",
     "stored_numbers": "non-zero parameters and chosen code entries",
     "charts": "charts of the atlas",
-    "cells": "cells per chart and coordinate",
+    "cells": "cells: per chart and coordinate, of a lattice network in all",
     "degree": "polynomial degree",
 }
 SYMBOLS = {**Architecture.SYMBOLS, "output_bound": "R"}

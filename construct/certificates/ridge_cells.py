@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from flint import arb
@@ -36,7 +37,7 @@ from construct.certificates.ballarrays import GROW, Balls
 from construct.certificates.cells import Bound, Cell
 from construct.certificates.enclosures import CellPoints, combination, points_on
 from construct.certificates.jets import ZERO, Jet, JetSpace
-from construct.certificates.ridges import NetworkRidges, Ridges
+from construct.certificates.ridges import Ridges
 from construct.expressions import Expression
 from construct.manifolds import Formula
 from construct.progress import tick
@@ -116,6 +117,19 @@ class Powers:
         return out
 
 
+class SumOfRidges(Protocol):
+    """What is asked of a network: ridge functions, the degree of T in y between clips, and the constant."""
+
+    @property
+    def groups(self) -> tuple[Ridges, ...]: ...
+
+    @property
+    def degree(self) -> int: ...
+
+    @property
+    def constant(self) -> arb: ...
+
+
 class RidgeBounds:
     """Bounds of |T - f| over cells, for one ridge network, manifold and target.
 
@@ -124,7 +138,7 @@ class RidgeBounds:
 
     def __init__(
         self,
-        network: NetworkRidges,
+        network: SumOfRidges,
         target: Expression,
         formula: Formula,
         frame: Sequence[Sequence[float]],

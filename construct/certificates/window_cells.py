@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -145,7 +146,7 @@ class WindowBounds(RidgeBounds):
         pending, undecided_hinges = list[int](), set[int]()
         for window in near:
             try:
-                forms[window] = self.windows.form_of(window, lambda h: hinges.positive(place, h, {}))
+                forms[window] = self.windows.form_of(window, partial(hinges.positive, place, {}))
             except UndecidedError as undecided:
                 pending.append(window)
                 undecided_hinges.add(undecided.hinge)
@@ -157,7 +158,7 @@ class WindowBounds(RidgeBounds):
             later = list[int]()
             for n, window in enumerate(open_ones):
                 try:
-                    forms[window] = self.windows.form_of(window, lambda h, s=signs: hinges.positive(place, h, s))
+                    forms[window] = self.windows.form_of(window, partial(hinges.positive, place, signs))
                 except UndecidedError as undecided:
                     later, hinge = open_ones[n:], undecided.hinge
                     break
@@ -258,7 +259,7 @@ class _Hinges:
             self._highest[window] = np.where(np.isnan(found), np.inf, found)
         return self._highest[window]
 
-    def positive(self, place: int, hinge: int, signs: Signs) -> bool:
+    def positive(self, place: int, signs: Signs, hinge: int) -> bool:
         """Whether a hinge is >= 0 on a cell, or assumed to be; raises where it may be < 0 as well."""
         if hinge in signs:
             return signs[hinge]

@@ -23,6 +23,7 @@ from construct.compact.counting import counted_sample
 from construct.compact.program import compact_program
 from construct.local import LocalSpace, PiecewiseApproximator, PolynomialSpace, fit, fitting_nodes, least_square_fit
 from construct.manifolds import Manifold
+from construct.manifolds.canonical import canonical_form
 from construct.measurement import derived_seed
 from construct.planning import Search
 from construct.problem import Problem, Sizes
@@ -32,6 +33,7 @@ from construct.targets import evaluate_target
 COLLAR = 0.125  # of r^2, at most, is r^2 - core^2
 LARGEST = 0.98  # of the chart radius bound
 SMALLEST = 1e-6  # of the size of M: below, the cut-offs are rounding
+CHUNK = 2**14  # points at which the target is evaluated at once
 SAMPLES = 20_000  # points that say what is still to be covered
 MOST_NET = 60_000
 MOST_FITTED = 1500  # of these in one fit; all of them are looked at after it
@@ -47,6 +49,9 @@ ALMOST = 2.0**-10  # of the error, for a base that is almost 0
 DEGREES = {1: (8, 5, 12, 3, 16), 2: (2, 4, 1, 6), 3: (2, 3, 1)}
 DEGREES_BEYOND = (2, 1)
 MOST_BALLS = 60
+FEW_PLACES, HOPE = 8, 0.2  # hard places, after which as many as balls may be had are to cover this share of M at least
+HALF = 0.5  # of M: where balls of one degree fail before they cover it, those of others are not tried
+MOST_PRUNED = 12  # balls, beyond which leaving some out is not tried: it takes fits like their square
 ATTEMPTS = 4  # covers of one space
 AIM, SHARPER = 0.98, 0.93  # of the error that may be measured: what fits may have, and after every miss
 TRIM = 0.01  # of epsilon
@@ -67,7 +72,8 @@ class AdaptiveCover:
 
     Attributes:
         goal: sup error that the fits may have.
-        points, values: (m, D) and (m,), the target where it is looked at; every ball adds points near its rim.
+        points, values: (m, k) in canonical coordinates and (m,), the target where it is looked at; every ball adds
+            points near its rim.
         most: charts, and no more.
         prefix: (m,) sums of the cut-offs of all balls at the points.
     """
@@ -80,20 +86,26 @@ class AdaptiveCover:
     most: int
     balls: list[LocalBall] = field(default_factory=list, init=False)
     prefix: Tensor = field(init=False)
+    flat: Manifold = field(init=False)
+    given: int = field(init=False)
 
     def __post_init__(self) -> None:
-        manifold = self.problem.manifold
-        self.prefix = torch.zeros(len(self.points), dtype=torch.float64)
+        manifold = self.flat = canonical_form(self.problem.manifold)
+        self.given = len(self.points)
+        self.prefix = torch.zeros(self.given, dtype=torch.float64)
         self.size = 2.0 * float(manifold.half_widths.norm())
         self.largest = min(LARGEST * manifold.chart_radius_bound, self.size * 1.01)
 
     def approximator(self) -> PiecewiseApproximator | None:
         """What the balls make of the target; None where they are too many or too small."""
+        places = 0
         while (start := self._start()) is not None:
-            if not self._settle(start):
+            places += 1
+            if not self._settle(start) or (places >= FEW_PLACES and self.covered * self.most < HOPE * places):
                 return None
         if not self.balls:  # the base alone is good enough: any chart will do
             self._append(self.points[0], self.largest)
+        self._prune()
         return self._blend()
 
     # -- where -----------------------------------------------------------------------------------------------
@@ -103,12 +115,17 @@ class AdaptiveCover:
         """The best constant beyond the balls that there are."""
         return base_of(self.values[self.prefix < 1], self.goal)
 
+    @property
+    def covered(self) -> float:
+        """The share of M that the balls cover, of the points that were given."""
+        return float((self.prefix[: self.given] >= 1).double().mean())
+
     def _left(self) -> Tensor:
         """Numbers of the points that are neither covered nor within reach of the base."""
         return (((self.values - self.base).abs() > self.goal) & (self.prefix < 1)).nonzero()[:, 0]
 
     def _start(self) -> Tensor | None:
-        """The point (D,) that is to be covered next, None: there is none.
+        """The point (k,) that is to be covered next, None: there is none.
 
         First one that needs it; later any whose ball covers much, since the base for what is then left may do better.
         """
@@ -159,9 +176,23 @@ class AdaptiveCover:
         ]
         x = torch.cat([halo.x[halo.mask] for halo in halos])
         self.points = torch.cat([self.points, x])
-        self.values = torch.cat([self.values, evaluate_target(self.problem.target, x)])
+        self.values = torch.cat([self.values, values_at(self.problem, x)])
         sums = torch.cat([self.prefix, self._prefix(x, self.balls[:-1])])
         self.prefix = sums + cut_off(self.points, centre, radius)
+
+    def _prune(self) -> None:
+        """Leave out balls, the last first, without which those after them fit as well and nothing is left over."""
+        for n in reversed(range(len(self.balls))) if len(self.balls) <= MOST_PRUNED else ():
+            balls, prefix = self.balls, self.prefix
+            self.balls = balls[:n]
+            self.prefix = self._prefix(self.points, self.balls)
+            for ball in balls[n + 1 :]:
+                if self._misfit(ball.centre, ball.radius) is not None:
+                    break
+                self.prefix = self.prefix + cut_off(self.points, ball.centre, ball.radius)
+                self.balls = [*self.balls, ball]
+            if not self.balls or len(self.balls) < len(balls) - 1 or len(self._left()):
+                self.balls, self.prefix = balls, prefix
 
     def _prefix(self, x: Tensor, balls: list[LocalBall]) -> Tensor:
         return sum((cut_off(x, ball.centre, ball.radius) for ball in balls), x.new_zeros(len(x)))
@@ -198,10 +229,8 @@ class AdaptiveCover:
         return (near & (self.prefix < 1)).nonzero()[:, 0]
 
     def _nodes(self, centre: Tensor, radius: float, before: list[LocalBall]) -> tuple[Tensor, Tensor]:
-        """Points (q, D) of M in a ball where the balls `before` leave room, and the target there."""
-        nodes = fitting_nodes(
-            self._ball(centre, radius), self.space, density=DENSITY.get(self.problem.manifold.dim, 1.0)
-        )
+        """Points (q, k) of M in a ball where the balls `before` leave room, and the target there."""
+        nodes = fitting_nodes(self._ball(centre, radius), self.space, density=DENSITY.get(self.flat.dim, 1.0))
         own = nodes.x[nodes.mask]
         own = own[self._prefix(own, before) < 1]
         if before is self.balls:
@@ -211,14 +240,15 @@ class AdaptiveCover:
             inside = inside[self._prefix(self.points[inside], before) < 1]
         inside = inside[:: max(1, len(inside) // MOST_FITTED)]
         x = torch.cat([own, self.points[inside]])
-        return x, torch.cat([evaluate_target(self.problem.target, own), self.values[inside]])
+        return x, torch.cat([values_at(self.problem, own), self.values[inside]])
 
     def _ball(self, centre: Tensor, radius: float) -> Atlas:
-        return balls_about(self.problem.manifold, centre[None], [radius])
+        return balls_about(self.flat, centre[None], [radius])
 
     def _blend(self) -> PiecewiseApproximator:
-        centres = torch.stack([ball.centre for ball in self.balls])
-        atlas = balls_about(self.problem.manifold, centres, [ball.radius for ball in self.balls])
+        manifold = self.problem.manifold
+        centres = manifold.embed(torch.stack([ball.centre for ball in self.balls]))
+        atlas = balls_about(manifold, centres, [ball.radius for ball in self.balls])
         coefficients, residual = [], []
         for n, ball in enumerate(self.balls):
             tick()
@@ -227,7 +257,7 @@ class AdaptiveCover:
                 coefficients.append(self.space.constant(self.base))
                 residual.append(0.0)
                 continue
-            z = self._ball(ball.centre, ball.radius).chart_coordinates(x)[:, 0]
+            z = (x - atlas.hull_centres[n]) @ atlas.hull_frames[n] / atlas.coordinates.scales[n]
             mask = torch.ones(1, len(z), dtype=torch.bool)
             found = fit(self.space, z[None], values[None], mask, lawson=LAST_LAWSON)
             coefficients.append(found.coefficients[0])
@@ -270,12 +300,19 @@ def base_of(values: Tensor, goal: float) -> float:
 
 
 def points_of(problem: Problem) -> Tensor:
-    """Points (m, D) of M: a sample, the net that claims look at, where it is not huge, and what is watched."""
-    manifold, cover = problem.manifold, problem.cover
-    parts = [manifold.sample(SAMPLES, derived_seed(problem.seed, "planning")), problem.watched]
+    """Points (m, k) of M in canonical coordinates: a sample, the net that claims look at, where it is not huge, and
+    what is watched."""
+    flat, cover = canonical_form(problem.manifold), problem.cover
+    parts = [flat.sample(SAMPLES, derived_seed(problem.seed, "planning")), problem.manifold.restrict(problem.watched)]
     if cover is not None and len(cover.points) <= MOST_NET:
-        parts.append(manifold.embed(cover.points))
+        parts.append(cover.points)
     return torch.cat(parts)
+
+
+def values_at(problem: Problem, points: Tensor) -> Tensor:
+    """The target (m,) at points (m, k)."""
+    parts = [evaluate_target(problem.target, problem.manifold.embed(part)) for part in points.split(CHUNK)]
+    return torch.cat(parts) if parts else points.new_zeros(0)
 
 
 @dataclass
@@ -288,6 +325,7 @@ class AdaptiveSearch:
 
     search: Search
     dearest: float = math.inf
+    covered: float = field(default=1.0, init=False)  # share of M, by the last cover
 
     @property
     def problem(self) -> Problem:
@@ -297,13 +335,15 @@ class AdaptiveSearch:
         """The adaptive approximator with the fewest stored numbers that was found, and how many."""
         dim, best = self.problem.manifold.dim, None
         points = points_of(self.problem)
-        values = evaluate_target(self.problem.target, points)
+        values = values_at(self.problem, points)
         if self.search.dearest is not None:
             self.dearest = min(self.dearest, self.search.dearest)
         for degree in DEGREES.get(dim, DEGREES_BEYOND):
             found = self._of(PolynomialSpace(dim, degree), points, values)
             if found is not None:
                 best, self.dearest = found, found[1]
+            elif best is None and self.covered < HALF:
+                return None
         return best
 
     def _of(self, space: LocalSpace, points: Tensor, values: Tensor) -> tuple[PiecewiseApproximator, int] | None:
@@ -315,7 +355,9 @@ class AdaptiveSearch:
             if most < 1:
                 return None
             problem.progress(f"charts of several sizes, {space.text}", None)
-            found = AdaptiveCover(problem, space, goal, points, values, most).approximator()
+            cover = AdaptiveCover(problem, space, goal, points, values, most)
+            found = cover.approximator()
+            self.covered = cover.covered
             if found is None:
                 return None
             found = replace(found, coefficients=space.trimmed(found.coefficients, TRIM * problem.wanted))
@@ -328,17 +370,19 @@ class AdaptiveSearch:
                                note=note_of(found), make=partial(_itself, found))  # fmt: skip
             if measured.sup <= self.search.goal:
                 return found, cost
-            worst = measured.worst_point
-            near = problem.manifold.project(worst + CLOSER * close_by(problem, worst))
-            points, goal = torch.cat([points, worst[None], near]), SHARPER * goal
-            values = torch.cat([values, evaluate_target(problem.target, points[len(values) :])])
+            worst = problem.manifold.restrict(measured.worst_point[None])
+            near = canonical_form(problem.manifold).project(worst + CLOSER * close_by(problem))
+            points, goal = torch.cat([points, worst, near]), SHARPER * goal
+            values = torch.cat([values, values_at(problem, points[len(values) :])])
         return None
 
     def _most(self, space: LocalSpace, points: Tensor) -> int:
         """Charts that a cover below the dearest may have: each takes what it does with one coefficient."""
-        if self.dearest == math.inf:
+        budget = self.search.budget
+        if self.dearest == math.inf and budget is None:
             return MOST_BALLS
         manifold = self.problem.manifold
+        points = manifold.embed(points[:: max(1, len(points) // STARTS)])
         radius = 0.1 * min(manifold.chart_radius_bound, 2.0 * float(manifold.half_widths.norm()))
         far = int((points - points[0]).square().sum(dim=1).argmax())
         centres, one = torch.stack([points[0], points[far]]), space.constant(1.0)[None]
@@ -347,16 +391,20 @@ class AdaptiveSearch:
             sample = counted_sample(
                 balls_about(manifold, centres[:count], [radius] * count), space, one.expand(count, -1)
             )
-            costs.append(compact_program(sample).counts.stored_numbers)
-        return min(MOST_BALLS, math.ceil((self.dearest - costs[0]) / (costs[1] - costs[0])))
+            program = compact_program(sample)
+            costs.append((program.counts.stored_numbers, program.parameters))
+        most = [float(MOST_BALLS)]
+        for first, second, limit in zip(*costs, (self.dearest, math.inf if budget is None else budget), strict=True):
+            most.append((limit - first) / (second - first) + 1)
+        return math.ceil(min(most)) - 1
 
 
-def close_by(problem: Problem, point: Tensor) -> Tensor:
-    """Directions (q, D) of several lengths up to the distance at which points are looked at."""
+def close_by(problem: Problem) -> Tensor:
+    """Directions (q, k) of several lengths up to the distance at which points are looked at."""
     generator = torch.Generator().manual_seed(derived_seed(problem.seed, "planning"))
     manifold = problem.manifold
     lengths = 10.0 ** -(3 * torch.rand(NEARBY, 1, generator=generator, dtype=torch.float64))
-    steps = torch.randn(NEARBY, len(point), generator=generator, dtype=torch.float64)
+    steps = torch.randn(NEARBY, manifold.canonical, generator=generator, dtype=torch.float64)
     typical = 2.0 * float(manifold.half_widths.norm()) * SAMPLES ** (-1 / manifold.dim)
     return typical * lengths * steps / steps.norm(dim=1, keepdim=True)
 

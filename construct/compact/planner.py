@@ -135,7 +135,7 @@ class CompactPlanner:
         return self._plan(found if found is not None and better else even)
 
     def _plan(self, approximator: PiecewiseApproximator) -> Plan:
-        note = "" if approximator.atlas.even else note_of(approximator)
+        note = note_of(approximator) if approximator.base else ""
         return Plan(approximator, self.search.chosen(sizes_of(approximator.atlas, approximator.space), note))
 
     @property

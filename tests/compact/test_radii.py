@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct.atlas import Atlas
+from construct.baselines.relu.chart_design import design_of
+from construct.baselines.relu.telescoping_terms import Terms
 from construct.compact.geometry import ChartGeometry, chart_geometry
-from construct.errors import PrecisionError
+from construct.errors import InputError, PrecisionError
 from construct.local import PiecewiseApproximator, PolynomialSpace, SplineSpace
 from construct.manifolds import Circle, Manifold, Sphere
 from construct.program.compile import Program
@@ -130,3 +132,13 @@ def test_an_even_atlas_keeps_its_numbers() -> None:
 def test_codes_that_cannot_hold_small_charts_are_refused() -> None:
     with pytest.raises(PrecisionError, match=r"dtype: expected a dtype that holds a gate constant of .*'charts'"):
         network_of(approximator(4, 2, 0.0, smallest=1e-6), position_code="trigonometric")
+
+
+def test_rivals_of_this_formula_know_neither_radii_nor_bases() -> None:
+    sizes = torch.full((3,), 0.9, dtype=torch.float64)
+    atlas, space = Atlas.of_balls(Circle(), Circle().sample(3, 0), 0.95 * sizes, sizes), PolynomialSpace(1, 3)
+    based = PiecewiseApproximator(atlas, space, torch.ones(3, 4, dtype=torch.float64), base=0.5)
+    for found in (approximator(1, 3, 0.0), based):
+        for build in (design_of, Terms):
+            with pytest.raises(InputError, match=r"^approximator: expected charts of one size that cover M"):
+                build(found)

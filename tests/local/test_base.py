@@ -62,9 +62,7 @@ def test_a_base_is_finite() -> None:
 
 @pytest.mark.parametrize("space", [PolynomialSpace(2, 4), SplineSpace(2, 3)], ids=repr)
 @pytest.mark.parametrize("manifold", [Sphere(2), Cube(2)], ids=lambda m: m.name)
-def test_nodes_of_charts_are_those_of_each_alone(
-    manifold: Manifold, space: PolynomialSpace | SplineSpace
-) -> None:
+def test_nodes_of_charts_are_those_of_each_alone(manifold: Manifold, space: PolynomialSpace | SplineSpace) -> None:
     radii = [0.02, 0.4, 1.1]
     atlas = atlas_of(manifold, radii)
     nodes = fitting_nodes(atlas, space)

@@ -26,6 +26,8 @@ from tests.proofs.test_ridge_attacks import Check, Tensors, check, network
 
 __all__ = ["check"]  # a fixture
 
+Layer = tuple[dict[tuple[int, int], float], dict[int, float]]
+
 LOOSE: dict[str, Any] = {"local": 0.1, "error": 1e-9, "bound": 0.11}
 TENT = ["add", 1.0, ["mul", -1.0, ["abs", ["add", ["x", 0], -2.0]]]]  # 1 - |x - 2|, on [1.5, 2.5] at least 1/2
 
@@ -38,9 +40,9 @@ def hat(
     weight: float = 1.0,
 ) -> Tensors:
     """One token x, w, b, 1: w = factor relu(height + slopes relu(+-(x - kink))), b = relu(1) weight w."""
-    first = {(0, 0): 1.0, (1, 0): -1.0}, {0: -kinks[0], 1: kinks[1]}
-    second = {(0, 0): slopes[0], (0, 1): slopes[1]}, {0: height}
-    third = {(1, 0): factor}, {}
+    first: Layer = {(0, 0): 1.0, (1, 0): -1.0}, {0: -kinks[0], 1: kinks[1]}
+    second: Layer = {(0, 0): slopes[0], (0, 1): slopes[1]}, {0: height}
+    third: Layer = {(1, 0): factor}, {}
     read = ({(0, 3): 1.0}, {(0, 3): 1.0}, {(2, 1): weight})
     return network([[0.0, 0.0, 0.0, 1.0]], (0, 2), ([], [first, second, third]), ([read], []))
 
@@ -92,8 +94,9 @@ def test_a_product_of_windows_is_refused(check: Check) -> None:
 
 def test_a_window_of_another_token_is_not_this_one(check: Check) -> None:
     """Two tokens whose hats differ by their kinks: the sum of both is not twice the first."""
-    first = {(0, 0): 1.0, (0, 3): -1.0, (1, 0): -1.0, (1, 3): 1.0}, {}
-    second, third = ({(0, 0): -1.0, (0, 1): -1.0}, {0: 1.0}), ({(1, 0): 1.0}, {})
+    first: Layer = {(0, 0): 1.0, (0, 3): -1.0, (1, 0): -1.0, (1, 3): 1.0}, {}
+    second: Layer = {(0, 0): -1.0, (0, 1): -1.0}, {0: 1.0}
+    third: Layer = {(1, 0): 1.0}, {}
     read = ({(0, 4): 1.0}, {(0, 4): 1.0}, {(2, 1): 0.5})
     for other, true in ((2.0, True), (2.5, False)):
         hidden = [[0.0, 0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 0.0, other, 1.0]]
@@ -207,7 +210,7 @@ def window_cells(tensors: Tensors, manifold: Any, order: int) -> tuple[Network, 
     parts = {Cube: [[("x", 0)]], Circle: [[("x", 0), ("cos", 0)], [("x", 0), ("sin", 0)]]}[type(manifold)]
     box = [[-1.25, 1.25] for _ in parts]
     found = Network(Weights.of(tensors), frame, offset, box, 2.0**-53)
-    shape = Manifold("", parts, list(formula.lower), list(formula.upper), frame, offset)  # type: ignore[arg-type]
+    shape = Manifold("", parts, list(formula.lower), list(formula.upper), frame, offset)
     zero: Any = [("const", 0.0)]
     proof = Certificate("", "float64", zero, shape, box, order, 96, ".", 1.0, 1.0, 2.0, 1, {})
     return found, WindowCells(found, proof)

@@ -163,9 +163,12 @@ def design_of(
         seed: of the starts of the solver.
 
     Raises:
-        InputError: splines in d > 1, a degree above 2^5, or a polynomial that was not resolved into squares.
+        InputError: splines in d > 1, charts of several sizes, a degree above 2^5, or a polynomial that was not
+            resolved into squares.
     """
     atlas = approximator.atlas
+    if approximator.base or not atlas.even:
+        raise invalid("approximator", "charts of one size that cover M, without a base", approximator)
     kinds = colours(atlas) if shared else np.arange(atlas.count)
     centres, frames = atlas.span_centres.numpy(), atlas.span_frames.numpy() / atlas.scale
     hull, box = _hull(atlas)

@@ -48,37 +48,42 @@ class RidgeLayers:
         return net.finish(self._output(net))
 
     def _output(self, net: Schedule) -> Form:
-        stages = iter(self.compositions)
-        eye = sparse.eye_array(len(self.shifts), format="csr")
         v = net.relu(net.input().apply(self.rows / 2, (1 + self.shifts) / 2))
-        for m in self.maps[:-1]:
-            first = next(stages)
-            if m == 2:
-                v = net.relu(weighted_squares(net, v, first, eye).scaled(1.0, -half_error(first)))
-                continue
-            forms, minus = self._factors(net, v, first)
-            # (1 + T3)/2 = 1 + f - f - v
-            weights = sparse.hstack([eye, -eye])
-            found = weighted_squares(net, forms, next(stages), weights, minus.scaled(1.0, 1.0 + LIFT))
-            v = net.relu(found.scaled(1.0, -LIFT))
-        c = self.coefficients[None]
-        total, size = float(c.sum()), float(np.abs(c).sum())
-        first = next(stages)
-        if self.maps[-1] == 2:  # c (1 + T2) = 2 c (f - h)
-            lift = 2.0 * float(np.maximum(-c, 0.0).sum())
-            found = weighted_squares(net, v, first, 2 * c, Form({}, np.array([lift]), 0))
-            return found.scaled(1.0, self.constant - lift - 2 * half_error(first) * total)
-        forms, minus = self._factors(net, v, first)  # c (1 + T3) = 2 c (f - f + 1 - v)
-        lift = 2.0 * (1.0 + LIFT) * size
-        found = weighted_squares(
-            net, forms, next(stages), 2 * np.hstack([c, -c]), minus.apply(2 * c, lift)
-        )  # fmt: skip
-        return found.scaled(1.0, self.constant + 2 * total - lift)
+        coefficients = sparse.csr_array(self.coefficients[None])
+        return chained(net, v, self.maps, self.compositions, coefficients, np.array([self.constant]))
 
-    @staticmethod
-    def _factors(net: Schedule, v: Form, compositions: int) -> tuple[Form, Form]:
-        """Both squares of a product a T2(a), as forms in [0, 1], and -v."""
-        eye = sparse.eye_array(v.rows, format="csr")
-        g = net.relu(weighted_squares(net, v, compositions, eye).scaled(1.0, -half_error(compositions)))
-        forms = stacked([(v + g).scaled(0.5), (v + g.scaled(-1.0)).scaled(0.5, 0.5)])
-        return forms, v.scaled(-1.0)
+
+def chained(
+    net: Schedule, v: Form, maps: Sequence[int], compositions: Sequence[int], c: sparse.csr_array, constant: Float
+) -> Form:
+    """`constant + c @ (1 + T~_p(2 v - 1))` of neurons v (N,) in [0, 1], c (R, N), constant (R,)."""
+    stages = iter(compositions)
+    eye = sparse.eye_array(v.rows, format="csr")
+    for m in maps[:-1]:
+        first = next(stages)
+        if m == 2:
+            v = net.relu(weighted_squares(net, v, first, eye).scaled(1.0, -half_error(first)))
+            continue
+        forms, minus = _factors(net, v, first)
+        # (1 + T3)/2 = 1 + f - f - v
+        weights = sparse.hstack([eye, -eye])
+        found = weighted_squares(net, forms, next(stages), weights, minus.scaled(1.0, 1.0 + LIFT))
+        v = net.relu(found.scaled(1.0, -LIFT))
+    total, size = np.asarray(c.sum(axis=1)), np.asarray(abs(c).sum(axis=1))
+    first = next(stages)
+    if maps[-1] == 2:  # c (1 + T2) = 2 c (f - h)
+        lift = -2.0 * np.asarray(c.minimum(0).sum(axis=1))
+        found = weighted_squares(net, v, first, 2 * c, Form({}, lift, 0))
+        return found.scaled(1.0, constant - lift - 2 * half_error(first) * total)
+    forms, minus = _factors(net, v, first)  # c (1 + T3) = 2 c (f - f + 1 - v)
+    lift = 2.0 * (1.0 + LIFT) * size
+    found = weighted_squares(net, forms, next(stages), 2 * sparse.hstack([c, -c]), minus.apply(2 * c, lift))
+    return found.scaled(1.0, constant + 2 * total - lift)
+
+
+def _factors(net: Schedule, v: Form, compositions: int) -> tuple[Form, Form]:
+    """Both squares of a product a T2(a), as forms in [0, 1], and -v."""
+    eye = sparse.eye_array(v.rows, format="csr")
+    g = net.relu(weighted_squares(net, v, compositions, eye).scaled(1.0, -half_error(compositions)))
+    forms = stacked([(v + g).scaled(0.5), (v + g.scaled(-1.0)).scaled(0.5, 0.5)])
+    return forms, v.scaled(-1.0)

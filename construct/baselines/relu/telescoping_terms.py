@@ -27,7 +27,7 @@ class Terms:
     polynomial A_prefix is in the coordinates after those of the prefix.
 
     Raises:
-        InputError: splines, or d > 3.
+        InputError: splines, charts of several sizes, or d > 3.
     """
 
     approximator: PiecewiseApproximator
@@ -36,6 +36,8 @@ class Terms:
         space = self.approximator.space
         if space.name != PolynomialSpace.name or space.dim > HIGHEST_DIM:
             raise invalid("approximator", f"polynomials in d <= {HIGHEST_DIM}", space)
+        if self.approximator.base or not self.approximator.atlas.even:
+            raise invalid("approximator", "charts of one size that cover M, without a base", self.approximator)
 
     @property
     def space(self) -> LocalSpace:
