@@ -131,7 +131,7 @@ def quadratic_hat(u: Tensor) -> Tensor:
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
-def check_partition(z: list[fmpq], window: Window = kuhn.hat) -> Verdict:
+def check_partition(z: list[fmpq], window: Window = kuhn.kuhn_hat) -> Verdict:
     """Hats about z against barycentric coordinates and the formula, and their sum."""
     nodes = list(around(z))
     values = values_of(window, [minus(z, n) for n in nodes])
@@ -164,7 +164,7 @@ def check_members(z: list[fmpq], members: Callable[[Tensor], tuple[Tensor, Tenso
     return verdict(0, max(*off, fmpq(wrong)), kind="exact", points=len(off), dtype="rational", worst_point={"z": z})
 
 
-def check_refinement(z: list[fmpq], window: Window = kuhn.hat, mask: Window | None = None) -> Verdict:
+def check_refinement(z: list[fmpq], window: Window = kuhn.kuhn_hat, mask: Window | None = None) -> Verdict:
     """`psi(z) - sum_k psi(k/2) psi(2z - k)`; mask: another function of k/2."""
     ks = list(product(range(-2, 3), repeat=len(z)))
     doubled = [2 * c for c in z]
@@ -302,7 +302,7 @@ STATEMENTS: tuple[Statement, ...] = (
             Twin(
                 "a product of hats, the mask of psi",
                 "the nodal hat: the product of the coordinates' hats with psi(k/2)",
-                partial(check_refinement, window=tensor_hat, mask=kuhn.hat),
+                partial(check_refinement, window=tensor_hat, mask=kuhn.kuhn_hat),
                 {"z": FRACTIONS},
             ),
             Twin(
