@@ -168,9 +168,16 @@ def test_float32_holds_few_levels_and_says_where_it_ends():
 )
 def test_parts_by_hand_that_are_no_basis_are_refused(changed, named):
     basis = drawn(1, "circle", 3).basis
-    parts: dict[str, Any] = {"manifold": basis.manifold, "coordinates": basis.coordinates, "windows": np.array([0, 1]), "degree": 3,
-             "spacing": 0.5, "levels": np.array([1]), "centres": np.array([[1, 0]]),
-             "directions": np.array([[2, 1]])}  # fmt: skip
+    parts: dict[str, Any] = {
+        "manifold": basis.manifold,
+        "coordinates": basis.coordinates,
+        "windows": np.array([0, 1]),
+        "degree": 3,
+        "spacing": 0.5,
+        "levels": np.array([1]),
+        "centres": np.array([[1, 0]]),
+        "directions": np.array([[2, 1]]),
+    }
     CellBasis(**parts)
     with pytest.raises(InputError, match=named):
         CellBasis(**parts | changed)
