@@ -34,7 +34,7 @@ MOST_COORDINATES = 6
 LEVELS, LEVELS_SINGLE = 30, 8  # at most; of float32: beyond, coordinates times 2^L are known to less than 1e-4
 MOST_NUMBERS, LEAST_NUMBERS = 50_000, 8  # that the tokens of a network store
 RESERVE = 0.95  # of the goal, so that the measurement on other points meets it
-TRIALS, EFFORT = 10, 25_000  # shapes that are tried, and numbers that all rounds of these store: some 1 ms each
+TRIALS, EFFORT = 10, 12_000  # shapes that are tried, and numbers that all rounds of these store: some 1 ms each
 CONFIRMED, SEARCHES, AGREED = 4, 3, 0.98  # times; searches each, whose errors may be this share of the goal
 
 
