@@ -143,6 +143,12 @@ def test_the_products_of_a_leaf(k: int, degree: int, cap: int | None, data: st.D
     assert basis.integers == (0 if cap is None else 1 + min(len(free), k - len(free)))
 
 
+def test_degrees_in_many_coordinates() -> None:
+    assert math.comb(9 + 3, 3) <= 700 < math.comb(9 + 4, 4) and LeafBasis(9).degree_within(700) == 3
+    assert math.comb(12 + 3, 3) <= 700 < math.comb(12 + 4, 4) and LeafBasis(12).degree_within(700) == 3
+    assert LeafBasis(12, 0, (2, 5)).degree_within(700) == 35  # 36 * 37 / 2 = 666
+
+
 # -- points ----------------------------------------------------------------------------------------------------
 
 

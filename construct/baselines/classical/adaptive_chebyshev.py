@@ -43,8 +43,10 @@ from construct.validation import integer, invalid, message, positive_real
 
 DECADES = 8
 FIRST_POINTS = 4000
-SIZES = {1: (40, 120), 2: (60, 200, 700)}  # most coefficients of a leaf for d = 1 and d > 1, one look after another
+SIZES = {1: (40, 120), 2: (60, 200, 700), 3: (80, 250, 750)}
+"""Most coefficients of a leaf, one look after another, by d, the last for more as well."""
 HOPEFUL = 1.5  # times the degree that these allow is what the decay of the errors may ask for
+FEW_DEGREES = 4  # with fewer the decay is not known
 CAPS = (0, 1, 3)
 POINTS_EACH = 5  # of a leaf for each coefficient, half of them at least to check it
 FITTED_EACH = 4  # points for each coefficient at most in a fit
@@ -75,7 +77,9 @@ class Prefixes:
         if e[last] <= tolerance:
             return last
         quarter, half = last // 4, last // 2
-        if last < 2 or not e[half] > 1.1 * e[last] > 0:
+        if last < FEW_DEGREES:
+            return last + 1
+        if not e[half] > 1.1 * e[last] > 0:
             return math.inf
         missing, rate = math.log(e[last] / tolerance), math.log(e[half] / e[last]) / (last - half)
         if quarter > 1 and rate * (half - quarter) < SLOWING * math.log(e[quarter] / e[half]):

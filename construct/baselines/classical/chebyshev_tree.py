@@ -49,7 +49,7 @@ class LeafBasis:
         """The largest degree with at most `most` >= 1 products."""
         counts = np.ones(1, dtype=np.int64)
         for cap in self.caps(most):
-            counts = np.convolve(counts, np.ones(cap + 1, dtype=np.int64))[: most + 1]
+            counts = np.convolve(counts, np.ones(cap + 1, dtype=np.int64))[: most + 1].clip(max=most + 1)
         return int((np.cumsum(counts) <= most).sum()) - 1
 
     def exponents(self, degree: int) -> Int:

@@ -252,8 +252,8 @@ def same_cells(
 ) -> tuple[CellReluNetwork, Measurement]:
     """The smallest network of this formula, over both orders of the maps, whose measured error is at most epsilon.
 
-    The fewest compositions that a sample of M allows and a measurement confirms; a worst point that misses epsilon joins
-    the sample, and a little less is allowed.
+    The fewest compositions that a sample of M allows and a measurement confirms; a worst point that misses epsilon
+    joins the sample, and a little less is allowed.
 
     Raises:
         InputError: epsilon not a number > 0.
