@@ -176,7 +176,7 @@ class CellReluNetwork:
             return values
         z = u[:, torch.from_numpy(basis.windows)]
         scale = torch.from_numpy(np.ldexp(0.5, cells[:, 0]))
-        psi = hat(scale[None, :, None] * z[:, None] - torch.from_numpy(cells[:, 1:].astype(np.float64)))
+        psi = kuhn_hat(scale[None, :, None] * z[:, None] - torch.from_numpy(cells[:, 1:].astype(np.float64)))
         bounds = torch.from_numpy(self.bounds)
         share, m = found[:, :-1] / bounds, self.stages[-1]
         squares = saturated_square((psi + share) / 2, m) - saturated_square((psi - share) / 2, m)
