@@ -61,11 +61,11 @@ class Windows:
         self._known: dict[tuple[int, tuple[int, ...]], int] = {}
         self._interned((*none, fmpq(0)))
         self._interned((*none, fmpq(1)))
-        self.signed = [self.table[name].kind == "input" for name in names]  # what is no window, but multiplies
         self.outputs = [
-            self._circuit(Polynomial.of(name) if signed else self.table[name].definition[0])
-            for name, signed in zip(names, self.signed, strict=True)
+            self._circuit(Polynomial.of(name) if self.table[name].kind == "input" else self.table[name].definition[0])
+            for name in names
         ]
+        self.signed = [not self.table[name].nonnegative for name in names]
         self._needed = [self._below(circuit) for circuit in self.outputs]
         self.own = [self._interned(circuit[0]) for circuit in (*self.circuits, *self.outputs)]  # without their ReLUs
 
@@ -88,8 +88,8 @@ class Windows:
         return self._resolved(-window, self.outputs[window - 1], fired)
 
     def highest(self, window: int, ends: Callable[[int], tuple[Float, Float]]) -> Float:
-        """Upper bounds of a window other than 0, where `ends` gives those of forms: arrays of one shape. Infinite of an
-        input in its place, which may be negative."""
+        """Upper bounds of a window other than 0, where `ends` gives those of forms: arrays of one shape. Infinite of a
+        window that may be negative, as an input in its place."""
         ranges: dict[int, tuple[Float, Float]] = {}
         for relu in self._needed[window - 1]:
             low, high = self._ends(self.circuits[relu], ends(self.own[relu]), ranges)

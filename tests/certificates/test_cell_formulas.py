@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from construct import Network
+from construct.cells.approximator import CellApproximator
 from construct.certificates.extraction import extract, recognition
 from construct.certificates.weights import weights_of
 from construct.errors import InputError
@@ -129,3 +130,25 @@ def test_a_map_and_another_head_of_its_token() -> None:
         attention.value.data[1, 0, 0] = -0.5  # the window head now writes a
     with pytest.raises(InputError, match="compact network"):
         extract(weights_of(net), net.box.double().numpy())
+
+
+def test_a_kink_near_the_end_of_the_box_is_a_kink() -> None:
+    """On a box that ends 1e-9 beyond the top of a hat of slope 2^11: no sign is taken for another one, at no price."""
+    drawn = next(d for d in map(one_line, range(200)) if d is not None)
+    basis = drawn.basis
+    fine = type(basis)(basis.manifold, basis.coordinates, basis.windows, basis.degree, basis.spacing,
+                       np.array([12]), np.array([[900]]), np.array([[1]]))  # fmt: skip
+    net = network_of(type(drawn)(fine, drawn.coefficients[:1]))
+    top = 900 / 2.0**11 * basis.spacing + float(basis.coordinates.centre[0])
+    for low in (top - 1e-9, top, top + 1e-9):
+        box = np.array([[low], [low + 0.01]])
+        with ctx.workprec(96):
+            found = extract(weights_of(net), box)
+            assert found.error <= 1e-24
+            for x in (low, low + 1e-4, low + 0.01):
+                assert not off(found, net, [rational(x)], 0.0)
+
+
+def one_line(seed: int) -> CellApproximator | None:
+    drawn = random_cells(np.random.default_rng(seed))
+    return drawn if drawn.basis.coordinates.count == 1 else None

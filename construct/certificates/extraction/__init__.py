@@ -7,7 +7,8 @@ range of its argument decides the sign, and becomes a quantity of its own when n
     T(x) = sum_n rho_n(x) P_n(z_n(x)),     rho_n = relu(1 - s_n) - relu(1 - s_n - w_n),     w_n = slope relu(b_n(x)),
 
 with the polynomials P_n, the chart coordinates z_n (clipped to [-1, 1]) and the cut-offs b_n read from the weights, not
-from whoever assigned them, and an error that covers
+from whoever assigned them; or a sum of ridge functions, each times a window or not, which is anything in [0, 1] that
+ReLUs make of affine functions; and an error that covers
 
 - pairs of tokens on which a head was taken to be silent: proved with the ranges of all registers, exactly where a gate
   is exact;

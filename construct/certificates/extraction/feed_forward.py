@@ -6,7 +6,7 @@ from flint import arb
 
 from construct.certificates.extraction.arithmetic import ZERO, Register
 from construct.certificates.extraction.recognition import Recognition
-from construct.certificates.extraction.relus import doubt, flattened, relu_quantity
+from construct.certificates.extraction.relus import EXACTLY, NEARLY, doubt, flattened, relu_quantity
 from construct.certificates.extraction.state import State
 from construct.certificates.polynomials import Polynomial
 from construct.certificates.weights import BlockWeights
@@ -45,7 +45,7 @@ def _fired(state: State, channel: Register) -> Register:
     flat = flattened(state.names, channel.polynomial)
     if flat is not channel.polynomial:  # its sign is another one where y < 0
         low, high = state.names.range(flat)
-    off = doubt(low, high)
+    off = doubt(low, high, EXACTLY if state.arithmetic.sharp else NEARLY)
     if off is None:
         return Register(relu_quantity(state.names, flat), channel.error)
     return Register(flat, channel.error + off)

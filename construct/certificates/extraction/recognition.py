@@ -5,7 +5,7 @@ from __future__ import annotations
 from flint import arb, fmpq
 
 from construct.certificates.extraction.arithmetic import ZERO, Arithmetic, Register
-from construct.certificates.extraction.relus import NEARLY, is_relu
+from construct.certificates.extraction.relus import EXACTLY, NEARLY, is_relu
 from construct.certificates.polynomials import Monomial, Polynomial, Quantity
 
 ROUNDED = 2.0**-20
@@ -88,7 +88,7 @@ class Recognition:
         Which one it is, a hat or another, is for those who bound it to say.
         """
         low, high = self.names.range(polynomial)
-        if not (low >= 0 and high <= 1):
+        if not (low >= -EXACTLY and high - 1 <= EXACTLY):  # what is beyond is the rounding of bounds
             return None
         seen, work = set[int](), [polynomial]
         while work:

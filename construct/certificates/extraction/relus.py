@@ -8,13 +8,15 @@ from construct.certificates.extraction.arithmetic import ZERO
 from construct.certificates.polynomials import Monomial, Polynomial, Quantities, Quantity
 
 NEARLY = 2.0**-20  # a score negative by at most this share of its size counts as positive, at the price of an error
+EXACTLY = 2.0**-60  # where gates are exact, what the rounding of bounds may be
 
 
-def doubt(low: arb, high: arb) -> arb | None:
-    """How far relu(y) may be from y for y in [low, high], where y counts as positive; None where its sign is open."""
+def doubt(low: arb, high: arb, share: float = NEARLY) -> arb | None:
+    """How far relu(y) may be from y for y in [low, high], where y counts as positive, since no more than this share of
+    its size is below 0; None where its sign is open."""
     if low >= 0:
         return ZERO
-    return (-low).upper() if -low <= abs(low).max(high) * NEARLY else None
+    return (-low).upper() if -low <= abs(low).max(high) * share else None
 
 
 def relu_quantity(names: Quantities, argument: Polynomial) -> Polynomial:
