@@ -32,7 +32,7 @@ from construct.targets import evaluate_target
 
 COLLAR = 0.125  # of r^2, at most, is r^2 - core^2
 LARGEST = 0.98  # of the chart radius bound
-SMALLEST = 1e-6  # of the size of M: below, the cut-offs are rounding
+SMALLEST = 1e-5  # of the size of M: below, a target is as good as a jump, and cut-offs are rounding
 CHUNK = 2**14  # points at which the target is evaluated at once
 SAMPLES = 20_000  # points that say what is still to be covered
 MOST_NET = 60_000

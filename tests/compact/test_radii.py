@@ -54,7 +54,7 @@ def points(found: PiecewiseApproximator, seed: int) -> torch.Tensor:
 
 
 @given(case=st.integers(0, len(CASES) - 1), seed=st.integers(0, 10**6), base=st.sampled_from([0.0, 0.7, -3.0]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_the_network_is_its_formula(case: int, seed: int, base: float) -> None:
     found = approximator(case, seed, base)
     net = network_of(found)
