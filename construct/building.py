@@ -51,7 +51,7 @@ from construct.validation import floating_dtype, invalid, one_of, positive_integ
 Bound = Literal["measured", "rigorous"]
 EmbeddingDim = Literal[5, "free"]
 BOUNDS = ("measured", "rigorous")
-CERTIFIED: tuple[Construction, ...] = ("ridge", "compact")  # of which an error can be proved
+CERTIFIED: tuple[Construction, ...] = ("ridge", "lattice", "compact")  # of which an error can be proved
 MOST_PROVED = 3  # coordinates of a ridge network of which errors are proved in minutes
 
 

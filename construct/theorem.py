@@ -91,8 +91,8 @@ def approximate(
             chart.
         bound: "measured": the measured error is at most epsilon. "rigorous": the *proved* one is (`construct.certify`):
             sizes are refined until a certificate says so, which then is `net.certificate`. Ridge (by default where M
-            spans at most three dimensions) and compact construction, d <= 3, and a target and manifold that have a
-            formula.
+            spans at most three dimensions) and compact construction, d <= 3, lattice, d <= 2, and a target and manifold
+            that have a formula.
         max_parameters: budget on the dense count of each candidate; default 30 million.
         timeout: seconds after which the search is given up; default: never. It is looked at between and within all
             steps, so that it ends soon after, and what is predicted to take much longer is not begun. It never changes
