@@ -147,3 +147,12 @@ def test_rows_are_told_apart_however_large_they_are(size):
     assert np.array_equal(found, np.unique(rows, axis=0))
     assert all((rows[place] == row).all() for row, place in zip(found, places, strict=True))
     assert sorted(np.concatenate(places).tolist()) == list(range(len(rows)))
+
+
+def test_a_rigorous_bound_is_proved():
+    net = planned(construct.targets.target("cusp"), CIRCLE, 1e-1, bound="rigorous")
+    assert net.claim is not None and net.claim.kind == "rigorous" and net.claim.bound <= 1e-1
+    assert net.certificate is not None and net.certificate.bound == net.claim.bound
+    assert net.origin is not None and net.origin.construction == "lattice"
+    x = CIRCLE.sample(20_000, 4)
+    assert float((net(x) - construct.targets.target("cusp")(x)).abs().max()) <= net.claim.bound
