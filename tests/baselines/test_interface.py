@@ -52,8 +52,8 @@ def test_the_smallest_size_of_every_method(name):
     assert 0 < counts.nonzero <= counts.dense and counts.depth >= 1 and counts.multiply_adds > 0
     assert found.seconds > 0 and name in repr(found) and f"{counts.nonzero:,}" in repr(found)
     assert counts.stored == counts.nonzero + counts.chosen and f"{counts.stored:,} stored" in repr(found)
-    # exponents, unit vectors of the inputs, a gap, axes and degrees of a tree
-    picked = {"global_polynomial", "ridge", "ridge_5", "ridge_sparse", "adaptive_chebyshev"}
+    # exponents, unit vectors of the inputs, a gap, cells and directions, axes and degrees of a tree
+    picked = {"global_polynomial", "ridge", "ridge_5", "ridge_sparse", "lattice", "adaptive_chebyshev"}
     assert counts.chosen == 0 or name in picked
     assert construct.measure(found, target, M, samples=500, rounds=0).sup < 30.0
 

@@ -301,7 +301,7 @@ def test_random_networks_are_refused_or_constant():
         for share in (0.0, 0.3, 1.0):
             point = [rational(v) for v in (net.box[0] + share * (net.box[1] - net.box[0])).tolist()]
             assert exactly.transformer(net.transformer, point) == found.rest.value()
-    assert 15 <= refused < 20
+    assert 12 <= refused < 20  # what is left is a constant
 
 
 def test_dense_networks_are_refused():
