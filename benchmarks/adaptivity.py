@@ -33,7 +33,7 @@ from construct.cells.approximator import CellApproximator
 from construct.manifolds import Circle, Cube, Manifold, Sphere
 
 SEEDS = 5
-LIMIT, LIMIT_QUICK = 120.0, 20.0
+LIMIT, LIMIT_QUICK = 600.0, 60.0
 FIT_FROM = 3  # rows that a slope takes
 BLANK = dict.fromkeys(
     (
