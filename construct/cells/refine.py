@@ -22,6 +22,7 @@ SIZE = 8.0  # of a coefficient that costs little, in units of the largest value 
 FIT_POINTS, POINTS_EACH = 25_000, 8
 AIM, LOOKED = 0.9, 0.7  # of the goal: what a fit must reach; above, fresh points join it
 FRESH, WORST, ABOUT = 8000, 60, 6
+SMALLEST = 100  # points of the smallest cells
 REFITS = 6  # fits on more and more points
 MARKS = 9  # rounds
 
@@ -128,7 +129,8 @@ class Refinement:
         chosen = torch.randperm(len(cloud), generator=self.thrower.generator)[:FRESH]
         finest = self._finest(made.basis, cloud.u[chosen])
         near = self.thrower.about(cloud.places[chosen], 0.2 * self.shape.spacing * finest, 1)
-        fresh = uniform.joined(near)
+        smallest = cloud.places[chosen[torch.argsort(finest)[:SMALLEST]]]
+        fresh = uniform.joined(near, self.thrower.nearer(smallest, 1))
         worst = torch.from_numpy(np.argsort(-self._errors(made, fresh))[:WORST].copy())
         radius = 0.1 * self.shape.spacing * self._finest(made.basis, fresh.u[worst])
         return fresh.joined(self.thrower.about(fresh.places[worst], radius, ABOUT))
