@@ -104,13 +104,11 @@ class CellPlanner:
             raise self.search.failure()
         return CellPlan(best, self.search.chosen(sizes_of(best), str(chosen)))
 
-    def _confirmed(self, made: CellApproximator, variant: Variant) -> CellApproximator | None:
+    def _confirmed(self, made: CellApproximator, variant: Variant) -> CellApproximator:
         """An approximator, where searches from other points find no larger error; else what its variant leads to when
-        these points are watched as well."""
-        found: CellApproximator | None = made
+        these points are watched as well. Where that is nothing, the last one: its claim will be measured."""
+        found = made
         for attempt in range(CONFIRMED):
-            if found is None:
-                return None
             error, worst = self.problem.error(found), list[Tensor]()
             for number in range(SEARCHES):
                 seed = derived_seed(self.problem.seed, "planning", 100 + SEARCHES * attempt + number)
@@ -120,7 +118,10 @@ class CellPlanner:
             if not worst:
                 return found
             self.problem = self.problem.watching(torch.stack(worst))
-            found = self._found(variant, None)
+            better = self._found(variant, None)
+            if better is None:
+                break
+            found = better
         return found
 
     def _found(self, variant: Variant, below: int | None) -> CellApproximator | None:

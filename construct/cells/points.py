@@ -3,6 +3,7 @@ values."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from construct.targets import evaluate_target
 
 ENTRIES_AT_ONCE = 2**23  # of points in R^D
 NEARER = tuple(2.0**-k for k in range(0, 24, 2))
+LOOKED = 1000  # points that tell how large a target is
 AROUND = 2  # points about each that is watched, for each of these distances
 
 
@@ -29,7 +31,7 @@ class Cloud:
     Attributes:
         places: (P, k) in canonical coordinates.
         u: (P, r), y / h.
-        values: (P,) of the target.
+        values: (P,) of the target, in some unit.
     """
 
     places: Tensor
@@ -51,13 +53,16 @@ class Cloud:
 
 
 class Thrower:
-    """Makes clouds for one problem, coordinates and spacing; seeded."""
+    """Makes clouds for one problem, coordinates and spacing; seeded. Values are in units of `unit`, about the size."""
 
     def __init__(self, problem: Problem, coordinates: Coordinates, spacing: float, seed: int) -> None:
         self.problem, self.coordinates, self.spacing = problem, coordinates, spacing
         self.flat: Manifold = canonical_form(problem.manifold)
         self.generator = torch.Generator().manual_seed(seed)
-        self.seed = seed
+        self.seed, self.unit = seed, 1.0
+        largest = float(self.at(self.flat.sample(LOOKED, seed)).values.abs().max())
+        if largest > 0:  # a power of two: no value is rounded, and no square of one leaves the range of float64
+            self.unit = math.ldexp(1.0, round(math.log2(largest)))
 
     def sample(self, count: int, stream: int) -> Cloud:
         """Uniform points, those that every search looks at, and some about these."""
@@ -90,7 +95,8 @@ class Thrower:
         for part in places.split(step):
             tick()
             values.append(evaluate_target(self.problem.target, manifold.embed(part)))
-        return Cloud(places, u, torch.cat(values) if values else torch.zeros(0, dtype=torch.float64))
+        held = torch.cat(values) if values else torch.zeros(0, dtype=torch.float64)
+        return Cloud(places, u, held / self.unit)
 
 
 def keyed(*labels: Int) -> list[Int]:

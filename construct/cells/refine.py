@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class Refinement:
 
         say: told of the approximator and the error of every round.
         """
+        goal = goal / self.thrower.unit
         marks, base = list[Tensor](), Growth(self.thrower, self.empty, self.shape, self.seed).base(goal / 2)
         for number in range(1, MARKS + 1):
             growth = Growth(self.thrower, self.empty, self.shape, self.seed)
@@ -80,12 +81,17 @@ class Refinement:
             if grown.numbers > most:
                 return None
             found = self._settled(grown, goal)
-            say(found.joint.approximator, found.error)
+            made, error = self._in_full(found.joint.approximator), found.error * self.thrower.unit
+            say(made, error)
             if found.error <= goal:
-                return Refined(found.joint.approximator, found.error, number)
+                return Refined(made, error, number)
             above = torch.from_numpy(found.joint.errors > AIM * goal)
             marks.append(found.cloud.u[above])
         return None
+
+    def _in_full(self, made: CellApproximator) -> CellApproximator:
+        """What was fitted to values in units, in the unit of the target."""
+        return replace(made, coefficients=made.coefficients * self.thrower.unit)
 
     def _settled(self, grown: Grown, goal: float) -> _Settled:
         """The fit of all coefficients on points that become more until fresh ones are within the goal; where they never
@@ -95,7 +101,7 @@ class Refinement:
         if len(cloud) < POINTS_EACH * basis.count:
             cloud = cloud.joined(self.thrower.sample(POINTS_EACH * basis.count, 3))
         for attempt in range(REFITS):
-            size = SIZE * float(cloud.values.abs().max())
+            size = SIZE * (float(cloud.values.abs().max()) or 1.0)
             joint = fit_all(basis, cloud.u, cloud.values, weights=weights, goal=goal, size=size)
             if joint.largest > AIM * goal:
                 break
@@ -114,9 +120,9 @@ class Refinement:
         fresh = self._fresh(made, cloud, attempt)
         errors = self._errors(made, fresh)
         if errors.max() <= goal:
-            found = self.problem.search(made)
-            if found.sup <= goal:
-                return fresh.part(np.zeros(0, dtype=np.int64)), max(found.sup, float(errors.max()))
+            found = self.problem.search(self._in_full(made))
+            if found.sup / self.thrower.unit <= goal:
+                return fresh.part(np.zeros(0, dtype=np.int64)), max(found.sup / self.thrower.unit, float(errors.max()))
             place = self.problem.manifold.restrict(found.worst_point[None])
             fresh = self.thrower.at(place).joined(self.thrower.nearer(place, 2 * ABOUT))
             errors = self._errors(made, fresh)

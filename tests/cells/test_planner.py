@@ -156,3 +156,14 @@ def test_a_rigorous_bound_is_proved():
     assert net.origin is not None and net.origin.construction == "lattice"
     x = CIRCLE.sample(20_000, 4)
     assert float((net(x) - construct.targets.target("cusp")(x)).abs().max()) <= net.claim.bound
+
+
+@pytest.mark.parametrize("size", [0.0, 1e200, 1e-200])
+def test_targets_of_any_size(size):
+    def target(x):
+        return size * (x[..., 0] - 0.3).abs()
+
+    epsilon = 0.1 * (size or 1.0)
+    net, x = planned(target, INTERVAL, epsilon), INTERVAL.sample(2000, 5)
+    assert float((net(x) - target(x)).abs().max()) <= epsilon
+    assert net.origin is not None and net.origin.construction == "lattice"
